@@ -1,0 +1,159 @@
+"""The application, wired in one place. Importing this opens nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final
+
+import httpx
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from api.auth import Verifier
+from api.authorise import Authoriser, EmbeddedPolicy, OpaServer, policy_folder
+from api.clock import Clock, now_ms
+from api.commands import Commands
+from api.dependency import Dependency, UnavailableError, keep
+from api.edge import Edge
+from api.keys import JwksKeys, fetch_from
+from api.lag import Lag
+from api.metrics import Metrics
+from api.problems import ProblemError, on_problem
+from api.publish import KafkaEvents
+from api.reads import Reads
+from api.replies import RedisReplies
+from api.routes import mode, operations, policy, service, sleep
+from api.services import Services
+from api.status import Status
+from api.store import REDIS, RedisStore, connect
+from schemas.settings import Settings
+
+DISTRIBUTION: Final = "somabrain-sleep"
+DESCRIPTION: Final = (
+    "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
+)
+
+log = structlog.get_logger(__name__)
+Task = Callable[[], Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The services, and what keeps them alive while the application runs.
+
+    Attributes:
+        services: what requests use.
+        tasks: run from start to stop.
+        release: called when the process begins to stop, so that waiting callers are answered.
+        closing: awaited after the tasks have ended.
+    """
+
+    services: Services
+    tasks: list[Task] = field(default_factory=list)
+    release: Callable[[], None] = lambda: None
+    closing: list[Callable[[], Awaitable[Any]]] = field(default_factory=list)
+
+
+def _report(ended: "asyncio.Task[Any]") -> None:
+    """Log a background task that ended by an error; none should."""
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        log.error("background_task_failed", exc_info=error)
+
+
+def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
+    """Build everything that the settings name; nothing connects before the application starts.
+
+    Raises:
+        SettingsError: if a setting that the API needs is absent.
+    """
+    settings.require("jwt_jwks", "jwt_issuer", "jwt_audience")
+    kafka, redis, opa, jwks = (Dependency(name) for name in ("kafka", REDIS, "opa", "jwks"))
+    client = httpx.AsyncClient()
+    commands_client, replies_client = connect(settings), connect(settings, retries=0)
+
+    store = RedisStore(commands_client, settings.redis_prefix, settings.partitions)
+    log = KafkaEvents.of(settings, kafka)
+    replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
+    keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), clock, jwks)
+    lag, metrics = Lag(), Metrics()
+    metrics.watch((kafka, redis, opa, jwks))
+    tasks: list[Task] = [
+        lambda: keep(kafka, log.run, log.lost),
+        lambda: keep(redis, replies.run, replies.lost),
+        lambda: keep(jwks, keys.run, keys.lost),
+        lambda: lag.watch(store, log.ends, clock),
+    ]
+    authoriser: Authoriser
+    if settings.opa_url == "embedded":
+        authoriser = EmbeddedPolicy(policy_folder(), opa)
+    else:
+        server = OpaServer(settings.opa_url, client, opa)
+        authoriser = server
+        tasks.append(lambda: keep(opa, server.run, server.lost))
+    services = Services(
+        clock=clock,
+        verifier=Verifier(
+            keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim
+        ),
+        authoriser=authoriser,
+        commands=Commands(
+            log=log,
+            store=store,
+            replies=replies,
+            partitions=settings.partitions,
+            metrics=metrics,
+            clock=clock,
+        ),
+        reads=Reads(store, clock),
+        metrics=metrics,
+        status=Status((kafka, redis, opa, jwks), lag, clock),
+    )
+    return Wiring(
+        services, tasks, replies.release, [client.aclose, commands_client.aclose, replies_client.aclose]
+    )
+
+
+def create_app(wiring: Wiring, *, build: str = "source") -> FastAPI:
+    """Return the application over a wiring.
+
+    Args:
+        wiring: from `wire`, or of fakes.
+        build: what `/version` calls this build.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = [asyncio.create_task(task()) for task in (*wiring.tasks, wiring.services.status.begin)]
+        for started in running:
+            started.add_done_callback(_report)
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            for close in wiring.closing:
+                await close()
+
+    app = FastAPI(
+        title=DISTRIBUTION,
+        version=version(DISTRIBUTION),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.services = wiring.services
+    app.state.build = build
+    for error in (ProblemError, UnavailableError, HTTPException, RequestValidationError):
+        app.add_exception_handler(error, on_problem)
+    for room in (sleep, operations, mode, policy, service):
+        app.include_router(room.router)
+    app.add_middleware(Edge, metrics=wiring.services.metrics, clock=wiring.services.clock)
+    return app

@@ -1,0 +1,143 @@
+"""Who calls: the bearer token, verified."""
+
+import re
+from typing import Any, Final, NamedTuple
+
+import jwt
+from jwt import PyJWK
+from pydantic import TypeAdapter, ValidationError
+
+from api.clock import Clock, now_ms
+from api.keys import ALGORITHMS, Keys
+from schemas.values import TENANT_PATTERN, Text
+
+LEEWAY_SECONDS: Final = 30
+"""How far the issuer's clock and ours may differ."""
+REMEMBERED_TOKENS: Final = 1024
+ANY_TENANT_SCOPES: Final = frozenset({"sleep:read-any", "sleep:emit-any", "sleep:operate"})
+"""Scopes that reach beyond the token's own tenant; a token with one of them may name no tenant."""
+
+# `\Z`, since `$` would let a newline at the end pass.
+_TENANT: Final = re.compile(TENANT_PATTERN.removesuffix("$") + r"\Z")
+_SUBJECT: Final[TypeAdapter[str]] = TypeAdapter(Text)
+_REASONS: Final[dict[type[jwt.PyJWTError], str]] = {
+    jwt.ExpiredSignatureError: "the token has expired",
+    jwt.ImmatureSignatureError: "the token is not valid yet",
+    jwt.InvalidIssuerError: "the token's issuer is another one",
+    jwt.InvalidAudienceError: "the token is for another audience",
+    jwt.InvalidSignatureError: "the token's signature does not verify",
+}
+
+
+class TokenError(Exception):
+    """The token is not accepted; the text says why and holds nothing of the token."""
+
+
+class Principal(NamedTuple):
+    """Who a verified token speaks for; `tenant` is None only for a token with an any-tenant scope."""
+
+    subject: str
+    tenant: str | None
+    scopes: tuple[str, ...]
+
+
+class _Verified(NamedTuple):
+    """A token that was verified: for whom, with which key, and until when (seconds)."""
+
+    principal: Principal
+    kid: str | None
+    key: PyJWK
+    expires: float
+
+
+class Verifier:
+    """Verifies tokens (RFC 9068): signature, issuer, audience, times, and the claims that we read.
+
+    A token that was verified is remembered, and taken again until it expires or its issuer's keys are read
+    anew: services send the same token many times, and a signature costs more than all the rest of a read.
+    """
+
+    def __init__(
+        self, keys: Keys, issuer: str, audience: str, tenant_claim: str, clock: Clock = now_ms
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._tenant_claim = tenant_claim
+        self._clock = clock
+        self._verified: dict[str, _Verified] = {}
+
+    async def verify(self, token: str) -> Principal:
+        """Return who the token speaks for.
+
+        Raises:
+            TokenError: if the token is not accepted.
+            UnavailableError: if the issuer's keys cannot be read.
+        """
+        known = self._verified.get(token)
+        if known is not None and await self._still_good(known):
+            return known.principal
+        try:
+            verified = await self._verify(token)
+        except jwt.PyJWTError as error:
+            self._verified.pop(token, None)
+            raise TokenError(_reason(error)) from None
+        if len(self._verified) >= REMEMBERED_TOKENS:
+            self._verified.clear()
+        self._verified[token] = verified
+        return verified.principal
+
+    async def _still_good(self, known: _Verified) -> bool:
+        in_time = self._clock() < (known.expires + LEEWAY_SECONDS) * 1000
+        return in_time and await self._keys.find(known.kid) is known.key
+
+    async def _verify(self, token: str) -> _Verified:
+        header = jwt.get_unverified_header(token)
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if algorithm not in ALGORITHMS:
+            raise TokenError(f"the token's algorithm is none of {', '.join(ALGORITHMS)}")
+        key = await self._keys.find(kid)
+        if key is None:
+            raise TokenError("the token names no key of its issuer")
+        if key.algorithm_name != algorithm:
+            raise TokenError("the token's algorithm is not its key's")
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["iss", "aud", "exp", "sub"]},
+        )
+        return _Verified(self._principal(claims), kid, key, float(claims["exp"]))
+
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        try:
+            subject = _SUBJECT.validate_python(claims["sub"])
+        except ValidationError:
+            raise TokenError("the claim sub is not a text of at most 256 characters") from None
+        scope = claims.get("scope", "")
+        if not isinstance(scope, str):
+            raise TokenError("the claim scope is not a string of scopes with spaces between them")
+        scopes = tuple(scope.split())
+        tenant = claims.get(self._tenant_claim)
+        if tenant is None and ANY_TENANT_SCOPES.isdisjoint(scopes):
+            raise TokenError(f"the claim {self._tenant_claim} is missing")
+        if tenant is not None and not is_tenant(tenant):
+            raise TokenError(f"the claim {self._tenant_claim} is not a tenant id")
+        return Principal(subject, tenant, scopes)
+
+
+def is_tenant(value: object) -> bool:
+    """Tell whether a value is a tenant id."""
+    return isinstance(value, str) and _TENANT.match(value) is not None
+
+
+def _reason(error: jwt.PyJWTError) -> str:
+    """Return a text of our own for what a caller may know; PyJWT's may quote claims."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"the claim {error.claim} is missing"
+    return next(
+        (text for kind, text in _REASONS.items() if isinstance(error, kind)), "the token is malformed"
+    )

@@ -1,0 +1,54 @@
+"""The `Prefer` header (RFC 7240): how long a caller wants to wait."""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+DEFAULT_WAIT_SECONDS: Final = 10
+LONGEST_WAIT_SECONDS: Final = 60
+_MOST_DIGITS: Final = 9
+
+
+class Preference(NamedTuple):
+    """What was preferred; `wait` in seconds, already cut to the longest that is served, None if not named."""
+
+    wait: int | None = None
+    respond_async: bool = False
+
+    def patience(self, *, async_mode: bool) -> int:
+        """Return for how many seconds to wait for the outcome; 0 answers 202 at once."""
+        if async_mode:
+            return 0
+        if self.wait is not None:
+            return self.wait
+        return 0 if self.respond_async else DEFAULT_WAIT_SECONDS
+
+    def applied(self, *, async_mode: bool, answered: bool) -> str | None:
+        """Return the value of `Preference-Applied`, None where no preference was followed."""
+        parts = []
+        if self.respond_async and not answered:
+            parts.append("respond-async")
+        if self.wait is not None and not async_mode:
+            parts.append(f"wait={self.wait}")
+        return ", ".join(parts) or None
+
+
+def parse_prefer(headers: Iterable[str]) -> Preference:
+    """Read all `Prefer` headers; what is unknown or malformed is ignored, the first of a kind counts."""
+    wait: int | None = None
+    respond_async = False
+    for item in ",".join(headers).split(","):
+        name, _, value = item.partition(";")[0].partition("=")
+        match name.strip().lower():
+            case "respond-async":
+                respond_async = True
+            case "wait" if wait is None:
+                wait = _seconds(value.strip().strip('"'))
+            case _:
+                pass
+    return Preference(wait, respond_async)
+
+
+def _seconds(value: str) -> int | None:
+    if not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS):
+        return None
+    return min(int(value), LONGEST_WAIT_SECONDS)

@@ -1,0 +1,68 @@
+"""What a tenant is told about itself, from what the store holds; no configuration and no worker is needed."""
+
+from typing import Any, NamedTuple
+
+from api.clock import Clock
+from api.receipt import Receipt
+from api.store import Store
+from schemas.deadlines import settle
+from schemas.operation import OperationRecord
+from schemas.public import present
+
+
+class PolicyView(NamedTuple):
+    """The policy that holds for a tenant; version 0 and `default` where it has none of its own."""
+
+    policy: dict[str, Any]
+    policy_version: int
+    default: bool
+
+
+def operation_document(found: OperationRecord | Receipt, now: int) -> dict[str, Any]:
+    """Return the public document of a command; the worker's text for people stays inside."""
+    if isinstance(found, Receipt):
+        return found.as_json()
+    document = found.as_json(now)
+    document.pop("detail", None)
+    return document
+
+
+class Reads:
+    """Answers questions about one tenant."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def present(self, tenant: str) -> dict[str, Any]:
+        """Return the tenant as it is now."""
+        view = await self._store.tenant(tenant)
+        return present(tenant, view.partition, view.record, view.rules, self._clock())
+
+    async def policy(self, tenant: str) -> PolicyView:
+        """Return the policy that holds for the tenant."""
+        view = await self._store.tenant(tenant)
+        own = None if view.record is None else view.record.policy
+        version = 0 if view.record is None else view.record.policy_version
+        return PolicyView((own or view.rules[-1].policy).document, version, own is None)
+
+    async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
+        """Return one command of the tenant, None if it is unknown."""
+        return await self._store.operation(tenant, operation_id)
+
+    async def live_operations(self, tenant: str) -> list[dict[str, Any]]:
+        """Return the documents of the operations that run now, oldest first."""
+        view = await self._store.tenant(tenant)
+        if view.record is None:
+            return []
+        now = self._clock()
+        terms = view.rules[view.record.rules_number].terms_for(view.record.policy)
+        record, _ = settle(view.record, terms, now)
+        ids = [claim.key for claim in record.claims.values() if claim.source == "operation"]
+        found = await self._store.operations(tenant, ids)
+        found.sort(key=lambda operation: (operation.created_at, operation.operation_id))
+        return [operation_document(operation, now) for operation in found]
+
+    def document(self, found: OperationRecord | Receipt) -> dict[str, Any]:
+        """Return the public document of a command as of now."""
+        return operation_document(found, self._clock())

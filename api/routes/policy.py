@@ -1,0 +1,126 @@
+"""`/api/brain/sleep_policy`: the tenant's policy, versioned by entity tags."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+
+from api import answers
+from api.bodies import PolicyBody, body_of
+from api.caller import Caller, CallerDep, IfMatchDep, PreferenceDep, ServicesDep
+from api.commands import Order
+from api.dependency import UnavailableError
+from api.documents import PolicyAnswer
+from api.etag import etag
+from api.openapi import answers as describe
+from api.openapi import takes
+from api.prefer import Preference
+from api.problems import ProblemError
+from api.reads import PolicyView
+from api.receipt import Receipt
+from api.services import Services
+from schemas.policy import FieldError, InvalidDocumentError, PolicyDocument, parse_policy
+
+router = APIRouter(prefix="/api/brain/sleep_policy", tags=["policy"])
+
+
+def _answer(view: PolicyView, headers: dict[str, str]) -> Response:
+    return answers.document(view._asdict(), headers=headers | {"ETag": etag(view.policy_version)})
+
+
+@router.get(
+    "",
+    summary="The policy that holds.",
+    responses=describe(PolicyAnswer, "The policy, filled, and its ETag."),
+)
+async def show(services: ServicesDep, caller: CallerDep) -> Response:
+    """Show the tenant's policy, or the rules' one."""
+    await caller.authorise("read")
+    return _answer(await services.reads.policy(caller.tenant), {})
+
+
+@router.put(
+    "",
+    summary="Replace the tenant's policy.",
+    responses=describe(PolicyAnswer, "The new policy, filled, and its ETag.", may_wait=True),
+    openapi_extra=takes(PolicyDocument),
+)
+async def replace(
+    services: ServicesDep,
+    caller: CallerDep,
+    preference: PreferenceDep,
+    versions: IfMatchDep,
+    body: Annotated[dict[str, Any], Depends(body_of(PolicyBody))],
+) -> Response:
+    """Publish `sleep.policy.v1` with a policy; absent fields take the built-in values."""
+    return await _change(services, caller, preference, versions, body)
+
+
+@router.delete(
+    "",
+    summary="Return to the default policy.",
+    responses=describe(PolicyAnswer, "The default policy, and its ETag.", may_wait=True),
+)
+async def clear(
+    services: ServicesDep, caller: CallerDep, preference: PreferenceDep, versions: IfMatchDep
+) -> Response:
+    """Publish `sleep.policy.v1` without a policy."""
+    return await _change(services, caller, preference, versions, None)
+
+
+async def _change(
+    services: Services,
+    caller: Caller,
+    preference: Preference,
+    versions: frozenset[int] | None,
+    policy: dict[str, Any] | None,
+) -> Response:
+    decision_id = await caller.authorise("cognitive_sleep_policy")
+    data: dict[str, Any] = {"policy": policy}
+    if versions is not None:
+        data["if_version"] = await _expected(services, caller.tenant, versions)
+    order = Order(
+        type="policy",
+        tenant=caller.tenant,
+        actor=caller.principal.subject,
+        decision_id=decision_id,
+        data=data,
+    )
+    outcome = await answers.submit(services, caller, order, preference.patience(async_mode=False))
+    answered = not isinstance(outcome, Receipt)
+    headers = answers.preference_applied(preference, async_mode=False, answered=answered)
+    if isinstance(outcome, Receipt):
+        return answers.accepted(services, outcome, headers)
+    if outcome.code is not None:
+        errors = _wrong_fields(policy) if outcome.code == "invalid_policy" else None
+        raise answers.refusal(outcome, outcome.code, errors)
+    try:
+        view = await services.reads.policy(caller.tenant)
+    except UnavailableError:
+        # The change is made; only its result cannot be shown now.
+        return answers.accepted(services, outcome, headers)
+    return _answer(view, headers)
+
+
+async def _expected(services: Services, tenant: str, versions: frozenset[int]) -> int:
+    """Return the one version for the log to compare; of several, the present one.
+
+    Raises:
+        ProblemError: `version_conflict` where none can match.
+    """
+    if len(versions) == 1:
+        return next(iter(versions))
+    present = (await services.reads.policy(tenant)).policy_version if versions else None
+    if present is None or present not in versions:
+        raise ProblemError(
+            "version_conflict", "the policy has another version than If-Match names; read it again"
+        )
+    return present
+
+
+def _wrong_fields(policy: dict[str, Any] | None) -> list[FieldError]:
+    """Return what is wrong with a policy that the log refused."""
+    try:
+        parse_policy(policy)
+    except InvalidDocumentError as error:
+        return error.errors
+    return []

@@ -1,0 +1,92 @@
+"""`/api/util/sleep`: operations, sleeps that end by themselves."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from api import answers
+from api.bodies import SleepBody, body_of
+from api.caller import CallerDep, PreferenceDep, ServicesDep
+from api.commands import Order
+from api.documents import OperationDocument, OperationList
+from api.openapi import answers as describe
+from api.openapi import takes
+from api.routes.operations import find
+from schemas.values import milliseconds
+
+router = APIRouter(prefix="/api/util/sleep", tags=["operations"])
+
+
+@router.post(
+    "",
+    summary="Put the tenant to sleep for a while.",
+    responses=describe(OperationDocument, "The operation.", may_wait=True),
+    openapi_extra=takes(SleepBody),
+)
+async def start(
+    services: ServicesDep,
+    caller: CallerDep,
+    preference: PreferenceDep,
+    body: Annotated[SleepBody, Depends(body_of(SleepBody))],
+) -> Response:
+    """Publish `sleep.operation.v1`."""
+    decision_id = await caller.authorise(
+        "sleep", target_state=body.target_state, ttl_seconds=body.ttl_seconds
+    )
+    order = Order(
+        type="operation",
+        tenant=caller.tenant,
+        actor=caller.principal.subject,
+        decision_id=decision_id,
+        data={"target": body.target_state, "ttl_ms": milliseconds(body.ttl_seconds)},
+        target_state=body.target_state,
+        reason=body.reason,
+        trace_id=body.trace_id,
+    )
+    return await answers.command(services, caller, order, preference, async_mode=body.async_mode)
+
+
+@router.get(
+    "",
+    summary="The operations that run now.",
+    responses=describe(OperationList, "The live ones, oldest first."),
+)
+async def live(services: ServicesDep, caller: CallerDep) -> Response:
+    """List the tenant's live operations."""
+    await caller.authorise("read")
+    return answers.document({"operations": await services.reads.live_operations(caller.tenant)})
+
+
+@router.get(
+    "/{operation_id}",
+    summary="One operation.",
+    responses=describe(OperationDocument, "The operation, live or not."),
+)
+async def show(services: ServicesDep, caller: CallerDep, operation_id: str) -> Response:
+    """Show one sleep; other commands of the tenant are unknown here."""
+    await caller.authorise("read")
+    found = await find(services, caller.tenant, operation_id, only="operation")
+    return answers.document(services.reads.document(found))
+
+
+@router.delete(
+    "/{operation_id}",
+    summary="End an operation before its time.",
+    responses=describe(
+        OperationDocument, "The outcome of the cancel, an operation of its own.", may_wait=True
+    ),
+)
+async def cancel(
+    services: ServicesDep, caller: CallerDep, preference: PreferenceDep, operation_id: str
+) -> Response:
+    """Publish `sleep.cancel.v1`, if the operation is known at all."""
+    decision_id = await caller.authorise("sleep")
+    await find(services, caller.tenant, operation_id, only="operation")
+    order = Order(
+        type="cancel",
+        tenant=caller.tenant,
+        actor=caller.principal.subject,
+        decision_id=decision_id,
+        data={"cancels": operation_id},
+    )
+    return await answers.command(services, caller, order, preference)

@@ -1,0 +1,96 @@
+"""One API process: uvicorn, run from code and stopped by an event."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+
+from api.app import create_app, wire
+from schemas.settings import Settings
+
+STOP_SECONDS: Final = 10
+"""How long requests in hand may take once the process stops; waiting callers get 202 at once."""
+_BACKLOG: Final = 2048
+
+log = structlog.get_logger(__name__)
+
+
+class Ready(asyncio.Event):
+    """Set once the API serves; `url` then says where."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.url = ""
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the entry point."""
+        yield
+
+
+async def serve(
+    settings: Settings, *, stop: asyncio.Event, ready: Ready | None = None, build: str = "source"
+) -> None:
+    """Serve until `stop` is set.
+
+    Args:
+        settings: host and port among them; port 0 takes a free one.
+        stop: begins a graceful stop, which takes at most `STOP_SECONDS` and a little.
+        ready: set once requests are served and each dependency was tried, whether or not it answered.
+        build: what `/version` calls this build.
+
+    Raises:
+        SettingsError: if a setting that the API needs is absent.
+        OSError: if the address cannot be bound.
+    """
+    wiring = wire(settings)
+    listener = _listen(settings.api_host, settings.api_port)
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    server = _Server(
+        uvicorn.Config(
+            create_app(wiring, build=build),
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    watching = [
+        asyncio.create_task(stop.wait()),
+        asyncio.create_task(_announce(wiring.services.status.began, url, ready)),
+    ]
+    try:
+        await asyncio.wait([serving, watching[0]], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in watching:
+            task.cancel()
+        wiring.services.status.end()
+        wiring.release()
+        server.should_exit = True
+        await serving
+        log.info("api_stopped", url=url)
+
+
+async def _announce(began: asyncio.Event, url: str, ready: Ready | None) -> None:
+    await began.wait()
+    log.info("api_serving", url=url)
+    if ready is not None:
+        ready.url = url
+        ready.set()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)

@@ -1,0 +1,78 @@
+"""How far a partition's log has been applied: the layout of the `progress` hash in Redis."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from schemas.policy import BUILT_IN_RULES, Rules, parse_rules
+
+LAYOUT: Final = 1
+
+
+class Progress(NamedTuple):
+    """What `progress` says.
+
+    Attributes:
+        next: the offset of the first record not yet applied.
+        timestamp, crc: timestamp (ms) and CRC-32 of key and value of the last record applied, None before it.
+        states_next: the end of the states partition after the lane's own last append, None before it.
+        records: the number of tenants with a record.
+        rules: every numbered version of the rules, the built-in ones first.
+        swept: the number of the rules for which each tenant has been sent a timer.
+        topic_id: the id of the events topic where the broker tells it.
+        partitions: the number of partitions of the events topic.
+    """
+
+    next: int
+    timestamp: int | None
+    crc: int | None
+    states_next: int | None
+    records: int
+    rules: list[Rules]
+    swept: int
+    topic_id: str | None
+    partitions: int | None
+
+    @classmethod
+    def unpack(cls, fields: Mapping[bytes, bytes]) -> "Progress":
+        """Return the progress in a hash as Redis answers it; an empty hash is a partition not yet begun.
+
+        Raises:
+            ValueError: if the layout is newer than this version, or a field is not what it should be.
+        """
+        layout = int(fields.get(b"layout", b"1"))
+        if layout > LAYOUT:
+            msg = f"progress has layout {layout}, newer than {LAYOUT}; run the newer version on this partition"
+            raise ValueError(msg)
+
+        def number(name: bytes) -> int | None:
+            return int(fields[name]) if name in fields else None
+
+        topic_id = fields.get(b"topic_id")
+        return cls(
+            next=number(b"next") or 0,
+            timestamp=number(b"timestamp"),
+            crc=number(b"crc"),
+            states_next=number(b"states_next"),
+            records=number(b"records") or 0,
+            rules=unpack_rules(fields.get(b"rules")),
+            swept=number(b"swept") or 0,
+            topic_id=None if topic_id is None else topic_id.decode(),
+            partitions=number(b"partitions"),
+        )
+
+
+def pack_rules(rules: list[Rules]) -> bytes:
+    """Return the documents of all rules but the built-in ones, in order."""
+    return to_json([version.document for version in rules[1:]])
+
+
+def unpack_rules(packed: bytes | None) -> list[Rules]:
+    """Return all rules by number, the built-in ones first.
+
+    Raises:
+        ValueError: if the bytes are not what `pack_rules` wrote.
+    """
+    documents: Any = from_json(packed) if packed else []
+    return [BUILT_IN_RULES, *(parse_rules(number, document) for number, document in enumerate(documents, start=1))]

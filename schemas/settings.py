@@ -1,0 +1,158 @@
+"""Settings: one frozen object, read once from `SLEEP_` environment variables in the entry point."""
+
+import ssl
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.names import Topics
+from schemas.policy import field_errors
+
+
+class SettingsError(Exception):
+    """Settings that are missing or wrong; the message names each variable and never shows a value."""
+
+
+class Ingress(BaseModel):
+    """A topic of breaker events from emitters outside our trust.
+
+    `tenant` says where the tenant is found: `subject` is the CloudEvent's attribute of that name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    topic: Annotated[str, Field(min_length=1)]
+    format: Literal["cloudevents"] = "cloudevents"
+    tenant: Literal["subject"] = "subject"
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and its meaning; `SLEEP_` is the prefix of each variable."""
+
+    model_config = SettingsConfigDict(env_prefix="SLEEP_", frozen=True, extra="ignore")
+
+    kafka_bootstrap: Annotated[str, Field(min_length=1, description="Kafka brokers, host:port, comma-separated.")]
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        Field(description="How to speak to the brokers."),
+    ] = "PLAINTEXT"
+    kafka_sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], Field(description="SASL mechanism.")
+    ] = "SCRAM-SHA-512"
+    kafka_sasl_username: Annotated[str | None, Field(description="SASL user.")] = None
+    kafka_sasl_password: Annotated[SecretStr | None, Field(description="SASL password.")] = None
+    kafka_ssl_cafile: Annotated[str | None, Field(description="CA certificates (PEM); default: the system's.")] = None
+    kafka_ssl_certfile: Annotated[str | None, Field(description="Client certificate (PEM).")] = None
+    kafka_ssl_keyfile: Annotated[str | None, Field(description="Client key (PEM).")] = None
+    kafka_ssl_password: Annotated[SecretStr | None, Field(description="Password of the client key.")] = None
+    redis_url: Annotated[
+        SecretStr,
+        Field(description="redis://, rediss:// or redis+cluster:// URL. Masked, since it may hold a password."),
+    ]
+    redis_prefix: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="First part of each Redis key.")
+    ] = "sleep"
+    topic_prefix: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="First part of each topic's name.")
+    ] = "sleep"
+    partitions: Annotated[int, Field(ge=1, le=10_000, description="Partitions of the tenants' topics.")] = 8
+    replication: Annotated[int, Field(ge=1, le=9, description="Replicas that `topics create` asks for.")] = 1
+    consumer_group: Annotated[str, Field(min_length=1, description="Consumer group of the workers.")] = "sleep-worker"
+    opa_url: Annotated[
+        str,
+        Field(pattern=r"^(embedded|https?://.+)$", description="OPA server, or `embedded` for the shipped policy."),
+    ] = "embedded"
+    jwt_jwks: Annotated[str | None, Field(description="JWKS that signs the tokens: URL or file. The API needs it.")] = (
+        None
+    )
+    jwt_issuer: Annotated[str | None, Field(description="Expected `iss`. The API needs it.")] = None
+    jwt_audience: Annotated[str | None, Field(description="Expected `aud`. The API needs it.")] = None
+    jwt_tenant_claim: Annotated[str, Field(min_length=1, description="Claim that holds the tenant.")] = "tenant_id"
+    deadletter_max_ratio: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of a partition's last 1,000 records that may fail in our own code."),
+    ] = 0.5
+    ingress: Annotated[
+        tuple[Ingress, ...] | None,
+        Field(description="JSON list of ingress topics; default: the breakers topic, CloudEvents."),
+    ] = None
+    api_host: Annotated[str, Field(description="Address that the API and the worker's status page bind.")] = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65_535, description="Port of the API; 0 takes a free one.")] = 8080
+    worker_metrics_port: Annotated[int, Field(ge=0, le=65_535, description="Port of the worker's status page.")] = 8081
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level logged.")] = (
+        "info"
+    )
+    log_format: Annotated[Literal["json", "console"], Field(description="How log lines look.")] = "json"
+
+    @property
+    def topics(self) -> Topics:
+        """The names of the topics."""
+        return Topics.of(self.topic_prefix)
+
+    @property
+    def ingress_topics(self) -> tuple[Ingress, ...]:
+        """The ingress topics, by default the breakers topic alone."""
+        return (Ingress(topic=self.topics.breakers),) if self.ingress is None else self.ingress
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Return the keyword arguments that every aiokafka client shares.
+
+        Raises:
+            OSError: if a certificate file cannot be read.
+        """
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.endswith("SSL"):
+            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+            if self.kafka_ssl_certfile is not None:
+                password = self.kafka_ssl_password
+                context.load_cert_chain(
+                    self.kafka_ssl_certfile,
+                    self.kafka_ssl_keyfile,
+                    None if password is None else password.get_secret_value(),
+                )
+            options["ssl_context"] = context
+        if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_password is not None:
+            options |= {
+                "sasl_mechanism": self.kafka_sasl_mechanism,
+                "sasl_plain_username": self.kafka_sasl_username,
+                "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
+            }
+        return options
+
+    @property
+    def redis_is_cluster(self) -> bool:
+        """Whether the URL names a Redis Cluster."""
+        return self.redis_url.get_secret_value().startswith("redis+cluster://")
+
+    @property
+    def redis_address(self) -> str:
+        """The URL as redis-py reads it, with any password; never log it."""
+        return self.redis_url.get_secret_value().replace("redis+cluster://", "redis://", 1)
+
+    def require(self, *names: str) -> None:
+        """Refuse to go on where one of these settings is absent.
+
+        Raises:
+            SettingsError: naming each absent variable.
+        """
+        absent = [f"SLEEP_{name.upper()}" for name in names if getattr(self, name) is None]
+        if absent:
+            msg = f"{', '.join(absent)} must be set"
+            raise SettingsError(msg)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: naming each variable that is missing or wrong, and why.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        findings = "; ".join(f"SLEEP_{found.field.upper()}: {found.reason}" for found in field_errors(error))
+        raise SettingsError(findings) from None

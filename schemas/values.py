@@ -1,0 +1,103 @@
+"""Field types shared by every model: what a JSON number, string or id may be (DESIGN section 4)."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+# Control characters of Unicode category Cc; lone surrogates never pass the JSON decoder.
+_NO_CONTROL: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+TENANT_PATTERN: Final = r"^[A-Za-z0-9._:@-]{1,128}$"
+MAX_SECONDS: Final = 2_592_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339: Final = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,9})?"
+    r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$"
+)
+
+
+def _integer(value: Any) -> Any:
+    """Turn a JSON number without a fraction into an int (`1.0` is 1); leave the rest to be refused."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is int and abs(value) >= 1 << 1024:
+        msg = "the number fits no double"
+        raise ValueError(msg)
+    return value
+
+
+def _number(value: Any) -> Any:
+    """Accept a finite JSON number as a float; a boolean is never a number."""
+    if type(value) is int:
+        try:
+            value = float(value)
+        except OverflowError:
+            msg = "the number fits no double"
+            raise ValueError(msg) from None
+    if type(value) is float and not math.isfinite(value):
+        msg = "the number is not finite"
+        raise ValueError(msg)
+    return value
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a duration in whole milliseconds, rounded to the nearest.
+
+    Raises:
+        ValueError: if the duration has more than 3 decimals.
+    """
+    # repr gives the shortest decimal that reads back as this double: what the sender wrote.
+    exponent = Decimal(repr(seconds)).normalize().as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -3:
+        msg = "more than 3 decimals"
+        raise ValueError(msg)
+    return round(seconds * 1000)
+
+
+def _duration(value: Any) -> Any:
+    value = _number(value)
+    if type(value) is float and 0 <= value <= MAX_SECONDS:
+        milliseconds(value)
+    return value
+
+
+def seconds(duration_ms: int) -> int | float:
+    """Return milliseconds as JSON seconds: an integer where there is no fraction."""
+    whole, rest = divmod(duration_ms, 1000)
+    return duration_ms / 1000 if rest else whole
+
+
+def time_ms(time: str) -> int:
+    """Return an RFC 3339 time in milliseconds since the epoch, rounded down; `:60` is the second before it.
+
+    Raises:
+        ValueError: if there is no such day or hour.
+    """
+    whole = time.upper()
+    if whole[17:19] == "60":
+        whole = f"{whole[:17]}59{whole[19:]}"
+    return (datetime.fromisoformat(whole) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _is_a_time(value: str) -> str:
+    time_ms(value)
+    return value
+
+
+def absent_if_null(default: Any) -> BeforeValidator:
+    """Read null for an optional field as its default."""
+    return BeforeValidator(lambda value: default if value is None else value)
+
+
+Integer = Annotated[int, BeforeValidator(_integer), Field(strict=True)]
+Number = Annotated[float, BeforeValidator(_number), Field(strict=True)]
+Seconds = Annotated[float, BeforeValidator(_duration), Field(strict=True, ge=0, le=MAX_SECONDS)]
+TenantId = Annotated[str, Field(strict=True, pattern=TENANT_PATTERN)]
+Identifier = Annotated[str, Field(strict=True, pattern=r"^[ -~]{1,128}$")]
+Text = Annotated[str, Field(strict=True, max_length=256, pattern=_NO_CONTROL)]
+BreakerName = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=r"^[^@\x00-\x1f\x7f-\x9f]*$")]
+InstanceName = Annotated[str, Field(strict=True, max_length=200, pattern=_NO_CONTROL), absent_if_null("")]
+Pattern = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=_NO_CONTROL)]
+Time = Annotated[str, Field(strict=True, pattern=_RFC3339), AfterValidator(_is_a_time)]

@@ -1,0 +1,80 @@
+"""Failures as a person sees them: one clear line on stderr and an exit status, never a traceback."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from schemas.settings import Settings, SettingsError, load_settings
+
+WRONG_SETTINGS = 2
+"""Exit status where the settings or the arguments are wrong; every other failure exits with 1."""
+
+
+class CommandError(Exception):
+    """A command failed; the text says what happened and what to do, and holds no secret."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Group(TyperGroup):
+    """The group of all commands: turns a `CommandError` into its line and its exit status."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer bundles click in some versions and imports it in others
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except CommandError as error:
+            typer.echo(f"sleepctl: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+
+
+class App(typer.Typer):
+    """The application. What nobody foresaw is one line too; `SLEEP_LOG_LEVEL=debug` shows where it came from."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as typer has it
+        """Run the command that the arguments name."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception as error:
+            text = f"sleepctl: unexpected {describe(error)} (a defect; SLEEP_LOG_LEVEL=debug shows more)"
+            typer.echo(text, err=True)
+            logging.getLogger("sleepctl").debug("traceback", exc_info=error)
+            sys.exit(1)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line: its type, and its text if it has one."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def settings_or_fail() -> Settings:
+    """Return the settings in the environment.
+
+    Raises:
+        CommandError: naming each variable that is missing or wrong; exit status 2.
+    """
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise CommandError(
+            f"settings: {error} (`sleepctl settings` lists them all)", WRONG_SETTINGS
+        ) from None
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file that the caller named.
+
+    Raises:
+        CommandError: if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or describe(error)}") from None

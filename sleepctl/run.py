@@ -1,0 +1,74 @@
+"""`sleepctl run`: everything in one process, a scenario through its outside doors, then a system to play with."""
+
+import socket
+from typing import Annotated, Final
+
+import typer
+
+from sleepctl.errors import CommandError
+from sleepctl.logs import configure_logging
+from sleepctl.process import serve_until_stopped
+from sleepctl.show import Json, console, print_json
+
+PORT: Final = 8080
+HOST: Final = "127.0.0.1"
+ABOUT: Final = """\
+Everything runs embedded: a mock Kafka, a Valkey server as Redis, the policy engine, a worker and the API.
+Nothing survives this process. The mock Kafka stamps no time of its own, so time here is the producer's, and it
+trims a partition at 5 MiB or 100,000 records. All the rest is what runs in production.
+"""
+
+
+def run(
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the scenario; 0 only if all was seen.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(help="Port of the API; another one if it is taken.", min=0, max=65_535)
+    ] = PORT,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what the worker and the API do.")] = False,
+    json: Json = False,
+) -> None:
+    """Start everything embedded, play a scenario, then serve until Ctrl-C."""
+    configure_logging("info" if verbose else "warning", "console")
+    out = console()
+    if not json:
+        out.print(ABOUT)
+    api_port, worker_port = free_port(port), free_port(0)
+    if port not in (0, api_port):
+        console(stderr=True).print(f"port {port} is taken; the API serves on {api_port}")
+    # Faust, FastAPI and the embedded services take two seconds to load.
+    from sleepctl.embedded import embedded_services  # noqa: PLC0415
+    from sleepctl.live import Live  # noqa: PLC0415
+    from sleepctl.view import JsonView, PlainView  # noqa: PLC0415
+
+    with embedded_services() as services:
+        settings = services.settings(api_host=HOST, api_port=api_port, worker_metrics_port=worker_port)
+        live = Live(services, settings, JsonView() if json else PlainView(out), once=once)
+        serve_until_stopped(live.run)
+    report(live.unseen, json=json)
+
+
+def report(unseen: list[str] | None, *, json: bool) -> None:
+    """Say whether all was seen.
+
+    Raises:
+        CommandError: naming what was not.
+    """
+    if json:
+        print_json({"finished": unseen is not None, "unseen": unseen or []})
+    if unseen is None:
+        raise CommandError("stopped before the scenario ended")
+    if unseen:
+        raise CommandError("\n  ".join([f"{len(unseen)} expectations were not seen:", *unseen]))
+    if not json:
+        console().print("every expected state was seen")
+
+
+def free_port(wanted: int) -> int:
+    """Return the wanted port if it is free on the loopback, else one that is."""
+    try:
+        with socket.create_server((HOST, wanted)) as listener:
+            return int(listener.getsockname()[1])
+    except OSError:
+        return free_port(0)

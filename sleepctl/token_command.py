@@ -1,0 +1,91 @@
+"""`sleepctl token`: a token for development, signed with a key of your own."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.values import TenantId
+from sleepctl.errors import WRONG_SETTINGS, CommandError, read_file
+from sleepctl.show import Json, print_json
+
+if TYPE_CHECKING:
+    from sleepctl.tokens import SigningKey
+
+ALL_SCOPES = "sleep:read sleep:write sleep:policy"
+_MAX_TTL_SECONDS = 31 * 86_400
+_TENANT: TypeAdapter[str] = TypeAdapter(TenantId)
+
+
+def token(  # noqa: PLR0913 - the claims of a token are what they are
+    tenant: Annotated[str | None, typer.Option(help="Tenant that the token speaks for.")] = None,
+    scope: Annotated[str, typer.Option(help="Scopes, with spaces between them.")] = ALL_SCOPES,
+    subject: Annotated[str, typer.Option(help="Who calls; the audit names it as actor.")] = "developer",
+    ttl: Annotated[int, typer.Option(help="Seconds until it expires.", min=1, max=_MAX_TTL_SECONDS)] = 3600,
+    key: Annotated[Path | None, typer.Option(help="Private key that signs (PEM).", dir_okay=False)] = None,
+    new_key: Annotated[
+        Path | None,
+        typer.Option(help="Make a key first: key.pem and jwks.json in this folder.", file_okay=False),
+    ] = None,
+    issuer: Annotated[str | None, typer.Option(envvar="SLEEP_JWT_ISSUER", help="`iss`.")] = None,
+    audience: Annotated[str | None, typer.Option(envvar="SLEEP_JWT_AUDIENCE", help="`aud`.")] = None,
+    tenant_claim: Annotated[
+        str, typer.Option(envvar="SLEEP_JWT_TENANT_CLAIM", help="Claim that holds the tenant.")
+    ] = "tenant_id",
+    json: Json = False,
+) -> None:
+    """Print a token for development. Real tokens come from the installation's own issuer."""
+    missing = [
+        name
+        for name, value in (
+            ("--issuer or SLEEP_JWT_ISSUER", issuer),
+            ("--audience or SLEEP_JWT_AUDIENCE", audience),
+        )
+        if not value
+    ]
+    if issuer is None or audience is None or missing:
+        raise CommandError(f"needed: {', '.join(missing)}", WRONG_SETTINGS)
+    if (key is None) == (new_key is None):
+        raise CommandError("give either --key FILE or --new-key DIR", WRONG_SETTINGS)
+    if tenant is not None:
+        try:
+            _TENANT.validate_python(tenant)
+        except ValidationError:
+            raise CommandError(f"{tenant!r} is no tenant id", WRONG_SETTINGS) from None
+    from sleepctl.tokens import SigningKey, TokenClaims  # noqa: PLC0415 - loads the cryptography
+
+    signing = SigningKey.from_pem(read_file(key)) if key is not None else SigningKey.generate()
+    claims = TokenClaims(issuer, audience, subject, scope, tenant, ttl, tenant_claim)
+    if new_key is not None:
+        write_key(signing, new_key)
+        typer.echo(f"wrote {new_key / 'key.pem'} and {new_key / 'jwks.json'}", err=True)
+    signed = signing.token(claims)
+    if json:
+        print_json(
+            {"token": signed, "tenant": tenant, "scope": scope, "subject": subject, "ttl_seconds": ttl}
+        )
+    else:
+        typer.echo(signed)
+
+
+def write_key(signing: "SigningKey", folder: Path) -> None:
+    """Write `key.pem` and `jwks.json`, readable by their owner only, into a folder that is made if need be.
+
+    Raises:
+        CommandError: if one of them is there already, or cannot be written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in (("key.pem", signing.pem()), ("jwks.json", signing.jwks())):
+            with open(folder / name, "xb", opener=_private) as file:  # noqa: PTH123 - Path.open takes no opener
+                file.write(content)
+    except FileExistsError as error:
+        raise CommandError(f"{error.filename} is there already; name another folder") from None
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,66 @@
+"""`sleepctl topics`: make the topics, and check that they are what the pipeline rests on."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from sleepctl.errors import CommandError, describe, settings_or_fail
+from sleepctl.process import run
+from sleepctl.show import Json, console, print_json
+
+if TYPE_CHECKING:
+    from worker.topics import TopicAdmin
+
+app = typer.Typer(help="Create or check the topics.", no_args_is_help=True)
+
+
+@app.command()
+def create(json: Json = False) -> None:
+    """Create the topics that are missing; those that stand are left as they are."""
+    made = _ask(lambda admin: admin.create())
+    if json:
+        print_json({"created": made})
+        return
+    for name in made:
+        console().print(f"created {name}")
+    if not made:
+        console().print("every topic is there already; `sleepctl topics check` looks at how they are")
+
+
+@app.command()
+def check(json: Json = False) -> None:
+    """Check partitions and configuration of each topic; exits with 1 where something is wrong."""
+    findings = _ask(lambda admin: admin.check())
+    if json:
+        print_json({"ok": not findings, "findings": findings})
+    if findings:
+        raise CommandError("; ".join(findings))
+    if not json:
+        console().print("every topic is as it must be")
+
+
+def _ask(question: "Callable[[TopicAdmin], Awaitable[list[str]]]") -> list[str]:
+    """Return what the topics' administrator answers.
+
+    Raises:
+        CommandError: if Kafka does not answer or refuses.
+    """
+    settings = settings_or_fail()
+    # Kafka's client is not loaded by commands that do without it.
+    from aiokafka.errors import KafkaError  # noqa: PLC0415
+
+    from worker.topics import TopicAdmin, TopicsError  # noqa: PLC0415
+
+    async def ask() -> list[str]:
+        async with TopicAdmin(settings) as admin:
+            return await question(admin)
+
+    try:
+        return run(ask())
+    except TopicsError as error:
+        raise CommandError(str(error)) from None
+    except (KafkaError, OSError) as error:
+        raise CommandError(
+            f"Kafka at {settings.kafka_bootstrap} does not answer: {describe(error)}"
+        ) from None

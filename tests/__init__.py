@@ -1,0 +1,1 @@
+"""Proof: unit, integration, acceptance, faults, simulation, benchmarks."""

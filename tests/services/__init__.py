@@ -1,0 +1,17 @@
+"""What tests and benchmarks run against: one Kafka and one Redis, the best that this machine can give.
+
+The ways, in this order: containers (testcontainers, where a Docker engine answers), local processes (Kafka's
+jars by Maven, `redis-server`), embedded (librdkafka's mock cluster, Valkey from a wheel).
+`SLEEP_TEST_SERVICES` set to `containers`, `processes` or `embedded` forces one.
+
+    with start_services() as services:
+        settings = Settings(kafka_bootstrap=services.kafka, redis_url=services.redis)
+        with services.store.killed():
+            ...  # Redis is gone; afterwards it is back at the same address, with its data
+"""
+
+from tests.services.base import Kind, Service, ServiceError, UnavailableError
+from tests.services.choose import Services, start_services
+from tests.services.namespace import Namespace
+
+__all__ = ["Kind", "Namespace", "Service", "ServiceError", "Services", "UnavailableError", "start_services"]

@@ -1,0 +1,53 @@
+"""Fixtures over the services; `tests/conftest.py` makes them known to pytest."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services.choose import Services, start_services
+from tests.services.namespace import Namespace
+
+services_line: pytest.StashKey[str] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def services(request: pytest.FixtureRequest) -> Iterator[Services]:
+    """One Kafka and one Redis for the whole session."""
+    with start_services() as started:
+        request.config.stash[services_line] = str(started)
+        yield started
+
+
+@pytest.fixture
+def namespace() -> Namespace:
+    """Topic prefix, Redis prefix and consumer group of this test alone."""
+    return Namespace.fresh()
+
+
+@pytest.fixture(scope="module")
+def module_namespace() -> Namespace:
+    """Topic prefix, Redis prefix and consumer group of this module's tests."""
+    return Namespace.fresh()
+
+
+@pytest.fixture(autouse=True)
+def _healthy_services(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Bring back what a fault test took away, so that the next test finds it."""
+    yield
+    if "services" in request.fixturenames:
+        request.getfixturevalue("services").heal()
+
+
+@pytest.fixture(autouse=True)
+def _real_kafka(request: pytest.FixtureRequest) -> None:
+    """Skip a test marked `needs_kafka` where only the mock is there; with `CI` set, fail it."""
+    if request.node.get_closest_marker("needs_kafka") is None:
+        return
+    services: Services = request.getfixturevalue("services")
+    if services.log_append_time:
+        return
+    reason = f"needs a real Kafka; services are {services}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,103 @@
+"""The services keep their promises: outages are real, addresses and data stay."""
+
+import pytest
+import redis
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.services import Namespace, Services
+
+LOG_APPEND_TIME = 1
+
+
+def client(services: Services) -> "redis.Redis":
+    """A Redis client that gives up after a second."""
+    return redis.Redis.from_url(services.redis, socket_timeout=1, socket_connect_timeout=1)
+
+
+async def produce(services: Services, topic: str, value: bytes) -> int:
+    """Send one record; returns its offset."""
+    producer = AIOKafkaProducer(bootstrap_servers=services.kafka)
+    await producer.start()
+    try:
+        return int((await producer.send_and_wait(topic, value, partition=0)).offset)
+    finally:
+        await producer.stop()
+
+
+async def consume(services: Services, topic: str) -> list[tuple[bytes, int]]:
+    """All values of partition 0, with their kind of timestamp."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=services.kafka)
+    await consumer.start()
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
+        end = (await consumer.end_offsets([partition]))[partition]
+        return [((record := await consumer.getone()).value, record.timestamp_type) for _ in range(end)]
+    finally:
+        await consumer.stop()
+
+
+async def create_topic(services: Services, topic: str) -> None:
+    """A topic of one partition that stamps its records."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=services.kafka)
+    await admin.start()
+    try:
+        config = {"message.timestamp.type": "LogAppendTime"}
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=config)])
+    finally:
+        await admin.close()
+
+
+@pytest.mark.smoke
+async def test_both_answer(services: Services, namespace: Namespace) -> None:
+    """A record goes through Kafka, a value through Redis, whichever way they run."""
+    if services.log_append_time:
+        await create_topic(services, namespace.topic_prefix)
+    await produce(services, namespace.topic_prefix, b"value")
+    assert [value for value, _ in await consume(services, namespace.topic_prefix)] == [b"value"]
+    with client(services) as store:
+        assert store.set(namespace.redis_prefix, "value")
+        assert store.get(namespace.redis_prefix) == b"value"
+        assert store.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_redis_comes_back_with_its_data(services: Services, namespace: Namespace) -> None:
+    """After a stop and after a crash, at the same address."""
+    with client(services) as store:
+        store.set(namespace.redis_prefix, "kept")
+        for outage in (services.store.stopped, services.store.killed):
+            with outage(), pytest.raises(redis.ConnectionError):
+                store.get(namespace.redis_prefix)
+            assert store.get(namespace.redis_prefix) == b"kept"
+
+
+def test_a_paused_redis_hangs(services: Services, namespace: Namespace) -> None:
+    """It takes the connection and does not answer, as a stuck host does."""
+    with client(services) as store:
+        with services.store.paused(), pytest.raises(redis.TimeoutError):
+            store.get(namespace.redis_prefix)
+        assert store.get(namespace.redis_prefix) is None
+
+
+@pytest.mark.needs_kafka
+async def test_kafka_comes_back_with_its_data(services: Services, namespace: Namespace) -> None:
+    """After a stop and after a crash, at the same address, stamping records by its own clock."""
+    topic = namespace.topic_prefix
+    await create_topic(services, topic)
+    for offset, outage in enumerate((services.broker.stopped, services.broker.killed)):
+        assert await produce(services, topic, b"kept") == offset
+        with outage():
+            assert not services.broker.answers()
+    assert await consume(services, topic) == [(b"kept", LOG_APPEND_TIME)] * 2
+
+
+def test_a_test_may_leave_services_dead(services: Services) -> None:
+    """What it took away is healed after it."""
+    services.store.kill()
+
+
+def test_the_next_test_finds_them_alive(services: Services) -> None:
+    """The one before killed Redis and left it so."""
+    assert services.store.answers()

@@ -1,0 +1,91 @@
+"""The application over fakes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from jwt import PyJWK
+
+from api.app import Wiring, create_app
+from api.auth import Verifier
+from api.commands import Commands
+from api.dependency import Dependency
+from api.keys import parse_jwks
+from api.lag import Lag
+from api.metrics import Metrics
+from api.reads import Reads
+from api.services import Services
+from api.status import Status
+from tests.unit.api.fakes import (
+    AUDIENCE,
+    ISSUER,
+    FakeAuthoriser,
+    FakeClock,
+    FakeLog,
+    FakeReplies,
+    FakeStore,
+    jwks,
+    token,
+)
+
+
+class FixedKeys:
+    """The issuer's keys, always the same."""
+
+    def __init__(self) -> None:
+        self._keys = parse_jwks(jwks())
+
+    async def find(self, kid: str | None) -> PyJWK | None:
+        return self._keys.get(kid)
+
+
+@dataclass
+class World:
+    """An application, a client with a good token, and everything behind it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    clock: FakeClock
+    log: FakeLog
+    store: FakeStore
+    replies: FakeReplies
+    authoriser: FakeAuthoriser
+    dependencies: list[Dependency]
+    services: Services
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """An application over fakes, in which everything works."""
+    clock, log, store = FakeClock(), FakeLog(), FakeStore()
+    replies, authoriser = FakeReplies(), FakeAuthoriser()
+    dependencies = [Dependency("kafka"), Dependency("redis")]
+    for dependency in dependencies:
+        dependency.found_up()
+    metrics = Metrics()
+    metrics.watch(dependencies)
+    count = iter(range(1, 100))
+    services = Services(
+        clock=clock,
+        verifier=Verifier(FixedKeys(), ISSUER, AUDIENCE, "tenant_id"),
+        authoriser=authoriser,
+        commands=Commands(
+            log=log,
+            store=store,
+            replies=replies,
+            partitions=8,
+            metrics=metrics,
+            clock=clock,
+            new_id=lambda _: f"id-{next(count)}",
+        ),
+        reads=Reads(store, clock),
+        metrics=metrics,
+        status=Status(dependencies, Lag(), clock),
+    )
+    app = create_app(Wiring(services), build="test")
+    transport = httpx.ASGITransport(app)
+    headers = {"Authorization": f"Bearer {token()}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+        yield World(app, client, clock, log, store, replies, authoriser, dependencies, services)

@@ -1,0 +1,31 @@
+"""The models of documents against the tables that they repeat."""
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.documents import DeadLetterHeaders, PolicyAnswer, RampParameters
+from schemas.policy import parse_policy
+from schemas.schedule import BUILT_IN_SCHEDULE, Ramp
+from tests.unit.schemas.build import NOW
+
+
+def test_a_policy_answer_holds_a_filled_policy() -> None:
+    """The tenant's own, or that of the rules with `default`."""
+    answer = {"policy": parse_policy({"floor": "light"}).document, "policy_version": 3, "default": False}
+    assert PolicyAnswer.model_validate(answer).model_dump(mode="json")["policy_version"] == 3
+
+
+def test_inside_of_a_ramp_k_may_have_a_fraction() -> None:
+    """Halfway from 100 to 1 it is about 50.5."""
+    half = Ramp(BUILT_IN_SCHEDULE[0], BUILT_IN_SCHEDULE[3], NOW, NOW + 2).at(NOW + 1)
+    read = RampParameters.model_validate(half.as_json()).as_set()
+    assert read == half
+
+
+def test_a_dead_letter_says_where_it_came_from() -> None:
+    """The seven headers of DESIGN section 4, all of them text."""
+    names = ("code", "message", "topic", "partition", "offset", "at", "size")
+    headers = {f"sleep.error.{name}": "1" for name in names}
+    assert DeadLetterHeaders.model_validate(headers).model_dump(by_alias=True) == headers
+    with pytest.raises(ValidationError):
+        DeadLetterHeaders.model_validate(headers | {"sleep.error.colour": "blue"})

@@ -1,0 +1,134 @@
+"""The compact layout in which Redis holds a record."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from pydantic_core import from_json, to_json
+
+from schemas.policy import BUILT_IN_RULES, parse_rules
+from schemas.public import state_record
+from schemas.record import LAYOUT, NewerLayoutError, Record, pack, unpack
+from schemas.schedule import BUILT_IN_SCHEDULE
+from tests.unit.schemas.build import NOW, QUICK, Tenant, breaker, folded, mode, operation, pin, tenants
+
+RULES = [BUILT_IN_RULES]
+
+
+def packed_fields(record: Record | None = None) -> list[Any]:
+    """Return the layout of a frozen tenant's record as JSON."""
+    found = record or folded([breaker("payments@pod-1", "open", NOW + 900_000)]).record
+    fields: list[Any] = from_json(pack(found, BUILT_IN_SCHEDULE))
+    return fields
+
+
+@QUICK
+@given(tenants())
+def test_a_record_survives_redis(tenant: Tenant) -> None:
+    """Every field of every record, to the last digit."""
+    assert unpack(pack(tenant.record, tenant.terms.schedule), [tenant.rules]) == tenant.record
+
+
+@QUICK
+@given(tenants())
+def test_what_is_published_is_the_same_before_and_after_a_restart(tenant: Tenant) -> None:
+    """Byte for byte: an output that is emitted twice is the same twice."""
+    again = unpack(pack(tenant.record, tenant.terms.schedule), [tenant.rules])
+    published = to_json(state_record("acme", 3, tenant.record, tenant.terms))
+    assert to_json(state_record("acme", 3, again, tenant.terms)) == published
+    assert pack(again, tenant.terms.schedule) == pack(tenant.record, tenant.terms.schedule)
+
+
+def test_a_claim_of_each_source_survives_redis() -> None:
+    """With actor, reason and the time of the breaker's event where there is one."""
+    claims = [
+        breaker("a@1", "half_open", NOW + 1)._replace(occurred_at=NOW - 5, reason="slow"),
+        breaker("b@", "forced_open"),
+        operation("op", "deep", NOW + 9),
+        mode("light"),
+        pin("freeze", NOW + 3)._replace(actor=None),
+    ]
+    record = folded(claims).record
+    assert unpack(pack(record, BUILT_IN_SCHEDULE), RULES) == record
+
+
+def test_a_record_of_a_tenant_s_own_policy_survives_redis() -> None:
+    """The policy too, and a ramp between sets of another schedule."""
+    schedule = {
+        name: {"K": 9, "t": 1, "tau": 0.3, "eta": 0, "lambda": 0, "B": 1}
+        for name in ("active", "light", "deep", "freeze")
+    }
+    tenant = folded([breaker("a@1", "open")], {"schedule": schedule, "floor": "light"})
+    assert unpack(pack(tenant.record, tenant.terms.schedule), RULES) == tenant.record
+
+
+def test_sets_of_the_schedule_are_read_under_the_rules_of_the_record() -> None:
+    """An index means a set of the schedule that was in force."""
+    set_ = {"K": 9, "t": 1, "tau": 0.3, "eta": 0, "lambda": 0, "B": 1}
+    rules = parse_rules(1, {"schedule": dict.fromkeys(("active", "light", "deep", "freeze"), set_)})
+    tenant = folded([breaker("a@1", "open")], rules=rules.document)
+    record = tenant.record._replace(rules_number=1)
+    assert unpack(pack(record, tenant.terms.schedule), [BUILT_IN_RULES, rules]).ramp.target.K == 9
+
+
+@pytest.mark.parametrize("asleep", [0, 1])
+def test_a_typical_record_takes_at_most_300_bytes(asleep: int) -> None:
+    """The target of DESIGN section 5, also for a long name and a big log."""
+    name = "checkout-service.payments-gateway@checkout-7f9c5d6b8-x2x4k"
+    state: Any = ("closed", "open")[asleep]
+    record = folded([breaker(name, state, NOW + 900_000)._replace(occurred_at=NOW)]).record
+    packed = pack(record._replace(offset=987_654_321, version=12_345, rules_number=12), BUILT_IN_SCHEDULE)
+    assert len(packed) <= 300
+
+
+def test_a_newer_layout_is_refused_as_such() -> None:
+    """The worker stops, and the error says what to do."""
+    fields = packed_fields()
+    fields[0] = LAYOUT + 1
+    with pytest.raises(NewerLayoutError, match="run the newer worker"):
+        unpack(to_json([*fields, "a field of tomorrow"]), RULES)
+
+
+def without(fields: list[Any], place: int) -> list[Any]:
+    """Return the fields but for one."""
+    return fields[:place] + fields[place + 1 :]
+
+
+def replaced(fields: list[Any], place: int, value: object) -> list[Any]:
+    """Return the fields with another value in one place."""
+    return [*fields[:place], value, *fields[place + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"\xff\x00",
+        b"{}",
+        b"[]",
+        b"null",
+        b'["1"]',
+        b"[1]",
+        to_json(packed_fields())[:-10],
+        to_json(without(packed_fields(), 5)),
+        to_json([*packed_fields(), 1]),
+        to_json(replaced(packed_fields(), 1, 9)),
+        to_json(replaced(packed_fields(), 1, -1)),
+        to_json(replaced(packed_fields(), 1, "freeze")),
+        to_json(replaced(packed_fields(), 4, [99, None])),
+        to_json(replaced(packed_fields(), 5, [[0]])),
+        to_json(replaced(packed_fields(), 5, [[9, "a@1", 0, 1, 2, 3]])),
+        to_json(replaced(packed_fields(), 6, [7, 7, 0, 0])),
+        to_json(replaced(packed_fields(), 6, [[1], 0, 0, 0])),
+        to_json(replaced(packed_fields(), 7, "{")),
+        to_json(replaced(packed_fields(), 7, '{"floor": "asleep"}')),
+        to_json(replaced(packed_fields(), 7, ["policy"])),
+        to_json(replaced(packed_fields(), 14, 5)),
+        to_json(replaced(packed_fields(), 14, -1)),
+    ],
+)
+def test_bytes_that_are_no_record_are_refused(packed: bytes) -> None:
+    """As a ValueError, and never half read."""
+    with pytest.raises(ValueError, match=r".") as refused:
+        unpack(packed, RULES)
+    assert not isinstance(refused.value, NewerLayoutError)

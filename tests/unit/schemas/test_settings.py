@@ -1,0 +1,213 @@
+"""Settings: read once, refused early, and never shown where they are secret."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import ValidationError
+
+from schemas.settings import Settings, SettingsError, load_settings
+
+NEEDED = {"KAFKA_BOOTSTRAP": "kafka:9092", "REDIS_URL": "redis://:hunter2@redis:6379/0"}
+
+
+def loaded(**variables: str) -> Settings:
+    """Read the settings from these variables alone, without their prefix."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(f"SLEEP_{name}", value)
+        return load_settings()
+
+
+def refusal(**variables: str) -> str:
+    """Return why these variables are refused."""
+    with pytest.raises(SettingsError) as refused:
+        loaded(**variables)
+    return str(refused.value)
+
+
+def test_two_variables_are_enough() -> None:
+    """Everything else has a default."""
+    settings = loaded(**NEEDED)
+    assert (settings.partitions, settings.opa_url, settings.api_host) == (8, "embedded", "127.0.0.1")
+    assert settings.topics.events == "sleep.events"
+
+
+def test_what_is_missing_is_named() -> None:
+    """All of it at once."""
+    said = refusal()
+    assert "SLEEP_KAFKA_BOOTSTRAP" in said
+    assert "SLEEP_REDIS_URL" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PARTITIONS", "hunter2"),
+        ("PARTITIONS", "0"),
+        ("REPLICATION", "10"),
+        ("KAFKA_SECURITY_PROTOCOL", "hunter2"),
+        ("KAFKA_SASL_MECHANISM", "hunter2"),
+        ("KAFKA_BOOTSTRAP", ""),
+        ("REDIS_PREFIX", "hunter2 {x}"),
+        ("TOPIC_PREFIX", ""),
+        ("OPA_URL", "ftp://hunter2"),
+        ("DEADLETTER_MAX_RATIO", "1.5"),
+        ("INGRESS", "hunter2"),
+        ("INGRESS", '[{"topic": ""}]'),
+        ("INGRESS", '[{"topic": "x", "secret": "hunter2"}]'),
+        ("API_PORT", "70000"),
+        ("LOG_LEVEL", "hunter2"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_variable_is_named_and_its_value_never_shown(name: str, value: str) -> None:
+    """It might be a secret in the wrong place."""
+    said = refusal(**NEEDED | {name: value})
+    assert f"SLEEP_{name}" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("url", ["hunter2", "http://redis:6379", "redis.example:6379", ""])
+def test_a_redis_url_of_another_kind_is_refused_at_the_start(url: str) -> None:
+    """`redis://`, `rediss://` and `redis+cluster://` are known."""
+    said = refusal(**NEEDED | {"REDIS_URL": url})
+    assert "SLEEP_REDIS_URL" in said
+    assert "hunter2" not in said
+
+
+def test_a_secret_is_masked_when_printed() -> None:
+    """The URL too, since it may hold a password."""
+    settings = loaded(**NEEDED, KAFKA_SASL_PASSWORD="hunter2", KAFKA_SSL_PASSWORD="hunter2")
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+def test_settings_cannot_be_changed() -> None:
+    """One frozen object, built in the entry point."""
+    settings = loaded(**NEEDED)
+    with pytest.raises(ValidationError):
+        settings.partitions = 9  # type: ignore[misc] # the point of the test
+
+
+def test_a_required_setting_that_is_absent_is_named() -> None:
+    """The API asks for its own before it starts."""
+    settings = loaded(**NEEDED, JWT_ISSUER="https://issuer")
+    settings.require("jwt_issuer")
+    with pytest.raises(SettingsError, match=r"^SLEEP_JWT_JWKS, SLEEP_JWT_AUDIENCE must be set$"):
+        settings.require("jwt_jwks", "jwt_issuer", "jwt_audience")
+
+
+def test_without_an_ingress_the_breakers_topic_is_read() -> None:
+    """As CloudEvents with the tenant as their subject."""
+    (ingress,) = loaded(**NEEDED, TOPIC_PREFIX="eu").ingress_topics
+    assert (ingress.topic, ingress.format, ingress.tenant) == ("eu.breakers", "cloudevents", "subject")
+
+
+def test_an_ingress_names_topics_in_json() -> None:
+    """An empty list reads none."""
+    assert [
+        one.topic for one in loaded(**NEEDED, INGRESS='[{"topic": "a"}, {"topic": "b"}]').ingress_topics
+    ] == ["a", "b"]
+    assert loaded(**NEEDED, INGRESS="[]").ingress_topics == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "cluster", "address"),
+    [
+        ("redis://r:6379/0", 0, "redis://r:6379/0"),
+        ("rediss://r:6379", 0, "rediss://r:6379"),
+        ("redis+cluster://r:6379", 1, "redis://r:6379"),
+    ],
+)
+def test_a_redis_url_says_whether_it_is_a_cluster(url: str, cluster: int, address: str) -> None:
+    """redis-py reads the plain scheme."""
+    settings = loaded(**NEEDED | {"REDIS_URL": url})
+    assert settings.redis_is_cluster == bool(cluster)
+    assert settings.redis_address == address
+
+
+def test_a_plain_client_needs_nothing_but_the_brokers() -> None:
+    """No context, no user."""
+    assert loaded(**NEEDED).kafka_client() == {
+        "bootstrap_servers": "kafka:9092",
+        "security_protocol": "PLAINTEXT",
+    }
+
+
+def test_a_client_over_tls_checks_the_broker_s_name() -> None:
+    """Against the system's certificates where no file is given."""
+    context = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL").kafka_client()["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_client_with_a_user_sends_the_password() -> None:
+    """The one place where it is read."""
+    client = loaded(
+        **NEEDED,
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        KAFKA_SASL_MECHANISM="PLAIN",
+        KAFKA_SASL_USERNAME="sleep",
+        KAFKA_SASL_PASSWORD="hunter2",
+    ).kafka_client()
+    assert isinstance(client.pop("ssl_context"), ssl.SSLContext)
+    assert client == {
+        "bootstrap_servers": "kafka:9092",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "sleep",
+        "sasl_plain_password": "hunter2",
+    }
+
+
+@pytest.mark.parametrize("given", [{}, {"KAFKA_SASL_USERNAME": "sleep"}, {"KAFKA_SASL_PASSWORD": "hunter2"}])
+def test_sasl_without_user_or_password_is_refused_at_the_start(given: dict[str, str]) -> None:
+    """By name, and not by a broker's closed connection."""
+    assert "SLEEP_KAFKA_SASL_" in refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT", **given)
+
+
+def certificate(folder: Path, password: bytes | None) -> tuple[str, str]:
+    """Write a certificate and its key, and return their paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "worker")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    certfile, keyfile = folder / "worker.pem", folder / "worker.key"
+    certfile.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    keyfile.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    )
+    return str(certfile), str(keyfile)
+
+
+@pytest.mark.parametrize("password", [None, "hunter2"])
+def test_a_client_s_own_certificate_is_loaded(tmp_path: Path, password: str | None) -> None:
+    """With the password of its key where it has one."""
+    certfile, keyfile = certificate(tmp_path, password.encode() if password else None)
+    files = {"KAFKA_SSL_CERTFILE": certfile, "KAFKA_SSL_KEYFILE": keyfile, "KAFKA_SSL_CAFILE": certfile}
+    if password is not None:
+        files["KAFKA_SSL_PASSWORD"] = password
+    context = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", **files).kafka_client()["ssl_context"]
+    assert context.cert_store_stats()["x509"] == 1
+
+
+def test_a_certificate_that_cannot_be_read_is_an_error() -> None:
+    """At the start, and not at the first connection."""
+    settings = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE="/nowhere/ca.pem")
+    with pytest.raises(OSError, match="No such file"):
+        settings.kafka_client()

@@ -1,0 +1,167 @@
+"""The parts of `tests.services` that need no service."""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.services import Kind, Namespace, Service, ServiceError, Services, UnavailableError
+from tests.services.broker_config import as_environment, as_properties, broker_config
+from tests.services.choose import wanted_kinds
+from tests.services.jars import cache_folder, kafka_version
+
+
+class Recorder(Service):
+    """A service that writes down what it is told."""
+
+    def __init__(self, *, running: bool = True) -> None:
+        super().__init__("recorder", "nowhere:0")
+        self.told: list[str] = []
+        self._running = running
+
+    def launch(self) -> None:
+        self.told.append("launch")
+        self._running = True
+
+    def running(self) -> bool:
+        return self._running
+
+    def answers(self) -> bool:
+        return self._running and not self._paused
+
+    def log_tail(self) -> str:
+        return "last words"
+
+    def stop(self) -> None:
+        self.told.append("stop")
+        self._running = False
+
+    def kill(self) -> None:
+        self.told.append("kill")
+        self._running = False
+
+    def _freeze(self, *, frozen: bool) -> None:
+        self.told.append("freeze" if frozen else "thaw")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
+def test_all_ways_are_tried_best_first() -> None:
+    """Nothing in the environment: containers, processes, embedded."""
+    assert wanted_kinds({}) == [Kind.CONTAINERS, Kind.PROCESSES, Kind.EMBEDDED]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_environment_forces_one_way(kind: Kind) -> None:
+    """The named way, and no other."""
+    assert wanted_kinds({"SLEEP_TEST_SERVICES": kind.value}) == [kind]
+
+
+def test_an_unknown_way_is_refused_with_the_known_ones() -> None:
+    """The text names what was given and what could be."""
+    with pytest.raises(UnavailableError, match="'podman', not one of containers, processes, embedded"):
+        wanted_kinds({"SLEEP_TEST_SERVICES": "podman"})
+
+
+def test_only_a_real_kafka_stamps_records() -> None:
+    """The mock does not."""
+    known = {kind: Services(kind, Recorder(), Recorder()).log_append_time for kind in Kind}
+    assert known == {Kind.CONTAINERS: True, Kind.PROCESSES: True, Kind.EMBEDDED: False}
+
+
+def test_the_report_says_what_and_why() -> None:
+    """Way, addresses, and the reason of each way not taken."""
+    services = Services(Kind.EMBEDDED, Recorder(), Recorder(), ("not containers: no engine",))
+    assert str(services) == "embedded (Kafka nowhere:0, nowhere:0); not containers: no engine"
+
+
+@pytest.mark.parametrize(
+    ("outage", "told"),
+    [
+        (Service.stopped, ["stop", "launch"]),
+        (Service.killed, ["kill", "launch"]),
+        (Service.paused, ["freeze", "thaw"]),
+    ],
+    ids=["stopped", "killed", "paused"],
+)
+def test_an_outage_ends_with_its_block(
+    outage: Callable[[Service], AbstractContextManager[None]], told: list[str]
+) -> None:
+    """Gone within the block, back after it."""
+    service = Recorder()
+    with outage(service):
+        assert not service.answers()
+    assert service.answers()
+    assert service.told == told
+
+
+def test_healing_undoes_a_pause_and_a_death() -> None:
+    """And does nothing when all is well."""
+    broker, store = Recorder(), Recorder()
+    services = Services(Kind.PROCESSES, broker, store)
+    services.heal()
+    assert broker.told == store.told == []
+    broker.pause()
+    store.kill()
+    services.heal()
+    assert broker.told == ["freeze", "thaw"]
+    assert store.told == ["kill", "launch"]
+
+
+def test_a_service_that_ends_while_starting_shows_its_log() -> None:
+    """No waiting for what will not come."""
+    with pytest.raises(ServiceError, match="recorder ended while starting:\nlast words"):
+        Recorder(running=False).wait_ready()
+
+
+def test_a_silent_service_is_named() -> None:
+    """After the time given, with its log."""
+    service = Recorder()
+    service.pause()
+    with pytest.raises(ServiceError, match="recorder is silent after 0 s:\nlast words"):
+        service.wait_ready(timeout_seconds=0)
+
+
+def test_broker_settings_become_variables_and_properties() -> None:
+    """One source for the container and the process."""
+    config = broker_config(listen="h:1", advertised="a:2", controller="c:3", log_dir="d")
+    assert as_environment(config)["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://a:2"
+    assert "listeners=PLAINTEXT://h:1,CONTROLLER://c:3\n" in as_properties(config)
+    assert config["auto.create.topics.enable"] == "false"
+
+
+def test_namespaces_differ() -> None:
+    """And are settings for a child process."""
+    one, other = Namespace.fresh(), Namespace.fresh()
+    assert one != other
+    assert one.environ()["SLEEP_TOPIC_PREFIX"] == one.topic_prefix
+
+
+def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the tests' own variable, else by the desktop's, else in the home folder."""
+    monkeypatch.delenv("SLEEP_TEST_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "somabrain-sleep"
+    monkeypatch.setenv("SLEEP_TEST_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+
+
+def test_the_pom_names_the_broker() -> None:
+    """A release of Kafka 4."""
+    assert kafka_version().startswith("4.")
+
+
+def test_unit_tests_open_no_socket() -> None:
+    """The guard of this folder stands."""
+    import socket  # noqa: PLC0415 - the guard replaces names of this module
+
+    with socket.socket() as opened, pytest.raises(AssertionError, match="opens no socket"):
+        opened.connect(("127.0.0.1", 9))
+
+
+async def test_async_tests_run_under_the_same_guards() -> None:
+    """The loop's own sockets work without connecting."""
+    assert threading.current_thread() is threading.main_thread()

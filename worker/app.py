@@ -1,0 +1,258 @@
+"""The Faust app and its wiring: one consumer, one agent that feeds the lanes, one that normalises ingress."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+
+import faust
+import structlog
+from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
+from faust.types import EventT, Message
+from yarl import URL
+
+from schemas.names import reply_channel
+from schemas.settings import Settings
+from worker.clock import Backoff, Clock, WallClock
+from worker.deadletter import SourceRecord
+from worker.ingress import Ingress
+from worker.lane import Fetched, Services
+from worker.lanes import Lanes
+from worker.metrics import Metrics
+from worker.outputs import OutputError, Outputs
+from worker.status import StatusPage
+from worker.store import Store
+from worker.topics import verify_topics
+from worker.transport import BatchConsumer, transport_for
+
+# Faust takes these in seconds. A session shorter than a lane's last batch would lose the partition in the middle.
+_SESSION_SECONDS: Final = 45.0
+_REBALANCE_SECONDS: Final = 60.0
+_REQUEST_SECONDS: Final = 60.0
+# A partition that stands still is shown in /status; leaving the group for it would only move the trouble.
+_MAX_POLL_SECONDS: Final = 86_400.0
+_FETCHED_RECORDS: Final = 2_000
+# Counts batches, not records: the agent never waits for a lane, so few are ever queued.
+_STREAM_BUFFER: Final = 64
+
+log = structlog.get_logger("worker.app")
+
+
+class _NoWeb(BootStrategy):  # type: ignore[misc]  # faust has no annotations mypy can follow
+    """Faust's own web server stays off, and its port unbound."""
+
+    enable_web = False
+
+
+class _BatchSchema(faust.Schema):  # type: ignore[misc]  # as above
+    """A message's value is a fetched batch already; the lane decodes what is in it."""
+
+    def loads_key(self, app: Any, message: Message, **_: Any) -> None:
+        """A batch has no key."""
+
+    def loads_value(self, app: Any, message: Message, **_: Any) -> Fetched:
+        """Return the batch."""
+        return cast("Fetched", message.value)
+
+
+def build_app(settings: Settings, lanes: Lanes, ingress: Ingress) -> faust.App:
+    """Return the Faust app of one worker process; nothing connects before it is started."""
+    app = faust.App(
+        settings.consumer_group,
+        broker=[URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap.split(",")],
+        autodiscover=False,
+        store="memory://",
+        processing_guarantee="at_least_once",
+        broker_max_poll_records=_FETCHED_RECORDS,
+        broker_max_poll_interval=_MAX_POLL_SECONDS,
+        broker_session_timeout=_SESSION_SECONDS,
+        broker_rebalance_timeout=_REBALANCE_SECONDS,
+        broker_request_timeout=_REQUEST_SECONDS,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=_STREAM_BUFFER,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    app.BootStrategy = _NoWeb
+    app.boot_strategy = _NoWeb(app)
+    client = settings.kafka_client()
+    if "ssl_context" in client or "sasl_mechanism" in client:
+        app.conf.broker_credentials = _credentials(client)
+    transport = transport_for(lanes, settings.topics.events)
+    app.transport = transport(app.conf.broker, app=app, loop=app.loop)
+
+    @app.agent(app.topic(settings.topics.events, schema=_BatchSchema(), internal=False), name="lanes")
+    async def feed(stream: faust.StreamT[Any]) -> AsyncIterator[None]:
+        """Pass each batch to its partition's lane, which acknowledges it; never wait for a lane."""
+        async for event in stream.noack().events():
+            lanes.offer(event.message.partition, event.value, event.ack)
+            yield
+
+    for source in settings.ingress_topics:
+
+        @app.agent(app.topic(source.topic, schema=_BatchSchema(), internal=False), name=f"ingress-{source.topic}")
+        async def forward(stream: faust.StreamT[Any]) -> AsyncIterator[None]:
+            """Normalise each batch of an ingress topic; try until Kafka has it."""
+            async for event in stream.noack().events():
+                await _forward(ingress, event)
+                yield
+
+    return app
+
+
+def _credentials(client: dict[str, Any]) -> Any:
+    """Return Faust's form of the credentials that every other client of ours uses."""
+    if "sasl_mechanism" not in client:
+        return faust.SSLCredentials(client["ssl_context"])
+    return faust.SASLCredentials(
+        username=client["sasl_plain_username"],
+        password=client["sasl_plain_password"],
+        mechanism=client["sasl_mechanism"],
+        ssl_context=client.get("ssl_context"),
+    )
+
+
+async def _forward(ingress: Ingress, event: EventT[Any]) -> None:
+    backoff = Backoff(random.SystemRandom())
+    batch: Fetched = event.value
+    records: list[SourceRecord] = list(batch.records)
+    while True:
+        try:
+            await ingress.forward(records)
+        except OutputError as error:
+            if not backoff.failing:
+                log.warning("ingress_waiting", topic=event.message.topic, reason=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(backoff.next())
+        else:
+            event.ack()
+            return
+
+
+class Worker:
+    """One worker process: the lanes of its partitions and everything they share.
+
+    Args:
+        settings: the settings.
+        embedded: whether the broker is the embedded one, which stamps no log time and cannot be asked about topics.
+        clock: time, by default the machine's.
+    """
+
+    def __init__(self, settings: Settings, *, embedded: bool = False, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._embedded = embedded
+        self._random = random.SystemRandom()
+        self.store = Store.connect(settings)
+        self.outputs = Outputs(settings)
+        self.metrics = Metrics()
+        self._app: faust.App | None = None
+        self.lanes = Lanes(
+            Services(
+                store=self.store,
+                outputs=self.outputs,
+                bounds=self._bounds,
+                clock=clock or WallClock(),
+                metrics=self.metrics,
+                random=self._random,
+                partitions=settings.partitions,
+                reply_prefix=reply_channel(settings.redis_prefix, ""),
+                deadletter_max_ratio=settings.deadletter_max_ratio,
+            )
+        )
+        self.kafka_finding: str | None = "starting"
+
+    async def _bounds(self, partition: int) -> tuple[int, int]:
+        if self._app is None:
+            raise KafkaError("the consumer is not running")
+        consumer = cast("BatchConsumer", self._app.consumer)
+        return await consumer.bounds(partition)
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
+        """Work until `stop`; finish the batches in hand, leave the group, disconnect.
+
+        Raises:
+            TopicsError: if the topics are not what the pipeline's promises rest on.
+        """
+        page = StatusPage(self, self._settings)
+        await page.start()
+        try:
+            if await self._connect(stop):
+                if ready is not None:
+                    ready.set()
+                await self._supervise(stop)
+        finally:
+            await self.lanes.end()
+            await self.outputs.stop()
+            await self.store.close()
+            await page.stop()
+
+    async def _connect(self, stop: asyncio.Event) -> bool:
+        """Wait for Kafka and check the topics; False where the worker was stopped first."""
+        backoff = Backoff(self._random)
+        while not stop.is_set():
+            try:
+                if not self._embedded:
+                    await verify_topics(self._settings)
+                await self.outputs.start()
+            except (KafkaError, OSError) as error:
+                self.kafka_finding = f"{type(error).__name__}: {error}"
+                if not backoff.failing:
+                    log.warning("waiting_for_kafka", reason=self.kafka_finding)
+                await _wait(stop, backoff.next())
+            else:
+                self.kafka_finding = None
+                return True
+        return False
+
+    async def _supervise(self, stop: asyncio.Event) -> None:
+        """Run Faust, and start it afresh should it give up, until stopped."""
+        backoff = Backoff(self._random)
+        while not stop.is_set():
+            app = self._app = build_app(self._settings, self.lanes, Ingress(self.outputs, self._settings.partitions))
+            try:
+                await app.start()
+                log.info("worker_ready", group=self._settings.consumer_group)
+                await _first(stop.wait(), app.wait_until_stopped(), _crashed(app))
+            except (KafkaError, OSError) as error:
+                self.kafka_finding = f"{type(error).__name__}: {error}"
+            finally:
+                crash = app.crash_reason
+                await app.stop()
+                await self.lanes.end()
+            if not stop.is_set():
+                log.error("consumer_restarts", reason=repr(crash) if crash else self.kafka_finding)
+                await _wait(stop, backoff.next())
+
+
+async def _crashed(app: faust.App) -> None:
+    await app._crashed.wait()  # noqa: SLF001 - Faust has no public way to wait for a crash
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+async def _first(*waits: Any) -> None:
+    """Wait for the first of several, and cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def serve(
+    settings: Settings, *, stop: asyncio.Event, ready: asyncio.Event | None = None, embedded: bool = False
+) -> None:
+    """Run a worker until `stop` is set; `ready` is set once Kafka answers and the topics are right."""
+    await Worker(settings, embedded=embedded).run(stop, ready)

@@ -1,0 +1,81 @@
+"""Dead letters: where a record goes that cannot be folded, and the ceiling on our own failures."""
+
+from collections import deque
+from typing import Final, NamedTuple, Protocol
+
+from schemas.cloudevents import MAX_BYTES, Headers
+from worker.outputs import Output
+
+# DESIGN section 4: more than the ratio of the last 1,000 records, and at least 500 of them.
+_WINDOW: Final = 1_000
+_LEAST: Final = 500
+_MESSAGE_CHARACTERS: Final = 4_000
+
+
+class SourceRecord(Protocol):
+    """A Kafka record as aiokafka hands it over; `timestamp` in milliseconds."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+
+
+class Failure(NamedTuple):
+    """Why a record is a dead letter; `ours` tells that our code failed on it, and not that the record is bad."""
+
+    code: str
+    message: str
+    ours: bool = False
+
+
+def dead_letter(record: SourceRecord, failure: Failure) -> Output:
+    """Return the dead letter of a record: its key, its value cut at 64 KiB, and what happened as headers."""
+    value = record.value or b""
+    found = {
+        "code": failure.code,
+        "message": failure.message[:_MESSAGE_CHARACTERS],
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "at": record.timestamp,
+        "size": len(value),
+    }
+    headers = [(f"sleep.error.{name}", str(item).encode()) for name, item in found.items()]
+    kept = [header for header in record.headers if not header[0].startswith("sleep.error.")]
+    return Output(record.key, record.value if record.value is None else value[:MAX_BYTES], [*headers, *kept])
+
+
+class Ceiling:
+    """Counts the records of a partition on which our own code failed, over the last 1,000.
+
+    Args:
+        ratio: the share that is too much, 0 to 1; with 1 there is no ceiling.
+    """
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+        self._recent: deque[bool] = deque(maxlen=_WINDOW)
+        self._failed = 0
+
+    def count(self, *, failed: bool) -> None:
+        """Note one more record."""
+        if len(self._recent) == _WINDOW:
+            self._failed -= self._recent[0]
+        self._recent.append(failed)
+        self._failed += failed
+
+    @property
+    def reached(self) -> bool:
+        """Whether so many failed that it is a bad deploy rather than bad data."""
+        return self._failed >= _LEAST and self._failed > self._ratio * len(self._recent)

@@ -1,0 +1,17 @@
+-- Reads a page of the timers that are due, and where the partition stands, in one step.
+--
+-- KEYS[1] progress  hash, `next`
+-- KEYS[2] timers    sorted set, tenant by the time of its next timer, ms
+-- ARGV[1] now, ms
+-- ARGV[2] how many due timers to pass over
+-- ARGV[3] how many to return at the most
+--
+-- Returns {next, {tenant, ms, ...} due, ms of the first timer that is not due or ''}.
+
+local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', ARGV[2], ARGV[3])
+local later = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local flat = {}
+for _, item in ipairs(due) do
+  flat[#flat + 1] = item
+end
+return {redis.call('HGET', KEYS[1], 'next') or '0', flat, later[2] or ''}

@@ -1,0 +1,263 @@
+"""The fold: one event of the log onto one tenant's record. Pure: the same log gives the same results.
+
+The six steps are those of DESIGN section 3. The decision itself is `schemas.decision`, what falls due by
+itself is `schemas.deadlines`, and what an event does to the claims is `worker.apply`.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from schemas.claim import Cause
+from schemas.deadlines import retires_at, settle
+from schemas.decision import Change, decide
+from schemas.events import BreakerEvent, CancelEvent, CommandEvent, TenantEvent, TimerEvent
+from schemas.operation import REMEMBERED_MS, OperationRecord, RefusalCode, decision_digest, type_of
+from schemas.policy import Rules, Terms
+from schemas.public import shows_the_same
+from schemas.record import Record, new_record
+from schemas.state import BY_LABEL, SleepState
+from schemas.transition import Transition
+from schemas.values import time_ms
+from worker.apply import APPLY, Applied, Refusal, Step
+
+
+class At(NamedTuple):
+    """Where and when the log holds an event: its place, and its timestamp in milliseconds."""
+
+    partition: int
+    offset: int
+    timestamp: int
+
+    @property
+    def position(self) -> str:
+        """The place, as readers see it."""
+        return f"{self.partition}:{self.offset}"
+
+
+class Folded(NamedTuple):
+    """What an event led to.
+
+    Attributes:
+        record: the tenant's record afterwards, None where it has none.
+        published: whether readers of the states topic are to see it (a tombstone where the record is None).
+        rows: audit rows, in order.
+        operations: command records to remember.
+        answer: what the command's caller is told, None for an event that is no command.
+    """
+
+    record: Record | None
+    published: bool
+    rows: tuple[Transition, ...] = ()
+    operations: tuple[OperationRecord, ...] = ()
+    answer: OperationRecord | None = None
+
+
+def fold(
+    record: Record | None, event: TenantEvent, known: Mapping[str, OperationRecord], rules: list[Rules], at: At
+) -> Folded:
+    """Fold one event.
+
+    Args:
+        record: the tenant's record, None where it has none.
+        event: the event, whose subject is the tenant.
+        known: the remembered commands with the event's own id and the id that it cancels.
+        rules: every version of the rules so far; the last are in force.
+        at: where and when the log holds the event.
+    """
+    folding = _Folding(record, event, rules, at)
+    if isinstance(event, TimerEvent):
+        return folding.timer()
+    if isinstance(event, BreakerEvent):
+        return folding.breaker(event)
+    return folding.command(event, known)
+
+
+class _Folding:
+    """One event being folded: `base` is the record after steps 1 to 3, `rows` the audit so far."""
+
+    __slots__ = ("at", "base", "before", "event", "now", "rows", "rules", "terms")
+
+    def __init__(self, before: Record | None, event: TenantEvent, rules: list[Rules], at: At) -> None:
+        self.before = before
+        self.event = event
+        self.rules = rules
+        self.at = at
+        self.rows: tuple[Transition, ...] = ()
+        in_force = rules[-1]
+        base = before if before is not None else new_record(in_force, at.timestamp)
+        self.now = max(base.clock, at.timestamp)
+
+        earlier = rules[base.rules_number]
+        self.terms = earlier.terms_for(base.policy)
+        base, changes = settle(base, self.terms, self.now)
+        for change in changes:
+            self._transition(change, earlier)
+        if earlier is not in_force:
+            self.terms = in_force.terms_for(base.policy)
+            base, moved = decide(base, self.terms, self.now, Cause("rules", None))
+            base = base._replace(rules_number=in_force.number)
+            if moved is not None:
+                self._transition(moved, in_force)
+        self.base = base
+
+    def timer(self) -> Folded:
+        """Let the record go if its time has come; else keep it as it was, unless something fell due."""
+        if self.before is None:
+            return Folded(None, published=False)
+        retires = retires_at(self.base, self.terms)
+        if retires is not None and self.now >= retires:
+            return Folded(None, published=True, rows=self.rows)
+        if self._shows_the_same(self.before, self.base):
+            return Folded(self.before._replace(rules_number=self.base.rules_number), published=False)
+        return Folded(self._stamped(self.base), published=True, rows=self.rows)
+
+    def breaker(self, event: BreakerEvent) -> Folded:
+        """Apply a breaker's state; the event's time stands in where its data has none."""
+        data = event.data
+        if data.occurred_at is None and event.time is not None:
+            data = data.model_copy(update={"occurred_at": time_ms(event.time)})
+        step = APPLY[event.type](self.base, self.terms, data, self.now, self.at.timestamp)
+        if isinstance(step, Refusal):
+            return self._refused(step, None)
+        return self._finished(self._decided(step))
+
+    def command(self, event: CommandEvent, known: Mapping[str, OperationRecord]) -> Folded:
+        """Judge a repeat by its first outcome; else apply the command, and remember what came of it."""
+        data = event.data
+        digest = decision_digest(event)
+        first = known.get(data.operation_id)
+        if first is not None and self.now < first.finished_at + REMEMBERED_MS:
+            refusal = _repeated(first, event, digest)
+            same = refusal.code == "duplicate_operation"
+            answer = first if same else self._outcome(event, digest, self.base, refusal=refusal)
+            return self._refused(refusal, digest)._replace(answer=answer)
+
+        step: Step
+        if data.not_after is not None and self.now > data.not_after:
+            step = Refusal("too_late", f"it was to be applied by {data.not_after} and it is {self.now}; send it again")
+        else:
+            step = APPLY[event.type](self.base, self.terms, data, self.now, self.at.timestamp)
+        if isinstance(step, Refusal):
+            outcome = self._outcome(event, digest, self.base, refusal=step)
+            return self._refused(step, digest)._replace(operations=(outcome,), answer=outcome)
+
+        self.terms = self.rules[-1].terms_for(step.record.policy)
+        record = self._decided(step)
+        self._row("outcome", self.base.decided, record.decided, decision=digest)
+        outcome = self._outcome(event, digest, record, expires_at=step.expires_at)
+        operations = [outcome]
+        if isinstance(event, CancelEvent) and (cancelled := known.get(event.data.cancels)) is not None:
+            operations.append(cancelled._replace(cancelled_at=self.now))
+        return self._finished(record)._replace(operations=tuple(operations), answer=outcome)
+
+    def _decided(self, step: Applied) -> Record:
+        """Step 5: take the decision again."""
+        record, change = decide(step.record, self.terms, self.now, step.cause)
+        if change is not None:
+            self._transition(change, self.rules[-1], own=True)
+        return record
+
+    def _refused(self, refusal: Refusal, digest: str | None) -> Folded:
+        """Note the refusal; steps 1 to 3 stand, and a tenant without a record stays without one."""
+        self._row("refusal", self.base.decided, self.base.decided, code=refusal.code, decision=digest)
+        if self.before is None:
+            return Folded(None, published=False, rows=self.rows)
+        return self._finished(self.base)
+
+    def _finished(self, record: Record) -> Folded:
+        """Give the record its new version if a reader sees a difference, else only its new clock."""
+        if self.before is not None and self._shows_the_same(self.before, record):
+            kept = record if record.clock == self.now else record._replace(clock=self.now)
+            return Folded(kept, published=False, rows=self.rows)
+        return Folded(self._stamped(record), published=True, rows=self.rows)
+
+    def _stamped(self, record: Record) -> Record:
+        return record._replace(
+            at=self.now, clock=self.now, offset=self.at.offset, version=record.version + 1
+        )
+
+    def _shows_the_same(self, before: Record, after: Record) -> bool:
+        if before.rules_number == after.rules_number:
+            return shows_the_same(before, after, self.terms, self.terms)
+        return shows_the_same(
+            before, after, self.rules[before.rules_number].terms_for(before.policy), self.terms
+        )
+
+    def _outcome(
+        self,
+        event: CommandEvent,
+        digest: str,
+        record: Record,
+        *,
+        expires_at: int | None = None,
+        refusal: Refusal | None = None,
+    ) -> OperationRecord:
+        data = event.data
+        target = getattr(data, "target", None)
+        return OperationRecord(
+            operation_id=data.operation_id,
+            tenant_id=event.subject,
+            type=type_of(event),
+            refused=refusal is not None,
+            cancelled_at=None,
+            target_state=None if target is None else BY_LABEL[target],
+            created_at=self.now,
+            expires_at=expires_at,
+            code=None if refusal is None else refusal.code,
+            detail=None if refusal is None else refusal.detail,
+            state=record.state,
+            previous_state=self.base.state,
+            position=self.at.position,
+            actor=data.actor,
+            reason=data.reason,
+            trace_id=data.trace_id,
+            decision=digest,
+        )
+
+    def _transition(self, change: Change, rules: Rules, *, own: bool = False) -> None:
+        """Note a change; `own` tells that the event itself made it, and not the passing of time or the rules."""
+        self._row("transition", change.before, change.after, change=change, rules=rules, own=own)
+
+    def _row(  # noqa: PLR0913 - an audit row has these columns
+        self,
+        kind: Literal["transition", "outcome", "refusal"],
+        before: SleepState,
+        after: SleepState,
+        *,
+        change: Change | None = None,
+        code: RefusalCode | None = None,
+        decision: str | None = None,
+        rules: Rules | None = None,
+        own: bool = True,
+    ) -> None:
+        data = self.event.data
+        row = Transition(
+            id=f"{self.at.position}:{len(self.rows)}",
+            kind=kind,
+            tenant=self.event.subject,
+            before=before,
+            after=after,
+            cause=None if change is None else change.cause,
+            event_id=self.event.id,
+            event_type=self.event.type,
+            operation_id=getattr(data, "operation_id", None) if own else None,
+            actor=getattr(data, "actor", None) if own else None,
+            reason=getattr(data, "reason", getattr(data, "cause", None)) if own else None,
+            code=code,
+            decision=decision,
+            decision_id=getattr(data, "decision_id", None) if own else None,
+            enforced=self.terms.policy.enforce if change is None else change.enforced,
+            at=self.now if change is None else change.at,
+            position=self.at.position,
+            rules=(self.rules[-1] if rules is None else rules).digest,
+        )
+        self.rows += (row,)
+
+
+def _repeated(first: OperationRecord, event: CommandEvent, digest: str) -> Refusal:
+    if first.type == type_of(event) and first.decision == digest:
+        return Refusal("duplicate_operation", f"{first.operation_id} was judged at {first.position}")
+    return Refusal(
+        "idempotency_conflict",
+        f"{first.operation_id} was used at {first.position} for another decision; take a new id",
+    )

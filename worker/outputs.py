@@ -1,0 +1,95 @@
+"""What a batch tells the world before it is committed: states, transitions, dead letters, timers.
+
+Outputs are a function of the log, so whatever is sent twice is the same twice.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from schemas.names import Topics
+from schemas.settings import Settings
+
+OutputError = KafkaError
+"""What sending raises when Kafka does not take the records in time."""
+
+Headers = Sequence[tuple[str, bytes]]
+# Kafka's default limit on a batch is 1,048,588 bytes; the rest is left for its framing.
+_BATCH_BYTES: Final = 1_000_000
+# Longer than a leader election usually takes, and short enough that a lane that must end ends.
+REQUEST_TIMEOUT_MS: Final = 10_000
+
+
+class Output(NamedTuple):
+    """A record to send: key, value (None for a tombstone) and headers."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Outputs:
+    """The worker's producer: `acks=all`, idempotent, whole batches to one partition at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.topics: Topics = settings.topics
+        self._producer = AIOKafkaProducer(
+            **settings.kafka_client(),
+            client_id="sleep-worker",
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=_BATCH_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            OutputError: if no broker answers.
+        """
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Send what is under way and disconnect."""
+        await self._producer.stop()
+
+    async def send(self, topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
+        """Append records in order, wait until all are acknowledged, and return the offset after the last.
+
+        None stands for nothing to send.
+
+        Raises:
+            OutputError: if any was not acknowledged in time; some may have been appended.
+        """
+        pending: list[asyncio.Future[object]] = []
+        index = 0
+        while index < len(outputs):
+            batch = self._producer.create_batch()
+            while index < len(outputs):
+                key, value, headers = outputs[index]
+                if batch.append(key=key, value=value, headers=list(headers), timestamp=None) is None:
+                    break
+                index += 1
+            if not batch.record_count():
+                size = len(outputs[index].value or b"")
+                raise ValueError(f"a record of {size} bytes for {topic} fits no batch of {_BATCH_BYTES} bytes")
+            batch.close()
+            pending.append(await self._producer.send_batch(batch, topic, partition=partition))
+            sent = batch.record_count()
+        if not pending:
+            return None
+        acknowledged = await asyncio.gather(*pending)
+        return int(acknowledged[-1].offset) + sent
+
+    async def dead_letters(self, partition: int, outputs: Sequence[Output]) -> None:
+        """Append dead letters, spread over the topic as its source is.
+
+        Raises:
+            OutputError: as `send`.
+        """
+        partitions = await self._producer.partitions_for(self.topics.deadletter)
+        await self.send(self.topics.deadletter, partition % len(partitions), outputs)

@@ -1,0 +1,89 @@
+"""The worker's own page: alive, ready, what it finds, which build, metrics."""
+
+import asyncio
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from schemas.settings import Settings
+from worker.store import StoreError
+
+if TYPE_CHECKING:
+    from worker.app import Worker
+
+
+class StatusPage:
+    """Serves `/healthz`, `/readyz`, `/status`, `/version` and `/metrics` on the worker's port."""
+
+    def __init__(self, worker: "Worker", settings: Settings) -> None:
+        self._worker = worker
+        self._stopping = False
+        routes = [
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/status", self._status),
+            Route("/version", self._version),
+            Route("/metrics", self._metrics),
+        ]
+        config = uvicorn.Config(
+            Starlette(routes=routes), host=settings.api_host, port=settings.worker_metrics_port,
+            log_config=None, access_log=False, lifespan="off", ws="none",
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bind the port and serve."""
+        self._server.config.load()
+        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
+        await self._server.startup()
+        self._task = asyncio.create_task(self._server.main_loop(), name="status-page")
+
+    async def stop(self) -> None:
+        """Stop serving."""
+        self._stopping = True
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+            await self._server.shutdown()
+
+    async def _healthz(self, _: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def _readyz(self, _: Request) -> Response:
+        ready = self._worker.kafka_finding != "starting" and not self._stopping
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+    async def _status(self, _: Request) -> Response:
+        redis = await self._redis_finding()
+        lanes = [
+            {"partition": lane.partition, "position": lane.position, "stopped": lane.stopped, "finding": lane.finding}
+            for lane in self._worker.lanes
+        ]
+        findings = [redis, self._worker.kafka_finding, *(lane["finding"] for lane in lanes)]
+        body: dict[str, Any] = {
+            "ok": not any(findings),
+            "dependencies": {"redis": redis or "ok", "kafka": self._worker.kafka_finding or "ok"},
+            "lanes": lanes,
+        }
+        return JSONResponse(body, status_code=503 if any(findings) else 200)
+
+    async def _redis_finding(self) -> str | None:
+        try:
+            await self._worker.store.ping()
+        except StoreError as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    async def _version(self, _: Request) -> Response:
+        return JSONResponse({"version": version("somabrain-sleep"), "python": platform.python_version()})
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._worker.metrics.registry), media_type=CONTENT_TYPE_LATEST)

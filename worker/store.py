@@ -1,0 +1,203 @@
+"""The tenants' records in Redis: fenced load and commit, one script and one round trip each."""
+
+from collections.abc import Awaitable, Sequence
+from hashlib import sha1
+from importlib import resources
+from typing import Any, Final, NamedTuple, cast
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from schemas.names import PartitionKeys
+from schemas.progress import Progress
+from schemas.settings import Settings
+
+# A command that takes longer has failed: the lane reads progress again and finds out what became of it.
+_TIMEOUT_SECONDS: Final = 5.0
+
+StoreError = RedisError
+"""What every method raises when Redis does not answer, or answers with an error."""
+
+
+class Standing(NamedTuple):
+    """Where a partition stands: its progress, and the number of tenant records that are really there."""
+
+    progress: Progress
+    records: int
+
+
+class Loaded(NamedTuple):
+    """Packed records and operations, in the order asked; None where there is none."""
+
+    records: list[bytes | None]
+    operations: list[bytes | None]
+
+
+class Due(NamedTuple):
+    """A page of due timers with their times, the partition's position, and the first time that is not due."""
+
+    position: int
+    timers: list[tuple[str, int]]
+    later: int | None
+
+
+class Commit(NamedTuple):
+    """Everything that one batch writes. Times in milliseconds; `kept_ms` is how long an operation's key stays."""
+
+    position: int
+    progress: dict[str, bytes | str | int]
+    records: dict[str, bytes]
+    removed: list[str]
+    timers: dict[str, int]
+    untimed: list[str]
+    counts: dict[str, int]
+    open_ended: dict[str, bool]
+    operations: list[tuple[str, str, bytes, int]]
+
+
+class Store:
+    """The Redis of one installation.
+
+    Args:
+        redis: a client that answers bytes.
+        prefix: first part of each key.
+    """
+
+    def __init__(self, redis: "Redis | RedisCluster", prefix: str) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._scripts = {name: _Script(redis, name) for name in ("load", "commit", "due")}
+        self._keys: dict[int, PartitionKeys] = {}
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Store":
+        """Return a store on a client of its own; nothing is sent before the first call."""
+        options: dict[str, Any] = {
+            "socket_timeout": _TIMEOUT_SECONDS,
+            "socket_connect_timeout": _TIMEOUT_SECONDS,
+            "protocol": 2,
+        }
+        client: Redis | RedisCluster
+        if settings.redis_is_cluster:
+            client = RedisCluster.from_url(settings.redis_address, **options)
+        else:
+            # The lane retries, since only it knows that a commit whose answer was lost must be looked up.
+            client = Redis.from_url(settings.redis_address, retry=Retry(NoBackoff(), 0), **options)
+        return cls(client, settings.redis_prefix)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    def keys(self, partition: int) -> PartitionKeys:
+        """Return the names of a partition's keys."""
+        keys = self._keys.get(partition)
+        if keys is None:
+            keys = self._keys[partition] = PartitionKeys(self._prefix, partition)
+        return keys
+
+    async def ping(self) -> None:
+        """Ask whether Redis answers.
+
+        Raises:
+            StoreError: if it does not.
+        """
+        await cast("Awaitable[object]", self._redis.ping())
+
+    async def standing(self, partition: int) -> Standing:
+        """Return where a partition stands.
+
+        Raises:
+            StoreError: if Redis does not answer.
+            ValueError: if the progress is of a newer layout, or not readable.
+        """
+        keys = self.keys(partition)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(keys.progress)
+            pipeline.hlen(keys.tenants)
+            fields, records = await pipeline.execute()
+        return Standing(Progress.unpack(fields), records)
+
+    async def load(
+        self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
+    ) -> Loaded | None:
+        """Return what a batch needs, or None where the partition does not stand at `position`.
+
+        Args:
+            operations: pairs of tenant and operation id.
+        """
+        keys = self.keys(partition)
+        answer = await self._scripts["load"](
+            [keys.progress, keys.tenants, *(keys.operation(*operation) for operation in operations)],
+            [position, *tenants],
+        )
+        return None if answer is None else Loaded(*answer)
+
+    async def commit(self, partition: int, commit: Commit) -> bool:
+        """Write a batch and the new progress together; False where the partition no longer stands there."""
+        keys = self.keys(partition)
+        names: list[str] = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
+        for tenant, operation_id, _, _ in commit.operations:
+            names += (keys.operation(tenant, operation_id), keys.receipt(tenant, operation_id))
+        arguments: list[Any] = [commit.position]
+        for section in (
+            commit.progress.items(),
+            commit.records.items(),
+            commit.removed,
+            ((at, tenant) for tenant, at in commit.timers.items()),
+            commit.untimed,
+            commit.counts.items(),
+            ((tenant, int(open_ended)) for tenant, open_ended in commit.open_ended.items()),
+            ((packed, kept_ms) for _, _, packed, kept_ms in commit.operations),
+        ):
+            items = list(section)
+            arguments.append(len(items))
+            for item in items:
+                arguments += (item,) if isinstance(item, str) else item
+        return bool(await self._scripts["commit"](names, arguments))
+
+    async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
+        """Return a page of the timers due at `now`, in milliseconds, and the partition's position."""
+        keys = self.keys(partition)
+        position, flat, later = await self._scripts["due"]([keys.progress, keys.timers], [now, skip, most])
+        timers = [(flat[index].decode(), int(float(flat[index + 1]))) for index in range(0, len(flat), 2)]
+        return Due(int(position), timers, int(float(later)) if later else None)
+
+    async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
+        """Return the next cursor (0 at the end) and about `count` packed records."""
+        answer = await cast(
+            "Awaitable[tuple[int, dict[bytes, bytes]]]",
+            self._redis.hscan(self.keys(partition).tenants, cursor, count=count),
+        )
+        return int(answer[0]), answer[1]
+
+    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Publish the outcomes that callers wait for: channel and packed operation record."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for channel, packed in messages:
+                pipeline.publish(channel, packed)
+            await pipeline.execute()
+
+
+class _Script:
+    """A script of the package, sent by its digest and loaded where the server does not know it."""
+
+    def __init__(self, redis: "Redis | RedisCluster", name: str) -> None:
+        self._redis = redis
+        self._text = resources.files("worker.lua").joinpath(f"{name}.lua").read_text("utf-8")
+        self._digest: str | None = None
+
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        if self._digest is not None:
+            try:
+                return await cast(
+                    "Awaitable[Any]", self._redis.evalsha(self._digest, len(keys), *keys, *arguments)
+                )
+            except NoScriptError:
+                pass  # Redis was restarted or failed over: the text below is remembered again.
+        answer = await cast("Awaitable[Any]", self._redis.eval(self._text, len(keys), *keys, *arguments))
+        self._digest = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+        return answer
+

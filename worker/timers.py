@@ -1,0 +1,199 @@
+"""The timers of one partition: publishes `sleep.timer.v1` for each tenant whose time has come.
+
+The owner alone publishes. A timer is never early by this machine's clock, and firing twice is harmless: the
+fold settles what fell due at its own time. After new rules every tenant of the partition gets a timer, paced,
+so that a change reaches those who sleep.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Final, NamedTuple, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from schemas.cloudevents import STRUCTURED_HEADERS, encode
+from schemas.events import TIMER
+from worker.clock import Clock
+from worker.outputs import Output, OutputError, Outputs
+from worker.store import Store, StoreError
+
+_SOURCE: Final = "urn:somabrain-sleep:worker"
+# The loop reads progress at least this often, so that a rolled-back Redis is noticed on an idle partition too.
+_LONGEST_WAIT_SECONDS: Final = 1.0
+_PAGE: Final = 2_000
+# A timer that was published and not folded is published again after this long.
+_REPEAT_MS: Final = 5_000
+# Tenants to whom a sweep after new rules sends timers in one go, and the pause between: about 10,000 a second.
+_SWEEP_PAGE: Final = 500
+_SWEEP_PAUSE_SECONDS: Final = 0.05
+
+
+class Owner(Protocol):
+    """The lane, as its timers see it."""
+
+    position: int | None
+
+    def wake_to_check(self) -> None:
+        """Read the position again."""
+
+
+class _Published(NamedTuple):
+    """A timer that was published and not yet folded: when it was due, and when to publish it again."""
+
+    due: int
+    again_at: int
+
+
+class Timers:
+    """The timer loop of one lane.
+
+    Attributes:
+        swept: the number of the rules of which every tenant has been told; committed with the next batch.
+    """
+
+    def __init__(
+        self, partition: int, store: Store, outputs: Outputs, clock: Clock, log: FilteringBoundLogger
+    ) -> None:
+        self.partition = partition
+        self.swept = 0
+        self._newest = 0
+        self._store = store
+        self._outputs = outputs
+        self._clock = clock
+        self._log = log
+        self._not_before: dict[str, int] = {}
+        self._published: dict[str, _Published] = {}
+        self._next: int | None = None
+        self._woken = asyncio.Event()
+        self._failing = False
+        self._ended = False
+        self._suspected: tuple[int, int] | None = None
+
+    def begin(self, swept: int, newest: int) -> None:
+        """Start afresh from what progress says: the rules that tenants were told of, and the newest."""
+        self.swept, self._newest = swept, newest
+        self._published.clear()
+        self._not_before.clear()
+        self._woken.set()
+
+    def sweep(self, number: int) -> None:
+        """Send a timer to every tenant, since rules of this number have come."""
+        self._newest = number
+        self._woken.set()
+
+    def folded(self, timers: Iterable[tuple[str, int]], armed: Mapping[str, int]) -> None:
+        """Note the timers that the log has folded (tenant, log time in ms), and the times that a commit armed."""
+        now = self._clock.now()
+        for tenant, at in timers:
+            published = self._published.pop(tenant, None)
+            if published is not None and at < published.due:
+                # The log's clock is behind ours: what is missing there must pass here first.
+                self._not_before[tenant] = now + published.due - at
+        if self._arm(min(armed.values(), default=None)):
+            self._woken.set()
+
+    def _arm(self, moment: int | None) -> bool:
+        """Look again at this moment, if nothing earlier is due; tell whether it is the earliest."""
+        if moment is None or (self._next is not None and moment >= self._next):
+            return False
+        self._next = moment
+        return True
+
+    def end(self) -> None:
+        """Make `run` return."""
+        self._ended = True
+        self._woken.set()
+
+    async def run(self, owner: Owner) -> None:
+        """Publish what falls due, until ended."""
+        while not self._ended:
+            await self._wait()
+            try:
+                if owner.position is not None and await self._publish_due(owner) and self.swept < self._newest:
+                    await self._sweep()
+                self._failing = False
+            except (StoreError, OutputError) as error:
+                if not self._failing:
+                    self._log.warning("timers_waiting", reason=f"{type(error).__name__}: {error}")
+                self._failing = True
+                await self._clock.sleep(_LONGEST_WAIT_SECONDS)
+
+    async def _wait(self) -> None:
+        """Wait for the earliest deadline, a wake-up, or a second."""
+        wait = _LONGEST_WAIT_SECONDS
+        if self._next is not None:
+            wait = min(max((self._next - self._clock.now()) / 1000, 0.0), wait)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _publish_due(self, owner: Owner) -> bool:
+        """Publish what is due, page by page; False where Redis does not stand where the lane does."""
+        now = self._clock.now()
+        self._next = None
+        skip = 0
+        while True:
+            position = owner.position
+            due = await self._store.due(self.partition, now, skip, _PAGE)
+            if not self._stands(owner, position, due.position):
+                return False
+            outputs = [
+                output for tenant, at in due.timers if (output := self._timer(tenant, at, now)) is not None
+            ]
+            await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+            if len(due.timers) < _PAGE:
+                self._arm(due.later)
+                return True
+            skip += _PAGE
+
+    def _stands(self, owner: Owner, position: int | None, found: int) -> bool:
+        """Tell whether Redis stands where the lane does; wake the lane where it twice did not.
+
+        Once may be a commit of our own, whose answer is still on its way.
+        """
+        if position is None or found == position or owner.position != position:
+            self._suspected = None
+            return position is not None
+        if self._suspected == (position, found):
+            self._log.warning("moved_elsewhere", position=position, found=found)
+            self._suspected = None
+            owner.wake_to_check()
+            return False
+        self._suspected = (position, found)
+        return found > position
+
+    def _timer(self, tenant: str, due: int, now: int) -> Output | None:
+        """Return the timer to publish, or None where it must wait; then note for when."""
+        published = self._published.get(tenant)
+        ready = max(self._not_before.get(tenant, 0), 0 if published is None else published.again_at)
+        if ready > now:
+            self._arm(ready)
+            return None
+        self._not_before.pop(tenant, None)
+        self._published[tenant] = _Published(due, now + _REPEAT_MS)
+        self._arm(now + _REPEAT_MS)
+        return _output(tenant, due)
+
+    async def _sweep(self) -> None:
+        """Send every tenant of the partition a timer, paced, so that it is folded under the newest rules."""
+        number, now = self._newest, self._clock.now()
+        cursor, told = 0, 0
+        while True:
+            cursor, page = await self._store.scan(self.partition, cursor, _SWEEP_PAGE)
+            outputs = [_output(tenant.decode(), now) for tenant in page]
+            await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+            told += len(outputs)
+            if not cursor:
+                break
+            await self._clock.sleep(_SWEEP_PAUSE_SECONDS)
+        self.swept = number
+        self._log.info("rules_announced", number=number, tenants=told)
+
+
+def _output(tenant: str, due: int) -> Output:
+    event = encode(
+        type_=TIMER, id_=f"timer:{tenant}:{due}", source=_SOURCE, subject=tenant, time=None, data={"due_at": due}
+    )
+    return Output(tenant.encode(), event, STRUCTURED_HEADERS)

@@ -1,0 +1,167 @@
+"""Faust's Kafka transport, handing over one fetched partition batch as one message.
+
+Faust tracks, acknowledges and commits message by message; a lane does so by batch. Three things are replaced:
+what is fetched (only partitions whose lane wants more, after the seek that the lane asked for), what a message
+is (a whole batch), and which offset is committed for the group (what the lane has applied, so that lag is true).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from faust.transport.consumer import ConsumerThread
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP, ConsumerMessage
+
+from worker.deadletter import SourceRecord
+from worker.lane import Fetched
+from worker.lanes import Lanes
+
+log = structlog.get_logger("worker.transport")
+# While a lane is closed the fetch returns early, so that the lane is asked again soon after it opens.
+_CLOSED_POLL_SECONDS: Final = 0.02
+
+
+class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # faust's driver has no annotations mypy can follow
+    """The thread in which aiokafka runs."""
+
+    async def seek_and_fetch(
+        self, seeks: Mapping[TP, int], partitions: set[TP], timeout: float
+    ) -> Mapping[TP, Sequence[SourceRecord]]:
+        """Seek, then return what is fetched from these partitions, in one hop to the thread and back."""
+        return await self.call_thread(self._seek_and_fetch, self._ensure_consumer(), seeks, partitions, timeout)
+
+    async def _seek_and_fetch(
+        self, consumer: AIOKafkaConsumer, seeks: Mapping[TP, int], partitions: set[TP], timeout: float
+    ) -> Mapping[TP, Sequence[SourceRecord]]:
+        for partition, offset in seeks.items():
+            consumer.seek(TopicPartition(*partition), offset)
+        return await self._fetch_records(
+            consumer, partitions, timeout=timeout, max_records=consumer._max_poll_records
+        )
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit for the group; a failure costs nothing but a stale lag, since Redis says where to start."""
+        consumer = self._ensure_consumer()
+        assigned = self.assignment()
+        try:
+            await consumer.commit(
+                {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned}
+            )
+        except KafkaError as error:
+            log.warning("group_offset_not_committed", error=str(error))
+            return False
+        return True
+
+
+class BatchConsumer(Consumer):  # type: ignore[misc]  # as above
+    """Faust's consumer over batches. `lanes` and `events_topic` are set by the transport's factory."""
+
+    lanes: ClassVar[Lanes]
+    events_topic: ClassVar[str]
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Fetched]]:
+        """Return at most one batch a partition, from the partitions whose lane wants more."""
+        seeks: dict[TP, int] = {}
+        generations: dict[TP, int] = {}
+        wanted: set[TP] = set()
+        closed = False
+        for tp in active_partitions or ():
+            if tp.topic != self.events_topic:
+                wanted.add(tp)
+                continue
+            lane = self.lanes.get(tp.partition)
+            if lane is None or not lane.open:
+                closed = True
+                continue
+            if (offset := lane.take_seek()) is not None:
+                seeks[tp] = offset
+                # Faust passes over a message below the last one that it saw.
+                self._read_offset[tp] = None
+            generations[tp] = lane.generation
+            wanted.add(tp)
+        if not wanted:
+            # aiokafka reads an empty set as every partition.
+            await self.sleep(_CLOSED_POLL_SECONDS)
+            return {}
+        found = await self._thread.seek_and_fetch(
+            seeks, wanted, _CLOSED_POLL_SECONDS if closed else timeout
+        )
+        return {
+            TP(*tp): [Fetched(generations.get(TP(*tp), 0), records)] for tp, records in found.items() if records
+        }
+
+    def _to_message(self, tp: TP, record: Fetched) -> ConsumerMessage:
+        """Make one message of a batch; its offset is the last record's."""
+        last: Any = record.records[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            [],
+            None,
+            record,
+            None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Do nothing: a lane asks for the seek itself once Redis has told it where to start."""
+        return {}
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """End the lanes before Faust gives the partitions up."""
+        await self.lanes.revoke([tp.partition for tp in revoked if tp.topic == self.events_topic])
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Make a lane for each partition; an older one has ended by now."""
+        self.lanes.assign([tp.partition for tp in assigned if tp.topic == self.events_topic])
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def ack(self, message: ConsumerMessage) -> bool:
+        """Note that a batch was dealt with; which offset that means is the lane's to say."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        if message.tp.topic != self.events_topic:
+            self._acked[message.tp] = [message.offset]
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[TP]:
+        return [
+            *(TP(self.events_topic, lane.partition) for lane in self.lanes),
+            *(tp for tp in self._acked if tp.topic != self.events_topic),
+        ]
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic == self.events_topic:
+            lane = self.lanes.get(tp.partition)
+            return None if lane is None else lane.position
+        acknowledged = self._acked.pop(tp, None)
+        return acknowledged[-1] + 1 if acknowledged else None
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust would expand the offsets between two messages, here a whole batch; nothing needs them."""
+
+    async def bounds(self, partition: int) -> tuple[int, int]:
+        """Return the first offset that the events topic still holds of a partition, and its end."""
+        tp = TopicPartition(self.events_topic, partition)
+        earliest = await self.earliest_offsets(tp)
+        end = await self.highwaters(tp)
+        return earliest[tp], end[tp]
+
+
+def transport_for(lanes: Lanes, events_topic: str) -> type[Transport]:
+    """Return the transport class whose consumer feeds these lanes; Faust makes the instances itself."""
+    consumer = type("LaneConsumer", (BatchConsumer,), {"lanes": lanes, "events_topic": events_topic})
+    return type("LaneTransport", (Transport,), {"Consumer": consumer})
