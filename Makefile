@@ -74,7 +74,7 @@ generated: install
 	$(PYTHON) -m schemas.generate --check
 
 arrows: install
-	$(PYTEST) --quiet tests/unit/test_arrows.py
+	$(PYTEST) --quiet tests/unit/test_imports.py
 
 format: install ## rewrite sources to the project's style
 	$(VENV)/bin/ruff check --fix-only

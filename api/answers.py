@@ -41,9 +41,7 @@ def accepted(services: Services, receipt: Outcome, headers: dict[str, str]) -> R
     return document(services.reads.document(receipt), _ACCEPTED, headers)
 
 
-def refusal(
-    record: OperationRecord, code: RefusalCode, errors: list[FieldError] | None = None
-) -> ProblemError:
+def refusal(record: OperationRecord, code: RefusalCode, errors: list[FieldError] | None = None) -> ProblemError:
     """Return the problem of a command that the log refused."""
     detail = record.detail or REFUSALS[code].title
     if errors is None and code in _FIELDS:

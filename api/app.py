@@ -33,9 +33,7 @@ from api.store import REDIS, RedisStore, connect
 from schemas.settings import Settings
 
 DISTRIBUTION: Final = "somabrain-sleep"
-DESCRIPTION: Final = (
-    "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
-)
+DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
 
 log = structlog.get_logger(__name__)
 Task = Callable[[], Coroutine[Any, Any, Any]]
@@ -96,9 +94,7 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
         tasks.append(lambda: keep(opa, server.run, server.lost))
     services = Services(
         clock=clock,
-        verifier=Verifier(
-            keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim
-        ),
+        verifier=Verifier(keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim),
         authoriser=authoriser,
         commands=Commands(
             log=log,
@@ -112,9 +108,7 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
         metrics=metrics,
         status=Status((kafka, redis, opa, jwks), lag, clock),
     )
-    return Wiring(
-        services, tasks, replies.release, [client.aclose, commands_client.aclose, replies_client.aclose]
-    )
+    return Wiring(services, tasks, replies.release, [client.aclose, commands_client.aclose, replies_client.aclose])
 
 
 def create_app(wiring: Wiring, *, build: str = "source") -> FastAPI:

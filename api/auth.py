@@ -57,9 +57,7 @@ class Verifier:
     anew: services send the same token many times, and a signature costs more than all the rest of a read.
     """
 
-    def __init__(
-        self, keys: Keys, issuer: str, audience: str, tenant_claim: str, clock: Clock = now_ms
-    ) -> None:
+    def __init__(self, keys: Keys, issuer: str, audience: str, tenant_claim: str, clock: Clock = now_ms) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
@@ -138,6 +136,4 @@ def _reason(error: jwt.PyJWTError) -> str:
     """Return a text of our own for what a caller may know; PyJWT's may quote claims."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"the claim {error.claim} is missing"
-    return next(
-        (text for kind, text in _REASONS.items() if isinstance(error, kind)), "the token is malformed"
-    )
+    return next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "the token is malformed")

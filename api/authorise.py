@@ -92,12 +92,11 @@ class EmbeddedPolicy:
 
     def __init__(self, folder: Path, dependency: Dependency) -> None:
         self._dependency = dependency
-        compiler = Interpreter()
+        self._interpreter = Interpreter()
         for file in sorted(folder.glob("*.rego")):
             if not file.stem.endswith("_test"):
-                compiler.add_module(file.name, file.read_text(encoding="utf-8"))
-        self._policy = compiler.build(None, [_ENTRYPOINT])
-        self._interpreter = Interpreter()
+                self._interpreter.add_module(file.name, file.read_text(encoding="utf-8"))
+        self._policy = self._interpreter.build(None, [_ENTRYPOINT])
         self._run = lru_cache(maxsize=REMEMBERED_ANSWERS)(self._evaluate)
         dependency.found_up("embedded")
 

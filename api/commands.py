@@ -64,7 +64,7 @@ class Commands:
         new_id: makes an operation id from the time.
     """
 
-    def __init__(  # noqa: PLR0913 - wiring, by name
+    def __init__(
         self,
         *,
         log: EventsLog,

@@ -65,9 +65,13 @@ class Dependency:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line: its type, and its text if it has one."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    """Return an error as one line: its type, and its text if it has one and does not name the type itself."""
+    if isinstance(error, UnavailableError):
+        return error.finding
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if not text or text.startswith(name):
+        return text or name
+    return f"{name}: {text}"
 
 
 def retry_seconds(attempt: int, chance: float) -> float:

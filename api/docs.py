@@ -66,10 +66,7 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 def _model(name: str, model: dict[str, Any]) -> str:
     required = model.get("required", ())
-    rows = [
-        (field if field in required else f"{field}?", _type(shape))
-        for field, shape in model["properties"].items()
-    ]
+    rows = [(field if field in required else f"{field}?", _type(shape)) for field, shape in model["properties"].items()]
     return f"<h2>{escape(name)}</h2><p>{escape(model.get('description', ''))}</p>{_table(rows)}"
 
 
@@ -79,8 +76,6 @@ def _type(shape: dict[str, Any]) -> str:
         said: str = shape["$ref"].rsplit("/", 1)[1]
     elif "enum" in shape:
         said = " / ".join(map(str, shape["enum"]))
-    elif "const" in shape:
-        said = str(shape["const"])
     elif "anyOf" in shape:
         said = " or ".join(map(_type, shape["anyOf"]))
     elif shape.get("type") == "array":

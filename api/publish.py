@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -167,15 +168,16 @@ class KafkaEvents:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 found = await self._count_partitions()
-        except (KafkaError, TimeoutError) as error:
+        except TimeoutError:
+            self._dependency.found_down(f"no broker answers a request for metadata within {PROBE_SECONDS:g} s")
+            return
+        except KafkaError as error:
             self._dependency.found_down(describe(error))
             return
         if found == self._partitions:
             self._dependency.found_up(f"{self._topic} has {found} partitions")
         elif found == 0:
-            self._dependency.found_down(
-                f"the topic {self._topic} does not exist; run `sleepctl topics create`"
-            )
+            self._dependency.found_down(f"the topic {self._topic} does not exist; run `sleepctl topics create`")
         else:
             self._dependency.found_down(
                 f"the topic {self._topic} has {found} partitions and SLEEP_PARTITIONS is {self._partitions}"
@@ -198,9 +200,9 @@ class KafkaEvents:
         return len(client.cluster.partitions_for_topic(self._topic) or ())
 
     async def _until_next_look(self) -> None:
-        waiting = asyncio.ensure_future(self._look.wait())
-        await asyncio.wait([waiting], timeout=PROBE_SECONDS)
-        waiting.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._look.wait()
         self._look.clear()
 
 

@@ -98,6 +98,7 @@ class RedisReplies:
 
     async def run(self) -> NoReturn:
         """Subscribe, look up what was missed, and pass on what is heard; for `dependency.keep`."""
+        await self._client.initialize()  # A cluster's client finds no node for a channel before this.
         pubsub = self._client.pubsub()
         try:
             await pubsub.subscribe(self.channel)

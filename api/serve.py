@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class Ready(asyncio.Event):
-    """Set once the API serves; `url` then says where."""
+    """Set once the API serves; `url` then says where, with the port that port 0 became."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +35,15 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    settings: Settings, *, stop: asyncio.Event, ready: Ready | None = None, build: str = "source"
+    settings: Settings, *, stop: asyncio.Event, ready: asyncio.Event | None = None, build: str = "source"
 ) -> None:
     """Serve until `stop` is set.
 
     Args:
         settings: host and port among them; port 0 takes a free one.
         stop: begins a graceful stop, which takes at most `STOP_SECONDS` and a little.
-        ready: set once requests are served and each dependency was tried, whether or not it answered.
+        ready: set once requests are served and each dependency was tried, whether or not it answered;
+            a `Ready` is told where.
         build: what `/version` calls this build.
 
     Raises:
@@ -83,11 +84,12 @@ async def serve(
         log.info("api_stopped", url=url)
 
 
-async def _announce(began: asyncio.Event, url: str, ready: Ready | None) -> None:
+async def _announce(began: asyncio.Event, url: str, ready: asyncio.Event | None) -> None:
     await began.wait()
     log.info("api_serving", url=url)
-    if ready is not None:
+    if isinstance(ready, Ready):
         ready.url = url
+    if ready is not None:
         ready.set()
 
 

@@ -126,9 +126,7 @@ class RedisStore:
         """Return a command's record, else its receipt, in one round trip."""
         keys = self._keys_of(tenant)
         with answering():
-            record, receipt = await self._get(
-                keys.operation(tenant, operation_id), keys.receipt(tenant, operation_id)
-            )
+            record, receipt = await self._get(keys.operation(tenant, operation_id), keys.receipt(tenant, operation_id))
             if record is not None:
                 return OperationRecord.unpack(record)
             return None if receipt is None else Receipt.unpack(receipt)

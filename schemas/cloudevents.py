@@ -66,10 +66,12 @@ def parse(value: bytes | None, headers: Headers = ()) -> Event:
 
 def _binary_attributes(headers: Headers) -> dict[str, str]:
     """Return the attributes of a binary-mode event, or nothing where the record is structured."""
-    attributes = {
-        name[3:]: raw.decode(errors="replace") for name, raw in headers if name.startswith("ce_") and raw is not None
-    }
-    return attributes if "specversion" in attributes else {}
+    if not any(name == "ce_specversion" for name, _ in headers):
+        return {}
+    try:
+        return {name[3:]: raw.decode() for name, raw in headers if name.startswith("ce_") and raw is not None}
+    except UnicodeDecodeError:
+        raise UndecodableError("undecodable", "a header of the event is not UTF-8") from None
 
 
 def encode(  # noqa: PLR0913 - the attributes of a CloudEvent are what they are

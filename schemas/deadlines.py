@@ -103,30 +103,31 @@ def _asked_until(claims: Claims, terms: Terms) -> dict[SleepState, float]:
     A breaker's name is at depth D until the k-th latest end among its claims of depth at least D, k being
     its quorum; a floor asks for ever, and nothing is asked beyond a ceiling.
     """
-    ends: dict[SleepState, float] = {}
+    policy = terms.policy
+    # For each depth, the latest end among claims that count alone, and the ends to count for each name.
+    alone = dict.fromkeys(_SLEEPING, -_FOREVER)
+    by_name: dict[tuple[str, SleepState], list[float]] = {}
+    for claim in claims.values():
+        if claim.source == "pin":
+            continue
+        end = _FOREVER if claim.expires_at is None else claim.expires_at
+        name = breaker_name(claim.key) if claim.source == "breaker" else None
+        meant = depth_of(claim, terms)
+        for depth in _SLEEPING[:meant]:
+            if name is not None and policy.rule_of(name).quorum > 1:
+                by_name.setdefault((name, depth), []).append(end)
+            elif end > alone[depth]:
+                alone[depth] = end
+    for (name, depth), found in by_name.items():
+        quorum = policy.rule_of(name).quorum
+        if len(found) >= quorum:
+            alone[depth] = max(alone[depth], sorted(found, reverse=True)[quorum - 1])
     for depth in _SLEEPING:
         if depth > terms.ceiling:
-            ends[depth] = -_FOREVER
-            continue
-        if depth <= terms.policy.floor:
-            ends[depth] = _FOREVER
-            continue
-        latest = -_FOREVER
-        by_name: dict[str, list[float]] = {}
-        for claim in claims.values():
-            if claim.source == "pin" or depth_of(claim, terms) < depth:
-                continue
-            end = _FOREVER if claim.expires_at is None else claim.expires_at
-            if claim.source == "breaker":
-                by_name.setdefault(breaker_name(claim.key), []).append(end)
-            else:
-                latest = max(latest, end)
-        for name, found in by_name.items():
-            quorum = terms.policy.rule_of(name).quorum
-            if len(found) >= quorum:
-                latest = max(latest, sorted(found, reverse=True)[quorum - 1])
-        ends[depth] = latest
-    return ends
+            alone[depth] = -_FOREVER
+        elif depth <= policy.floor:
+            alone[depth] = _FOREVER
+    return alone
 
 
 def forecast(record: Record, terms: Terms) -> list[Forecast]:

@@ -79,6 +79,7 @@ def held_until(record: Record, target: SleepState, terms: Terms, now: int) -> in
     may_hold = (
         now < until
         and policy.enforce
+        and record.state is record.decided
         and terms.ceiling >= record.decided
         and PIN not in record.claims
         and (record.cause is None or record.cause.kind not in ("pin", "pin_ended"))

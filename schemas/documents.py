@@ -40,9 +40,7 @@ class ClaimDocument(_Document):
     """One reason for which a tenant sleeps."""
 
     source: Source
-    key: Annotated[
-        str, Field(description="`name@instance` of a breaker, id of an operation, `mode` or `pin`")
-    ]
+    key: Annotated[str, Field(description="`name@instance` of a breaker, id of an operation, `mode` or `pin`")]
     state: Annotated[StateName, Field(description="the depth that the claim means at present")]
     breaker_state: BreakerState | None
     occurred_at: _Ms | None
@@ -96,9 +94,7 @@ class StateRecord(_Document):
     forecast: Annotated[
         tuple[ForecastRamp, ...], Field(description="the present is the last entry whose `at` has passed")
     ]
-    policy: Annotated[
-        PolicyDocument | None, Field(description="the tenant's own policy; null: that of the rules")
-    ]
+    policy: Annotated[PolicyDocument | None, Field(description="the tenant's own policy; null: that of the rules")]
     policy_version: _Count
     next_deadline: Annotated[_Ms | None, Field(description="when something next falls due by itself")]
     held_until: Annotated[_Ms | None, Field(description="until when a minimum sleep holds `decided`")]
@@ -112,9 +108,7 @@ class StateRecord(_Document):
 class TransitionRecord(_Document):
     """An audit row on the transitions topic."""
 
-    id: Annotated[
-        str, Field(pattern=r"^[0-9]+:[0-9]+:[0-9]+$", description="position, and index within the event")
-    ]
+    id: Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+:[0-9]+$", description="position, and index within the event")]
     kind: Literal["transition", "outcome", "refusal"]
     tenant: TenantId
     from_: Annotated[StateName, Field(alias="from", description="`decided` before")]
@@ -126,9 +120,7 @@ class TransitionRecord(_Document):
     actor: Text | None
     reason: Text | None
     code: Annotated[RefusalCode | None, Field(description="why the event was refused")]
-    decision: Annotated[
-        _Digest | None, Field(description="digest of what is compared when an id comes again")
-    ]
+    decision: Annotated[_Digest | None, Field(description="digest of what is compared when an id comes again")]
     decision_id: Annotated[Identifier | None, Field(description="id of the authorisation's decision")]
     enforced: Annotated[bool, Field(strict=True, description="the policy's `enforce` after the event")]
     at: _Ms
@@ -153,12 +145,8 @@ class DeadLetterHeaders(_Document):
     topic: Annotated[str, Field(alias="sleep.error.topic", min_length=1)]
     partition: Annotated[str, Field(alias="sleep.error.partition", pattern=r"^[0-9]+$")]
     offset: Annotated[str, Field(alias="sleep.error.offset", pattern=r"^[0-9]+$")]
-    at: Annotated[
-        str, Field(alias="sleep.error.at", pattern=r"^-?[0-9]+$", description="the record's timestamp, ms")
-    ]
-    size: Annotated[
-        str, Field(alias="sleep.error.size", pattern=r"^[0-9]+$", description="bytes of the whole value")
-    ]
+    at: Annotated[str, Field(alias="sleep.error.at", pattern=r"^-?[0-9]+$", description="the record's timestamp, ms")]
+    size: Annotated[str, Field(alias="sleep.error.size", pattern=r"^[0-9]+$", description="bytes of the whole value")]
 
 
 class OperationDocument(_Document):

@@ -5,7 +5,16 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from schemas.state import BreakerState, StateName
-from schemas.values import BreakerName, Identifier, InstanceName, Integer, TenantId, Text, Time, absent_if_null
+from schemas.values import (
+    BreakerName,
+    Identifier,
+    InstanceName,
+    Integer,
+    TenantId,
+    Text,
+    Time,
+    absent_if_null,
+)
 
 BREAKER: Final = "sleep.breaker.v1"
 OPERATION: Final = "sleep.operation.v1"

@@ -174,9 +174,7 @@ def generated() -> dict[str, str]:
     }
     pages = {
         "settings": settings_page(),
-        "events": _fields_page(
-            "Events", "Every record of the events topic is one of these CloudEvents 1.0.", EVENTS
-        ),
+        "events": _fields_page("Events", "Every record of the events topic is one of these CloudEvents 1.0.", EVENTS),
         "records": _fields_page(
             "Records and documents", "What people write, the topics carry and HTTP answers.", DOCUMENTS
         ),
@@ -200,9 +198,8 @@ def settings_page() -> str:
         (f"`SLEEP_{name.upper()}`", _default(field), field.description or "")
         for name, field in settings.Settings.model_fields.items()
     ]
-    return (
-        "# Settings\n\nEnvironment variables, read once at the start. A wrong one is refused by name.\n\n"
-        + _table(("variable", "default", "meaning"), rows)
+    return "# Settings\n\nEnvironment variables, read once at the start. A wrong one is refused by name.\n\n" + _table(
+        ("variable", "default", "meaning"), rows
     )
 
 
@@ -296,15 +293,11 @@ def states_page() -> str:
     arrows = "".join(f"    {state} --> {LABELS[rule.means[state]]}\n" for state in get_args(BreakerState))
     depths = "".join(f"    {label}([{label}])\n" for label in LABELS)
     shifts = "".join(
-        f"    {shallow} --> {deep}: deeper claim, pin, floor\n"
-        f"    {deep} --> {shallow}: claim or pin ended, ceiling\n"
+        f"    {shallow} --> {deep}: deeper claim, pin, floor\n    {deep} --> {shallow}: claim or pin ended, ceiling\n"
         for place, shallow in enumerate(LABELS)
         for deep in LABELS[place + 1 :]
     )
-    means = [
-        (f"`{state}`", _from_rule(state), f"`{LABELS[rule.means[state]]}`")
-        for state in get_args(BreakerState)
-    ]
+    means = [(f"`{state}`", _from_rule(state), f"`{LABELS[rule.means[state]]}`") for state in get_args(BreakerState)]
     parameters = [
         (f"`{label}`", *(f"{value:g}" for value in values_))
         for label, values_ in zip(LABELS, BUILT_IN_SCHEDULE, strict=True)
@@ -316,9 +309,7 @@ def states_page() -> str:
         f"```mermaid\nflowchart LR\n{depths}{arrows}```\n",
         _table(("breaker state", "depth", "built in"), means),
         "## Claims\n",
-        _table(
-            ("source", "key", "set by", "ends"), ((f"`{name}`", *_SOURCES[name]) for name in get_args(Source))
-        ),
+        _table(("source", "key", "set by", "ends"), ((f"`{name}`", *_SOURCES[name]) for name in get_args(Source))),
         "## Causes of a transition\n",
         _table(("kind", "what happened"), ((f"`{kind}`", _CAUSES[kind]) for kind in get_args(CauseKind))),
         "## Parameters\n\nThe built-in schedule; a policy or the rules may give another.\n",
@@ -338,9 +329,7 @@ def _from_rule(state: BreakerState) -> str:
 def stale(root: Path) -> list[str]:
     """Return the generated files under `root` that are missing, out of date, or no longer generated."""
     wanted = generated()
-    strays = {
-        path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*.schema.json")
-    } - wanted.keys()
+    strays = {path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*.schema.json")} - wanted.keys()
     changed = {
         name
         for name, text in wanted.items()

@@ -67,7 +67,7 @@ class OperationRecord(NamedTuple):
             return "refused"
         if self.cancelled_at is not None:
             return "cancelled"
-        return "completed" if now >= self.finished_at else "running"
+        return "running" if self.type == "operation" and now < self.finished_at else "completed"
 
     def as_json(self, now: int) -> dict[str, Any]:
         """Return the public document at `now`, in milliseconds."""
@@ -141,7 +141,7 @@ def decision_digest(event: CommandEvent) -> str:
     return sha256(to_json(compared)).hexdigest()[:32]
 
 
-def _filled_or_as_sent(policy: dict[str, Any] | None) -> Any:
+def _filled_or_as_sent(policy: dict[str, Any] | None) -> object:
     """Return a valid policy filled, and any other as it was sent; numbers by value, keys in order."""
     if policy is None:
         return None
@@ -151,7 +151,7 @@ def _filled_or_as_sent(policy: dict[str, Any] | None) -> Any:
         return _by_value(policy)
 
 
-def _by_value(value: Any) -> Any:
+def _by_value(value: object) -> object:
     """Return JSON in which equal numbers are spelled alike and keys are sorted."""
     if isinstance(value, dict):
         return [[key, _by_value(value[key])] for key in sorted(value)]

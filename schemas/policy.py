@@ -14,6 +14,10 @@ from schemas.values import MAX_SECONDS, Integer, Pattern, Seconds, milliseconds,
 
 # A policy looks up each name once; beyond this many names the lookups start afresh, so memory is bounded.
 _REMEMBERED_NAMES: Final = 4096
+# Findings go into headers and answers; a document of 64 KiB can hold thousands of wrong fields.
+_FINDINGS_SHOWN: Final = 20
+_FIELD_SHOWN: Final = 128
+_REASON_SHOWN: Final = 256
 
 
 class FieldError(NamedTuple):
@@ -32,11 +36,17 @@ class InvalidDocumentError(Exception):
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Return pydantic's findings as field and reason, without the values that were sent."""
-    return [
-        FieldError(".".join(map(str, found["loc"])) or "(document)", found["msg"].removeprefix("Value error, "))
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    """Return pydantic's findings as field and reason, without the values sent, and not without end."""
+    findings = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [
+        FieldError(
+            ".".join(map(str, found["loc"]))[:_FIELD_SHOWN] or "(document)",
+            found["msg"].removeprefix("Value error, ")[:_REASON_SHOWN],
+        )
+        for found in findings[:_FINDINGS_SHOWN]
     ]
+    left = len(findings) - len(shown)
+    return [*shown, FieldError("(document)", f"{left} more findings")] if left else shown
 
 
 class _Strict(BaseModel):

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from schemas.policy import BUILT_IN_RULES, Rules, parse_rules
+from schemas.policy import BUILT_IN_RULES, InvalidDocumentError, Rules, parse_rules
 
 LAYOUT: Final = 1
 
@@ -75,4 +75,11 @@ def unpack_rules(packed: bytes | None) -> list[Rules]:
         ValueError: if the bytes are not what `pack_rules` wrote.
     """
     documents: Any = from_json(packed) if packed else []
-    return [BUILT_IN_RULES, *(parse_rules(number, document) for number, document in enumerate(documents, start=1))]
+    if not isinstance(documents, list):
+        msg = "the rules are not a list"
+        raise ValueError(msg)  # noqa: TRY004 - the bytes are wrong, not the caller
+    try:
+        return [BUILT_IN_RULES, *(parse_rules(number, found) for number, found in enumerate(documents, start=1))]
+    except InvalidDocumentError as error:
+        msg = f"the rules are not what was packed: {error}"
+        raise ValueError(msg) from error

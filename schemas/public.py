@@ -67,10 +67,8 @@ def shows_the_same(before: Record, after: Record, terms_before: Terms, terms_aft
 def present(tenant: str, partition: int, record: Record | None, rules: list[Rules], now: int) -> dict[str, Any]:
     """Return the tenant as it is at `now`, in milliseconds: what `GET /api/brain/sleep_mode` answers.
 
-    Args:
-        record: the tenant's record, None for a tenant never seen.
-        rules: all rules of the partition by number; the last are in force.
-        now: the reader's time. What fell due since the record's last event is settled first.
+    `record` is None for a tenant never seen, and `rules` are all those of the partition, by number. What fell due
+    since the record's last event is settled first.
     """
     if record is None:
         record = new_record(rules[-1], now)

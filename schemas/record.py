@@ -105,7 +105,7 @@ def unpack(packed: bytes, rules: list[Rules]) -> Record:
         NewerLayoutError: if a newer version wrote it.
         ValueError: if the bytes are not such a record.
     """
-    fields: list[Any] = from_json(packed)
+    fields: Any = from_json(packed)
     if not isinstance(fields, list) or not fields or not isinstance(fields[0], int):
         msg = "not a tenant record"
         raise ValueError(msg)
@@ -114,6 +114,9 @@ def unpack(packed: bytes, rules: list[Rules]) -> Record:
     try:
         (_, state, decided, since, cause, claims, ramp, policy, *rest) = fields
         policy_version, held_until, at, clock, offset, version, rules_number = rest
+        if min(state, decided, rules_number) < 0:
+            msg = "a negative index"
+            raise ValueError(msg)
         own = None if policy is None else unpack_policy(policy)
         schedule = rules[rules_number].terms_for(own).schedule
         return Record(

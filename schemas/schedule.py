@@ -140,11 +140,15 @@ class Ramp(NamedTuple):
     ends_at: int
 
     def at(self, now: int) -> ParameterSet:
-        """Return the values at `now`, exactly the target from `ends_at` on."""
+        """Return the values at `now`: the start until `starts_at`, exactly the target from `ends_at` on."""
         if now >= self.ends_at:
             return self.target
-        passed = max(0.0, (now - self.starts_at) / (self.ends_at - self.starts_at))
-        return ParameterSet(*(a + (b - a) * passed for a, b in zip(self.start, self.target, strict=True)))
+        if now <= self.starts_at:
+            return self.start
+        passed = (now - self.starts_at) / (self.ends_at - self.starts_at)
+        k, *rest = (a + (b - a) * passed for a, b in zip(self.start, self.target, strict=True))
+        # A whole K is an int, as in a schedule, so that it is printed the same before and after it was packed.
+        return ParameterSet(int(k) if k.is_integer() else k, *rest)
 
     def read(self, now: int) -> dict[str, float]:
         """Return the values at `now` as a reader sees them, `K` rounded half up."""

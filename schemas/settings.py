@@ -3,7 +3,7 @@
 import ssl
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.names import Topics
@@ -27,6 +27,13 @@ class Ingress(BaseModel):
     tenant: Literal["subject"] = "subject"
 
 
+def _is_a_redis_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://", "redis+cluster://")):
+        msg = "it must start with redis://, rediss:// or redis+cluster://"
+        raise ValueError(msg)
+    return url
+
+
 class Settings(BaseSettings):
     """Every setting, its default and its meaning; `SLEEP_` is the prefix of each variable."""
 
@@ -48,6 +55,7 @@ class Settings(BaseSettings):
     kafka_ssl_password: Annotated[SecretStr | None, Field(description="Password of the client key.")] = None
     redis_url: Annotated[
         SecretStr,
+        AfterValidator(_is_a_redis_url),
         Field(description="redis://, rediss:// or redis+cluster:// URL. Masked, since it may hold a password."),
     ]
     redis_prefix: Annotated[
@@ -61,7 +69,10 @@ class Settings(BaseSettings):
     consumer_group: Annotated[str, Field(min_length=1, description="Consumer group of the workers.")] = "sleep-worker"
     opa_url: Annotated[
         str,
-        Field(pattern=r"^(embedded|https?://.+)$", description="OPA server, or `embedded` for the shipped policy."),
+        Field(
+            pattern=r"^(embedded|https?://.+)$",
+            description="OPA server, or `embedded` for the shipped policy.",
+        ),
     ] = "embedded"
     jwt_jwks: Annotated[str | None, Field(description="JWKS that signs the tokens: URL or file. The API needs it.")] = (
         None
@@ -152,7 +163,10 @@ def load_settings() -> Settings:
         SettingsError: naming each variable that is missing or wrong, and why.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         findings = "; ".join(f"SLEEP_{found.field.upper()}: {found.reason}" for found in field_errors(error))
         raise SettingsError(findings) from None
+    if settings.kafka_security_protocol.startswith("SASL"):
+        settings.require("kafka_sasl_username", "kafka_sasl_password")
+    return settings

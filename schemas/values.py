@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 TENANT_PATTERN: Final = r"^[A-Za-z0-9._:@-]{1,128}$"
 MAX_SECONDS: Final = 2_592_000
+_DECIMALS: Final = 3
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339: Final = (
     r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,9})?"
@@ -22,20 +23,23 @@ def _integer(value: Any) -> Any:
     """Turn a JSON number without a fraction into an int (`1.0` is 1); leave the rest to be refused."""
     if type(value) is float and value.is_integer():
         return int(value)
-    if type(value) is int and abs(value) >= 1 << 1024:
-        msg = "the number fits no double"
-        raise ValueError(msg)
+    if type(value) is int:
+        _double(value)
     return value
+
+
+def _double(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        msg = "the number fits no double"
+        raise ValueError(msg) from None
 
 
 def _number(value: Any) -> Any:
     """Accept a finite JSON number as a float; a boolean is never a number."""
     if type(value) is int:
-        try:
-            value = float(value)
-        except OverflowError:
-            msg = "the number fits no double"
-            raise ValueError(msg) from None
+        value = _double(value)
     if type(value) is float and not math.isfinite(value):
         msg = "the number is not finite"
         raise ValueError(msg)
@@ -50,7 +54,7 @@ def milliseconds(seconds: float) -> int:
     """
     # repr gives the shortest decimal that reads back as this double: what the sender wrote.
     exponent = Decimal(repr(seconds)).normalize().as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -3:
+    if isinstance(exponent, int) and exponent < -_DECIMALS:
         msg = "more than 3 decimals"
         raise ValueError(msg)
     return round(seconds * 1000)

@@ -1,7 +1,7 @@
 """The HTTP door, as a client: one call, one answer; a problem is an answer too."""
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import httpx
 from pydantic_core import from_json, to_json
@@ -72,7 +72,7 @@ class Door:
             trust_env=proxies,
         )
 
-    async def __aenter__(self) -> "Door":
+    async def __aenter__(self) -> Self:
         """Open the door."""
         return self
 
@@ -119,9 +119,7 @@ class Door:
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise CommandError(
-                f"{self.shown} answered {response.status_code} and no JSON object: is the API there?"
-            )
+            raise CommandError(f"{self.shown} answered {response.status_code} and no JSON object: is the API there?")
         return Answer(response.status_code, document, response.headers)
 
     @property

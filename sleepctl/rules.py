@@ -34,9 +34,7 @@ class Applied(NamedTuple):
 @app.command()
 def apply(
     file: Annotated[Path, typer.Argument(help="The rules, a JSON object.")],
-    actor: Annotated[
-        str | None, typer.Option(help="Who applies them; by default the user of this system.")
-    ] = None,
+    actor: Annotated[str | None, typer.Option(help="Who applies them; by default the user of this system.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the audit.")] = None,
     json: Json = False,
 ) -> None:
@@ -47,9 +45,7 @@ def apply(
         print_json(applied._asdict())
         return
     out = console()
-    out.print(
-        f"rules {applied.digest} are on {len(applied.offsets)} partitions (operation {applied.operation_id})"
-    )
+    out.print(f"rules {applied.digest} are on {len(applied.offsets)} partitions (operation {applied.operation_id})")
     out.print("`sleepctl rules show` shows where they are in force")
 
 
@@ -71,9 +67,7 @@ def parse_file(file: Path) -> dict[str, Any]:
     return checked
 
 
-async def apply_rules(
-    settings: Settings, document: dict[str, Any], actor: str, reason: str | None
-) -> Applied:
+async def apply_rules(settings: Settings, document: dict[str, Any], actor: str, reason: str | None) -> Applied:
     """Write one rules event to every partition of the events topic.
 
     Raises:
@@ -94,9 +88,7 @@ async def apply_rules(
     async with open_log(settings) as log:
         found = await log.partitions(topic)
         if found != settings.partitions:
-            raise CommandError(
-                f"topic {topic} has {found} partitions and SLEEP_PARTITIONS is {settings.partitions}"
-            )
+            raise CommandError(f"topic {topic} has {found} partitions and SLEEP_PARTITIONS is {settings.partitions}")
         offsets, failures = await _append_everywhere(log, topic, found, value)
     if failures:
         raise CommandError(
@@ -130,21 +122,12 @@ def show(json: Json = False) -> None:
     """Show the rules in force on each partition, as Redis has them."""
     settings = settings_or_fail()
     found = run(read_rules(settings))
-    shown = [
-        {
-            "partition": partition,
-            "number": progress.rules[-1].number,
-            "digest": progress.rules[-1].digest,
-            "swept": progress.swept,
-            "rules": progress.rules[-1].document,
-        }
-        for partition, progress in enumerate(found)
-    ]
+    shown = [_shown(partition, progress) for partition, progress in enumerate(found)]
     if json:
         print_json({"same": len({entry["digest"] for entry in shown}) == 1, "partitions": shown})
         return
     out = console()
-    for digest in dict.fromkeys(str(entry["digest"]) for entry in shown):
+    for digest in dict.fromkeys(entry["digest"] for entry in shown):
         holders = [entry for entry in shown if entry["digest"] == digest]
         where = ", ".join(f"{entry['partition']} (number {entry['number']})" for entry in holders)
         out.print(f"rules {digest} on partition {where}")
@@ -154,6 +137,17 @@ def show(json: Json = False) -> None:
         out.print(f"partitions {', '.join(map(str, behind))} are still telling their tenants")
 
 
+def _shown(partition: int, progress: Progress) -> dict[str, Any]:
+    rules = progress.rules[-1]
+    return {
+        "partition": partition,
+        "number": rules.number,
+        "digest": rules.digest,
+        "swept": progress.swept,
+        "rules": rules.document,
+    }
+
+
 async def read_rules(settings: Settings) -> list[Progress]:
     """Return the progress of every partition, which holds its rules.
 
@@ -161,7 +155,8 @@ async def read_rules(settings: Settings) -> list[Progress]:
         CommandError: if Redis does not answer, or holds what this version cannot read.
     """
     # The store loads Redis' client, which other commands do without.
-    from worker.store import Store, StoreError  # noqa: PLC0415
+    from worker.ports import StoreError  # noqa: PLC0415 - as below
+    from worker.store import Store  # noqa: PLC0415
 
     store = Store.connect(settings)
     try:

@@ -20,12 +20,8 @@ trims a partition at 5 MiB or 100,000 records. All the rest is what runs in prod
 
 
 def run(
-    once: Annotated[
-        bool, typer.Option("--once", help="End after the scenario; 0 only if all was seen.")
-    ] = False,
-    port: Annotated[
-        int, typer.Option(help="Port of the API; another one if it is taken.", min=0, max=65_535)
-    ] = PORT,
+    once: Annotated[bool, typer.Option("--once", help="End after the scenario; 0 only if all was seen.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the API; another one if it is taken.", min=0, max=65_535)] = PORT,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log what the worker and the API do.")] = False,
     json: Json = False,
 ) -> None:

@@ -149,9 +149,4 @@ STEPS: Final = (
 
 def moves_of(tenant: str, steps: tuple[Step, ...]) -> list[Moves]:
     """Return all transitions that a tenant must make, in order."""
-    return [
-        found
-        for step in steps
-        for found in step.expected
-        if isinstance(found, Moves) and found.tenant == tenant
-    ]
+    return [found for step in steps for found in step.expected if isinstance(found, Moves) and found.tenant == tenant]

@@ -88,6 +88,7 @@ def _body(target: str, reason: str | None, *, without_waiting: bool) -> dict[str
 
 @app.command()
 def sleep(  # noqa: PLR0913 - the options of a request
+    *,
     target: Annotated[Sleeping, typer.Argument(help="How deep.")],
     ttl: Annotated[float, typer.Option(help="Seconds until it ends by itself.")],
     tenant: Tenant = None,
@@ -106,11 +107,10 @@ def sleep(  # noqa: PLR0913 - the options of a request
 
 @app.command()
 def mode(  # noqa: PLR0913 - as above
+    *,
     target: Annotated[State, typer.Argument(help="How deep; `active` removes the mode.")],
     ttl: Annotated[float | None, typer.Option(help="Seconds until it ends by itself.")] = None,
-    override: Annotated[
-        bool, typer.Option("--override", help="Pin: this alone decides while it lives.")
-    ] = False,
+    override: Annotated[bool, typer.Option("--override", help="Pin: this alone decides while it lives.")] = False,
     tenant: Tenant = None,
     reason: Reason = None,
     without_waiting: Async = False,
@@ -130,7 +130,8 @@ def mode(  # noqa: PLR0913 - as above
 
 
 @app.command()
-def cancel(  # noqa: PLR0913 - as above
+def cancel(
+    *,
     operation_id: Annotated[str, typer.Argument(help="The operation to end.")],
     tenant: Tenant = None,
     without_waiting: Async = False,
@@ -147,6 +148,7 @@ def cancel(  # noqa: PLR0913 - as above
 
 @app.command()
 def policy(  # noqa: PLR0913 - as above
+    *,
     file: Annotated[Path | None, typer.Argument(help="The policy, a JSON object.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Return to the default policy.")] = False,
     if_version: Annotated[
@@ -185,6 +187,7 @@ def _json_object(file: Path) -> dict[str, Any]:
 
 @app.command()
 def breaker(  # noqa: PLR0913 - the fields of an event
+    *,
     state: Annotated[Breaker, typer.Argument(help="The state that the breaker is in.")],
     tenant: Annotated[str, typer.Option(help="The tenant whose calls it guards.")],
     name: Annotated[str, typer.Option(help="The breaker's name.")],

@@ -43,9 +43,7 @@ def describe_settings(environment: Mapping[str, str]) -> list[Setting]:
             value = MASK if secret else _PASSWORD.sub(rf"\1:{MASK}@", value)
         default = None if info.default is PydanticUndefined else to_jsonable_python(info.default)
         found.append(
-            Setting(
-                name, info.description or "", default, info.is_required(), secret, value, problems.get(field)
-            )
+            Setting(name, info.description or "", default, info.is_required(), secret, value, problems.get(field))
         )
     return found
 

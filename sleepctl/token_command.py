@@ -20,6 +20,7 @@ _TENANT: TypeAdapter[str] = TypeAdapter(TenantId)
 
 
 def token(  # noqa: PLR0913 - the claims of a token are what they are
+    *,
     tenant: Annotated[str | None, typer.Option(help="Tenant that the token speaks for.")] = None,
     scope: Annotated[str, typer.Option(help="Scopes, with spaces between them.")] = ALL_SCOPES,
     subject: Annotated[str, typer.Option(help="Who calls; the audit names it as actor.")] = "developer",
@@ -63,9 +64,7 @@ def token(  # noqa: PLR0913 - the claims of a token are what they are
         typer.echo(f"wrote {new_key / 'key.pem'} and {new_key / 'jwks.json'}", err=True)
     signed = signing.token(claims)
     if json:
-        print_json(
-            {"token": signed, "tenant": tenant, "scope": scope, "subject": subject, "ttl_seconds": ttl}
-        )
+        print_json({"token": signed, "tenant": tenant, "scope": scope, "subject": subject, "ttl_seconds": ttl})
     else:
         typer.echo(signed)
 
@@ -79,7 +78,7 @@ def write_key(signing: "SigningKey", folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in (("key.pem", signing.pem()), ("jwks.json", signing.jwks())):
-            with open(folder / name, "xb", opener=_private) as file:  # noqa: PTH123 - Path.open takes no opener
+            with open(folder / name, "xb", opener=_private) as file:
                 file.write(content)
     except FileExistsError as error:
         raise CommandError(f"{error.filename} is there already; name another folder") from None

@@ -2,8 +2,8 @@
 
 import time
 import uuid
-from hashlib import sha256
 from base64 import urlsafe_b64encode
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm

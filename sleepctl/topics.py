@@ -61,6 +61,4 @@ def _ask(question: "Callable[[TopicAdmin], Awaitable[list[str]]]") -> list[str]:
     except TopicsError as error:
         raise CommandError(str(error)) from None
     except (KafkaError, OSError) as error:
-        raise CommandError(
-            f"Kafka at {settings.kafka_bootstrap} does not answer: {describe(error)}"
-        ) from None
+        raise CommandError(f"Kafka at {settings.kafka_bootstrap} does not answer: {describe(error)}") from None

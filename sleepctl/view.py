@@ -20,7 +20,7 @@ def _state(name: str) -> tuple[str, str]:
 
 def _bar(present: Mapping[str, Any]) -> str:
     """Return how much of its deepest-to-widest range `K` has, as a bar; 100 is the built-in full value."""
-    filled = min(_BAR, max(0, round(present["parameters"]["K"] * _BAR / 100)))
+    filled: int = min(_BAR, max(0, round(present["parameters"]["K"] * _BAR / 100)))
     return "█" * filled + "·" * (_BAR - filled)
 
 

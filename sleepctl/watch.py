@@ -36,9 +36,7 @@ async def read_transitions(
     Raises:
         CommandError: if Kafka does not answer.
     """
-    reading = consumer(
-        **settings.kafka_client(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    reading = consumer(**settings.kafka_client(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest")
     topic = settings.topics.transitions
     try:
         await reading.start()

@@ -61,16 +61,12 @@ def assert_isolated(alone: Mapping[str, Any], together: Mapping[str, Any]) -> No
 def assert_monotone(ramp: Ramp, samples: int = 50) -> None:
     """Each parameter moves one way, between the ramp's ends, and is exactly the target from `ends_at` on."""
     length = ramp.ends_at - ramp.starts_at
-    times = sorted(
-        {ramp.starts_at + length * step // samples for step in range(samples + 1)} | {ramp.ends_at - 1}
-    )
+    times = sorted({ramp.starts_at + length * step // samples for step in range(samples + 1)} | {ramp.ends_at - 1})
     values = [ramp.at(now) for now in times if now >= ramp.starts_at]
     for first, last, *path in zip(ramp.start, ramp.target, *values, strict=True):
         way = [first, *path, last]
         rising = first <= last
-        assert all(a <= b if rising else a >= b for a, b in pairwise(way)), (
-            f"not one way from {first} to {last}"
-        )
+        assert all(a <= b if rising else a >= b for a, b in pairwise(way)), f"not one way from {first} to {last}"
     assert ramp.at(ramp.ends_at) == ramp.at(ramp.ends_at + 1) == ramp.target
 
 

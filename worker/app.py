@@ -2,25 +2,28 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, Final, cast
 
 import faust
 import structlog
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
-from faust.types import EventT, Message
+from faust.streams import Stream
+from faust.types import AppT, EventT, Message, StreamT
+from faust.types.auth import CredentialsT
 from yarl import URL
 
 from schemas.names import reply_channel
 from schemas.settings import Settings
-from worker.clock import Backoff, Clock, WallClock
-from worker.deadletter import SourceRecord
+from worker.clock import Backoff, WallClock
 from worker.ingress import Ingress
-from worker.lane import Fetched, Services
+from worker.intake import Fetched
+from worker.lane import Services
 from worker.lanes import Lanes
 from worker.metrics import Metrics
-from worker.outputs import OutputError, Outputs
+from worker.outputs import Outputs
+from worker.ports import Clock, OutputError
 from worker.status import StatusPage
 from worker.store import Store
 from worker.topics import verify_topics
@@ -39,19 +42,19 @@ _STREAM_BUFFER: Final = 64
 log = structlog.get_logger("worker.app")
 
 
-class _NoWeb(BootStrategy):  # type: ignore[misc]  # faust has no annotations mypy can follow
+class _NoWeb(BootStrategy):
     """Faust's own web server stays off, and its port unbound."""
 
     enable_web = False
 
 
-class _BatchSchema(faust.Schema):  # type: ignore[misc]  # as above
+class _BatchSchema(faust.Schema[None, Fetched]):
     """A message's value is a fetched batch already; the lane decodes what is in it."""
 
-    def loads_key(self, app: Any, message: Message, **_: Any) -> None:
+    def loads_key(self, app: AppT, message: Message, **_: object) -> None:
         """A batch has no key."""
 
-    def loads_value(self, app: Any, message: Message, **_: Any) -> Fetched:
+    def loads_value(self, app: AppT, message: Message, **_: object) -> Fetched:  # noqa: ARG002 - Faust's signature
         """Return the batch."""
         return cast("Fetched", message.value)
 
@@ -78,7 +81,6 @@ def build_app(settings: Settings, lanes: Lanes, ingress: Ingress) -> faust.App:
         topic_disable_leader=True,
         web_enabled=False,
     )
-    app.BootStrategy = _NoWeb
     app.boot_strategy = _NoWeb(app)
     client = settings.kafka_client()
     if "ssl_context" in client or "sasl_mechanism" in client:
@@ -87,25 +89,25 @@ def build_app(settings: Settings, lanes: Lanes, ingress: Ingress) -> faust.App:
     app.transport = transport(app.conf.broker, app=app, loop=app.loop)
 
     @app.agent(app.topic(settings.topics.events, schema=_BatchSchema(), internal=False), name="lanes")
-    async def feed(stream: faust.StreamT[Any]) -> AsyncIterator[None]:
+    async def feed(stream: StreamT[Fetched]) -> AsyncIterator[None]:
         """Pass each batch to its partition's lane, which acknowledges it; never wait for a lane."""
-        async for event in stream.noack().events():
-            lanes.offer(event.message.partition, event.value, event.ack)
+        async for event in cast("Stream[Fetched]", stream).noack().events():
+            lanes.offer(event.message.partition, cast("Fetched", event.value), event.ack)
             yield
 
     for source in settings.ingress_topics:
 
         @app.agent(app.topic(source.topic, schema=_BatchSchema(), internal=False), name=f"ingress-{source.topic}")
-        async def forward(stream: faust.StreamT[Any]) -> AsyncIterator[None]:
-            """Normalise each batch of an ingress topic; try until Kafka has it."""
-            async for event in stream.noack().events():
+        async def forward(stream: StreamT[Fetched]) -> AsyncIterator[None]:
+            """Normalise each batch of an ingress topic."""
+            async for event in cast("Stream[Fetched]", stream).noack().events():
                 await _forward(ingress, event)
                 yield
 
     return app
 
 
-def _credentials(client: dict[str, Any]) -> Any:
+def _credentials(client: Mapping[str, Any]) -> CredentialsT:
     """Return Faust's form of the credentials that every other client of ours uses."""
     if "sasl_mechanism" not in client:
         return faust.SSLCredentials(client["ssl_context"])
@@ -117,10 +119,10 @@ def _credentials(client: dict[str, Any]) -> Any:
     )
 
 
-async def _forward(ingress: Ingress, event: EventT[Any]) -> None:
+async def _forward(ingress: Ingress, event: EventT[Fetched]) -> None:
+    """Publish a batch of an ingress topic; try until Kafka has it."""
     backoff = Backoff(random.SystemRandom())
-    batch: Fetched = event.value
-    records: list[SourceRecord] = list(batch.records)
+    records = cast("Fetched", event.value).records
     while True:
         try:
             await ingress.forward(records)
@@ -240,7 +242,7 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _first(*waits: Any) -> None:
+async def _first(*waits: Awaitable[object]) -> None:
     """Wait for the first of several, and cancel the others."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:

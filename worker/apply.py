@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from schemas import events
-from schemas.claim import MAX_BREAKERS, MAX_OPERATIONS, MODE, PIN, Cause, Claim, Claims
+from schemas.claim import MAX_BREAKERS, MAX_OPERATIONS, MODE, PIN, Cause, Claim, ClaimKey, Claims
 from schemas.decision import depth_of
 from schemas.events import Breaker, Cancel, Mode, Operation, PolicyChange
 from schemas.operation import RefusalCode
@@ -25,10 +25,13 @@ _LEASE_OF_ACTIVE_MS: Final = 900_000
 
 
 class Applied(NamedTuple):
-    """The record with the event applied, and the cause that a change of the decision will have."""
+    """The record with the event applied, and the cause that a change of the decision will have.
+
+    The cause is None where no claim came, went or changed its meaning, so that there is nothing to decide.
+    """
 
     record: Record
-    cause: Cause
+    cause: Cause | None
     expires_at: int | None = None
 
 
@@ -42,37 +45,37 @@ class Refusal(NamedTuple):
 Step = Applied | Refusal
 
 
-def apply_breaker(record: Record, terms: Terms, data: Breaker, now: int, at: int) -> Step:
+def apply_breaker(  # noqa: PLR0911 - a return for each thing that can come of it
+    record: Record, terms: Terms, data: Breaker, now: int, at: int
+) -> Step:
     """Set, renew or move a breaker's claim; `data.occurred_at` is the emitter's time, if it gave one."""
     occurred_at = data.occurred_at
     if occurred_at is not None and occurred_at > at + MAX_SKEW_MS:
-        return Refusal("clock_skew", f"occurred_at is {occurred_at - at} ms after the log's time; set the emitter's clock")
+        return Refusal(
+            "clock_skew",
+            f"occurred_at is {occurred_at - at} ms after the log's time; set the emitter's clock",
+        )
     key = f"{data.breaker}@{data.instance}"
     held = record.claims.get(("breaker", key))
-    if (
-        held is not None
-        and occurred_at is not None
-        and held.occurred_at is not None
-        and occurred_at < held.occurred_at
-    ):
+    if held is not None and occurred_at is not None and held.occurred_at is not None and occurred_at < held.occurred_at:
         return Refusal("stale_event", f"an event of {key} that occurred at {held.occurred_at} was applied before")
     lease_ms = _lease_ms(terms.policy.rule_of(data.breaker), data.state)
-    cause = Cause("breaker", key)
     if held is not None and held.breaker_state == data.state:
         expires_at = _renewed(held.expires_at, lease_ms, now)
         if expires_at == held.expires_at and occurred_at == held.occurred_at:
-            return Applied(record, cause)
-        claim = held._replace(expires_at=expires_at, occurred_at=occurred_at)
-    else:
-        expires_at = now + lease_ms if lease_ms else None
-        claim = Claim("breaker", key, None, data.state, occurred_at, now, expires_at, None, data.cause)
+            return Applied(record, None)
+        renewed = held._replace(expires_at=expires_at, occurred_at=occurred_at)
+        return Applied(record._replace(claims={**record.claims, ("breaker", key): renewed}), None)
+    expires_at = now + lease_ms if lease_ms else None
+    claim = Claim("breaker", key, None, data.state, occurred_at, now, expires_at, None, data.cause)
+    cause = Cause("breaker", key)
     claims = record.claims
     if held is not None or len(claims) < MAX_BREAKERS:
         return Applied(record._replace(claims={**claims, ("breaker", key): claim}), cause)
     room = _make_room(claims, claim, terms)
     if room is None:
         return Refusal("too_many_claims", f"the tenant has {MAX_BREAKERS} breaker claims and each means sleep")
-    return Applied(record if room is claims else record._replace(claims=room), cause)
+    return Applied(record, None) if room is claims else Applied(record._replace(claims=room), cause)
 
 
 def _lease_ms(rule: BreakerRule, state: BreakerState) -> int:
@@ -116,14 +119,14 @@ def apply_operation(record: Record, terms: Terms, data: Operation, now: int, _at
         return refusal or _missing_ttl("an operation", terms)
     if sum(source == "operation" for source, _ in record.claims) >= MAX_OPERATIONS:
         return Refusal("too_many_operations", f"the tenant has {MAX_OPERATIONS} live operations; cancel one, or wait")
-    key = ("operation", data.operation_id)
-    claim = Claim(*key, BY_LABEL[data.target], None, None, now, now + data.ttl_ms, data.actor, data.reason)
-    return _with_claim(record, claim, Cause(*key))
+    state, expires_at = BY_LABEL[data.target], now + data.ttl_ms
+    claim = Claim("operation", data.operation_id, state, None, None, now, expires_at, data.actor, data.reason)
+    return _with_claim(record, claim, Cause("operation", data.operation_id))
 
 
 def apply_cancel(record: Record, _terms: Terms, data: Cancel, _now: int, _at: int) -> Step:
     """End one of the tenant's own live operations."""
-    key = ("operation", data.cancels)
+    key: ClaimKey = ("operation", data.cancels)
     if key not in record.claims:
         return Refusal("not_running", f"{data.cancels} is not a live operation of the tenant")
     return Applied(_without_claim(record, key), Cause("cancel", data.cancels))
@@ -134,7 +137,8 @@ def apply_mode(record: Record, terms: Terms, data: Mode, now: int, _at: int) -> 
     refusal = _bad_ttl(data.ttl_ms, terms)
     if refusal is not None:
         return refusal
-    key, cause = (PIN, Cause(*PIN)) if data.override else (MODE, Cause(*MODE))
+    key = PIN if data.override else MODE
+    cause = Cause("pin", "pin") if data.override else Cause("mode", "mode")
     if data.target == "active" and (data.ttl_ms is None or not data.override):
         if data.ttl_ms is not None:
             return Refusal("ttl_out_of_range", "mode active without override takes no TTL: it removes the mode")
@@ -158,9 +162,7 @@ def apply_policy(record: Record, _terms: Terms, data: PolicyChange, _now: int, _
         policy = None if data.policy is None else parse_policy(data.policy)
     except InvalidDocumentError as error:
         return Refusal("invalid_policy", str(error))
-    return Applied(
-        record._replace(policy=policy, policy_version=record.policy_version + 1), Cause("policy", "policy")
-    )
+    return Applied(record._replace(policy=policy, policy_version=record.policy_version + 1), Cause("policy", "policy"))
 
 
 def _bad_ttl(ttl_ms: int | None, terms: Terms) -> Refusal | None:
@@ -179,7 +181,7 @@ def _with_claim(record: Record, claim: Claim, cause: Cause) -> Applied:
     return Applied(record._replace(claims=claims), cause, claim.expires_at)
 
 
-def _without_claim(record: Record, key: tuple[str, str]) -> Record:
+def _without_claim(record: Record, key: ClaimKey) -> Record:
     if key not in record.claims:
         return record
     return record._replace(claims={held: claim for held, claim in record.claims.items() if held != key})

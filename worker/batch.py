@@ -21,7 +21,7 @@ from schemas.public import state_record
 from schemas.record import NewerLayoutError, Record, pack, unpack
 from worker.deadletter import Failure, SourceRecord, dead_letter
 from worker.machine import At, Folded, fold
-from worker.outputs import Output
+from worker.ports import Output
 
 POSITION_HEADER: Final = "sleep.position"
 OperationKey = tuple[str, str]
@@ -74,9 +74,7 @@ class Decoder:
 def tenants_of(decoded: Iterable[Decoded]) -> list[str]:
     """Return the tenants whose records the batch needs, each once."""
     return list(
-        dict.fromkeys(
-            item.event.subject for item in decoded if not isinstance(item.event, RulesEvent | Failure)
-        )
+        dict.fromkeys(item.event.subject for item in decoded if not isinstance(item.event, RulesEvent | Failure))
     )
 
 
@@ -136,7 +134,11 @@ class Batch:
             failure: Failure | None = event
         else:
             try:
-                failure = self._rules(record, event) if isinstance(event, RulesEvent) else self._tenant(record, event)
+                failure = None
+                if isinstance(event, RulesEvent):
+                    failure = self._rules(record, event)
+                else:
+                    self._tenant(record, event)
             except NewerLayoutError as error:
                 failure = Failure("newer_layout", str(error), ours=True)
             except Exception:  # noqa: BLE001 - DESIGN section 4: what we fail on is set aside, up to a ceiling
@@ -242,4 +244,3 @@ def count_changes(before: Mapping[str, Record | None], after: Mapping[str, Recor
         if record is not None:
             moved[record.state.label] = moved.get(record.state.label, 0) + 1
     return {state: difference for state, difference in moved.items() if difference}
-

@@ -1,22 +1,12 @@
-"""Time as a dependency: lanes and timers wait by this clock, so that a test can hold it in its hand."""
+"""Time and how long to wait before trying again."""
 
 import asyncio
 import random
 import time
-from typing import Final, Protocol
+from typing import Final
 
 _FIRST_SECONDS: Final = 0.1
 _LONGEST_SECONDS: Final = 5.0
-
-
-class Clock(Protocol):
-    """What the worker asks of time."""
-
-    def now(self) -> int:
-        """Return the time in milliseconds since the epoch."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
 
 
 class WallClock:

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Final, NamedTuple, Protocol
 
 from schemas.cloudevents import MAX_BYTES, Headers
-from worker.outputs import Output
+from worker.ports import Output
 
 # DESIGN section 4: more than the ratio of the last 1,000 records, and at least 500 of them.
 _WINDOW: Final = 1_000
@@ -15,20 +15,13 @@ _MESSAGE_CHARACTERS: Final = 4_000
 class SourceRecord(Protocol):
     """A Kafka record as aiokafka hands it over; `timestamp` in milliseconds."""
 
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Headers: ...
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
 
 
 class Failure(NamedTuple):

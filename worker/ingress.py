@@ -12,7 +12,7 @@ from schemas.events import BREAKER, BreakerEvent
 from schemas.partition import partition_of
 from schemas.values import time_ms
 from worker.deadletter import Failure, SourceRecord, dead_letter
-from worker.outputs import Output, Outputs
+from worker.ports import Output, Outputs
 
 
 def normalise(record: SourceRecord) -> tuple[str, Output] | Failure:
@@ -26,9 +26,7 @@ def normalise(record: SourceRecord) -> tuple[str, Output] | Failure:
     data = event.data.model_dump(exclude_none=True)
     if event.data.occurred_at is None:
         data["occurred_at"] = record.timestamp if event.time is None else time_ms(event.time)
-    value = encode(
-        type_=BREAKER, id_=event.id, source=event.source, subject=event.subject, time=event.time, data=data
-    )
+    value = encode(type_=BREAKER, id_=event.id, source=event.source, subject=event.subject, time=event.time, data=data)
     return event.subject, Output(event.subject.encode(), value, STRUCTURED_HEADERS)
 
 

@@ -1,12 +1,13 @@
 """The lanes of one worker process, by partition: made on assignment, ended on revocation."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import structlog
 
-from worker.lane import Fetched, Lane, Services
+from worker.intake import Fetched
+from worker.lane import Lane, Services
 
 # A revoked lane may finish its batch: one produce (10 s) and two round trips to Redis (5 s each), less what a
 # rebalance leaves (60 s). After that it is cancelled, and the fence keeps whatever it still sends from counting.
@@ -23,7 +24,7 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    def __iter__(self) -> Iterable[Lane]:
+    def __iter__(self) -> Iterator[Lane]:
         """The lanes, by partition."""
         return iter([self._lanes[partition] for partition in sorted(self._lanes)])
 

@@ -12,7 +12,7 @@ from schemas.deadlines import retires_at, settle
 from schemas.decision import Change, decide
 from schemas.events import BreakerEvent, CancelEvent, CommandEvent, TenantEvent, TimerEvent
 from schemas.operation import REMEMBERED_MS, OperationRecord, RefusalCode, decision_digest, type_of
-from schemas.policy import Rules, Terms
+from schemas.policy import Rules
 from schemas.public import shows_the_same
 from schemas.record import Record, new_record
 from schemas.state import BY_LABEL, SleepState
@@ -53,7 +53,11 @@ class Folded(NamedTuple):
 
 
 def fold(
-    record: Record | None, event: TenantEvent, known: Mapping[str, OperationRecord], rules: list[Rules], at: At
+    record: Record | None,
+    event: TenantEvent,
+    known: Mapping[str, OperationRecord],
+    rules: list[Rules],
+    at: At,
 ) -> Folded:
     """Fold one event.
 
@@ -151,7 +155,9 @@ class _Folding:
         return self._finished(record)._replace(operations=tuple(operations), answer=outcome)
 
     def _decided(self, step: Applied) -> Record:
-        """Step 5: take the decision again."""
+        """Step 5: take the decision again, unless there is nothing to decide."""
+        if step.cause is None:
+            return step.record
         record, change = decide(step.record, self.terms, self.now, step.cause)
         if change is not None:
             self._transition(change, self.rules[-1], own=True)
@@ -172,16 +178,12 @@ class _Folding:
         return Folded(self._stamped(record), published=True, rows=self.rows)
 
     def _stamped(self, record: Record) -> Record:
-        return record._replace(
-            at=self.now, clock=self.now, offset=self.at.offset, version=record.version + 1
-        )
+        return record._replace(at=self.now, clock=self.now, offset=self.at.offset, version=record.version + 1)
 
     def _shows_the_same(self, before: Record, after: Record) -> bool:
         if before.rules_number == after.rules_number:
             return shows_the_same(before, after, self.terms, self.terms)
-        return shows_the_same(
-            before, after, self.rules[before.rules_number].terms_for(before.policy), self.terms
-        )
+        return shows_the_same(before, after, self.rules[before.rules_number].terms_for(before.policy), self.terms)
 
     def _outcome(
         self,

@@ -23,7 +23,10 @@ class Metrics:
             "sleep_worker_events", "Records applied, by type of event.", ["type"], registry=self.registry
         )
         self._dead_letters = Counter(
-            "sleep_worker_dead_letters", "Records set aside, by whose fault it is.", ["fault"], registry=self.registry
+            "sleep_worker_dead_letters",
+            "Records set aside, by whose fault it is.",
+            ["fault"],
+            registry=self.registry,
         )
         self._published = Counter(
             "sleep_worker_states_published", "Tenants' records published.", registry=self.registry

@@ -5,30 +5,19 @@ Outputs are a function of the log, so whatever is sent twice is the same twice.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 
 from schemas.names import Topics
 from schemas.settings import Settings
+from worker.ports import Output
 
-OutputError = KafkaError
-"""What sending raises when Kafka does not take the records in time."""
-
-Headers = Sequence[tuple[str, bytes]]
 # Kafka's default limit on a batch is 1,048,588 bytes; the rest is left for its framing.
 _BATCH_BYTES: Final = 1_000_000
 # Longer than a leader election usually takes, and short enough that a lane that must end ends.
 REQUEST_TIMEOUT_MS: Final = 10_000
-
-
-class Output(NamedTuple):
-    """A record to send: key, value (None for a tombstone) and headers."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
 
 
 class Outputs:
@@ -65,25 +54,24 @@ class Outputs:
         Raises:
             OutputError: if any was not acknowledged in time; some may have been appended.
         """
-        pending: list[asyncio.Future[object]] = []
-        index = 0
+        pending: list[asyncio.Future[RecordMetadata]] = []
+        index = count = 0
         while index < len(outputs):
             batch = self._producer.create_batch()
+            first = index
             while index < len(outputs):
                 key, value, headers = outputs[index]
                 if batch.append(key=key, value=value, headers=list(headers), timestamp=None) is None:
                     break
                 index += 1
-            if not batch.record_count():
+            count = index - first
+            if not count:
                 size = len(outputs[index].value or b"")
                 raise ValueError(f"a record of {size} bytes for {topic} fits no batch of {_BATCH_BYTES} bytes")
             batch.close()
             pending.append(await self._producer.send_batch(batch, topic, partition=partition))
-            sent = batch.record_count()
-        if not pending:
-            return None
         acknowledged = await asyncio.gather(*pending)
-        return int(acknowledged[-1].offset) + sent
+        return int(acknowledged[-1].offset) + count if acknowledged else None
 
     async def dead_letters(self, partition: int, outputs: Sequence[Output]) -> None:
         """Append dead letters, spread over the topic as its source is.

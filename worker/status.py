@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from schemas.settings import Settings
-from worker.store import StoreError
+from worker.ports import StoreError
 
 if TYPE_CHECKING:
     from worker.app import Worker
@@ -64,7 +64,12 @@ class StatusPage:
     async def _status(self, _: Request) -> Response:
         redis = await self._redis_finding()
         lanes = [
-            {"partition": lane.partition, "position": lane.position, "stopped": lane.stopped, "finding": lane.finding}
+            {
+                "partition": lane.partition,
+                "position": lane.position,
+                "stopped": lane.stopped,
+                "finding": lane.finding,
+            }
             for lane in self._worker.lanes
         ]
         findings = [redis, self._worker.kafka_finding, *(lane["finding"] for lane in lanes)]

@@ -3,58 +3,20 @@
 from collections.abc import Awaitable, Sequence
 from hashlib import sha1
 from importlib import resources
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from schemas.names import PartitionKeys
 from schemas.progress import Progress
 from schemas.settings import Settings
+from worker.ports import Commit, Due, Loaded, Standing
 
 # A command that takes longer has failed: the lane reads progress again and finds out what became of it.
 _TIMEOUT_SECONDS: Final = 5.0
-
-StoreError = RedisError
-"""What every method raises when Redis does not answer, or answers with an error."""
-
-
-class Standing(NamedTuple):
-    """Where a partition stands: its progress, and the number of tenant records that are really there."""
-
-    progress: Progress
-    records: int
-
-
-class Loaded(NamedTuple):
-    """Packed records and operations, in the order asked; None where there is none."""
-
-    records: list[bytes | None]
-    operations: list[bytes | None]
-
-
-class Due(NamedTuple):
-    """A page of due timers with their times, the partition's position, and the first time that is not due."""
-
-    position: int
-    timers: list[tuple[str, int]]
-    later: int | None
-
-
-class Commit(NamedTuple):
-    """Everything that one batch writes. Times in milliseconds; `kept_ms` is how long an operation's key stays."""
-
-    position: int
-    progress: dict[str, bytes | str | int]
-    records: dict[str, bytes]
-    removed: list[str]
-    timers: dict[str, int]
-    untimed: list[str]
-    counts: dict[str, int]
-    open_ended: dict[str, bool]
-    operations: list[tuple[str, str, bytes, int]]
 
 
 class Store:
@@ -115,19 +77,15 @@ class Store:
         """
         keys = self.keys(partition)
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.hgetall(keys.progress)
-            pipeline.hlen(keys.tenants)
+            _ = pipeline.hgetall(keys.progress)
+            _ = pipeline.hlen(keys.tenants)
             fields, records = await pipeline.execute()
         return Standing(Progress.unpack(fields), records)
 
     async def load(
         self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
     ) -> Loaded | None:
-        """Return what a batch needs, or None where the partition does not stand at `position`.
-
-        Args:
-            operations: pairs of tenant and operation id.
-        """
+        """Return what a batch needs, operations by tenant and id; None where the partition stands elsewhere."""
         keys = self.keys(partition)
         answer = await self._scripts["load"](
             [keys.progress, keys.tenants, *(keys.operation(*operation) for operation in operations)],
@@ -177,7 +135,7 @@ class Store:
         """Publish the outcomes that callers wait for: channel and packed operation record."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for channel, packed in messages:
-                pipeline.publish(channel, packed)
+                _ = pipeline.publish(channel, packed)
             await pipeline.execute()
 
 
@@ -189,15 +147,12 @@ class _Script:
         self._text = resources.files("worker.lua").joinpath(f"{name}.lua").read_text("utf-8")
         self._digest: str | None = None
 
-    async def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - the script's to say
         if self._digest is not None:
             try:
-                return await cast(
-                    "Awaitable[Any]", self._redis.evalsha(self._digest, len(keys), *keys, *arguments)
-                )
+                return await self._redis.evalsha(self._digest, len(keys), *keys, *arguments)
             except NoScriptError:
                 pass  # Redis was restarted or failed over: the text below is remembered again.
-        answer = await cast("Awaitable[Any]", self._redis.eval(self._text, len(keys), *keys, *arguments))
+        answer = await self._redis.eval(self._text, len(keys), *keys, *arguments)
         self._digest = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
         return answer
-

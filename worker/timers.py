@@ -14,9 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from schemas.cloudevents import STRUCTURED_HEADERS, encode
 from schemas.events import TIMER
-from worker.clock import Clock
-from worker.outputs import Output, OutputError, Outputs
-from worker.store import Store, StoreError
+from worker.ports import Clock, Output, OutputError, Outputs, Store, StoreError
 
 _SOURCE: Final = "urn:somabrain-sleep:worker"
 # The loop reads progress at least this often, so that a rolled-back Redis is noticed on an idle partition too.
@@ -34,7 +32,7 @@ class Owner(Protocol):
 
     position: int | None
 
-    def wake_to_check(self) -> None:
+    def look_again(self) -> None:
         """Read the position again."""
 
 
@@ -52,9 +50,7 @@ class Timers:
         swept: the number of the rules of which every tenant has been told; committed with the next batch.
     """
 
-    def __init__(
-        self, partition: int, store: Store, outputs: Outputs, clock: Clock, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, partition: int, store: Store, outputs: Outputs, clock: Clock, log: FilteringBoundLogger) -> None:
         self.partition = partition
         self.swept = 0
         self._newest = 0
@@ -139,9 +135,7 @@ class Timers:
             due = await self._store.due(self.partition, now, skip, _PAGE)
             if not self._stands(owner, position, due.position):
                 return False
-            outputs = [
-                output for tenant, at in due.timers if (output := self._timer(tenant, at, now)) is not None
-            ]
+            outputs = [output for tenant, at in due.timers if (output := self._timer(tenant, at, now)) is not None]
             await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
             if len(due.timers) < _PAGE:
                 self._arm(due.later)
@@ -159,7 +153,7 @@ class Timers:
         if self._suspected == (position, found):
             self._log.warning("moved_elsewhere", position=position, found=found)
             self._suspected = None
-            owner.wake_to_check()
+            owner.look_again()
             return False
         self._suspected = (position, found)
         return found > position
@@ -194,6 +188,11 @@ class Timers:
 
 def _output(tenant: str, due: int) -> Output:
     event = encode(
-        type_=TIMER, id_=f"timer:{tenant}:{due}", source=_SOURCE, subject=tenant, time=None, data={"due_at": due}
+        type_=TIMER,
+        id_=f"timer:{tenant}:{due}",
+        source=_SOURCE,
+        subject=tenant,
+        time=None,
+        data={"due_at": due},
     )
     return Output(tenant.encode(), event, STRUCTURED_HEADERS)

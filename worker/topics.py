@@ -1,6 +1,6 @@
 """Creating the topics, and checking that they are what the pipeline's promises rest on."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -50,7 +50,7 @@ class TopicAdmin:
         self._settings = settings
         self._admin = AIOKafkaAdminClient(**settings.kafka_client(), client_id="sleep-topics")
 
-    async def __aenter__(self) -> "TopicAdmin":
+    async def __aenter__(self) -> Self:
         """Connect.
 
         Raises:

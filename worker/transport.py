@@ -5,18 +5,17 @@ what is fetched (only partitions whose lane wants more, after the seek that the 
 is (a whole batch), and which offset is committed for the group (what the lane has applied, so that lag is true).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from faust.transport.consumer import ConsumerThread
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
-from faust.types import TP, ConsumerMessage
+from faust.types import TP, ConsumerMessage, Message
 
 from worker.deadletter import SourceRecord
-from worker.lane import Fetched
+from worker.intake import Fetched
 from worker.lanes import Lanes
 
 log = structlog.get_logger("worker.transport")
@@ -24,48 +23,55 @@ log = structlog.get_logger("worker.transport")
 _CLOSED_POLL_SECONDS: Final = 0.02
 
 
-class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]  # faust's driver has no annotations mypy can follow
+class BatchConsumerThread(AIOKafkaConsumerThread):
     """The thread in which aiokafka runs."""
 
     async def seek_and_fetch(
-        self, seeks: Mapping[TP, int], partitions: set[TP], timeout: float
+        self, seeks: Mapping[TP, int], partitions: set[TP], seconds: float
     ) -> Mapping[TP, Sequence[SourceRecord]]:
-        """Seek, then return what is fetched from these partitions, in one hop to the thread and back."""
-        return await self.call_thread(self._seek_and_fetch, self._ensure_consumer(), seeks, partitions, timeout)
+        """Seek, then return what comes from these partitions in so many seconds: one hop to the thread and back."""
+        found: Mapping[TP, Sequence[SourceRecord]] = await self.call_thread(
+            self._seek_and_fetch, self._ensure_consumer(), seeks, partitions, seconds
+        )
+        return found
 
     async def _seek_and_fetch(
-        self, consumer: AIOKafkaConsumer, seeks: Mapping[TP, int], partitions: set[TP], timeout: float
+        self, consumer: AIOKafkaConsumer, seeks: Mapping[TP, int], partitions: set[TP], seconds: float
     ) -> Mapping[TP, Sequence[SourceRecord]]:
         for partition, offset in seeks.items():
             consumer.seek(TopicPartition(*partition), offset)
-        return await self._fetch_records(
-            consumer, partitions, timeout=timeout, max_records=consumer._max_poll_records
+        found: Mapping[TP, Sequence[SourceRecord]] = await self._fetch_records(
+            consumer, partitions, timeout=seconds, max_records=self.app.conf.broker_max_poll_records
         )
+        return found
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit for the group; a failure costs nothing but a stale lag, since Redis says where to start."""
         consumer = self._ensure_consumer()
         assigned = self.assignment()
         try:
-            await consumer.commit(
-                {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned}
-            )
+            await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned})
         except KafkaError as error:
             log.warning("group_offset_not_committed", error=str(error))
             return False
         return True
 
 
-class BatchConsumer(Consumer):  # type: ignore[misc]  # as above
+class BatchConsumer(Consumer):
     """Faust's consumer over batches. `lanes` and `events_topic` are set by the transport's factory."""
 
     lanes: ClassVar[Lanes]
     events_topic: ClassVar[str]
+    _thread: BatchConsumerThread
 
-    def _new_consumer_thread(self) -> ConsumerThread:
+    def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Fetched]]:
+    async def _getmany(  # the name and the arguments are Faust's
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109
+    ) -> dict[TP, list[Fetched]]:
         """Return at most one batch a partition, from the partitions whose lane wants more."""
         seeks: dict[TP, int] = {}
         generations: dict[TP, int] = {}
@@ -79,22 +85,18 @@ class BatchConsumer(Consumer):  # type: ignore[misc]  # as above
             if lane is None or not lane.open:
                 closed = True
                 continue
-            if (offset := lane.take_seek()) is not None:
+            if (offset := lane.intake.take_seek()) is not None:
                 seeks[tp] = offset
                 # Faust passes over a message below the last one that it saw.
                 self._read_offset[tp] = None
-            generations[tp] = lane.generation
+            generations[tp] = lane.intake.generation
             wanted.add(tp)
         if not wanted:
             # aiokafka reads an empty set as every partition.
             await self.sleep(_CLOSED_POLL_SECONDS)
             return {}
-        found = await self._thread.seek_and_fetch(
-            seeks, wanted, _CLOSED_POLL_SECONDS if closed else timeout
-        )
-        return {
-            TP(*tp): [Fetched(generations.get(TP(*tp), 0), records)] for tp, records in found.items() if records
-        }
+        found = await self._thread.seek_and_fetch(seeks, wanted, _CLOSED_POLL_SECONDS if closed else timeout)
+        return {TP(*tp): [Fetched(generations.get(TP(*tp), 0), records)] for tp, records in found.items() if records}
 
     def _to_message(self, tp: TP, record: Fetched) -> ConsumerMessage:
         """Make one message of a batch; its offset is the last record's."""
@@ -107,7 +109,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]  # as above
             last.timestamp_type,
             [],
             None,
-            record,
+            cast("bytes", record),  # Faust passes the value on to `_BatchSchema` without looking at it.
             None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
@@ -127,7 +129,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]  # as above
         self.lanes.assign([tp.partition for tp in assigned if tp.topic == self.events_topic])
         await super().on_partitions_assigned(assigned, generation_id)
 
-    def ack(self, message: ConsumerMessage) -> bool:
+    def ack(self, message: Message) -> bool:
         """Note that a batch was dealt with; which offset that means is the lane's to say."""
         if message.acked:
             return False
@@ -137,11 +139,9 @@ class BatchConsumer(Consumer):  # type: ignore[misc]  # as above
             self._acked[message.tp] = [message.offset]
         return True
 
-    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[TP]:
-        return [
-            *(TP(self.events_topic, lane.partition) for lane in self.lanes),
-            *(tp for tp in self._acked if tp.topic != self.events_topic),
-        ]
+    def _filter_tps_with_pending_acks(self, topics: object = None) -> Iterator[TP]:  # noqa: ARG002 - all are ours
+        yield from (TP(self.events_topic, lane.partition) for lane in self.lanes)
+        yield from [tp for tp in self._acked if tp.topic != self.events_topic]
 
     def _new_offset(self, tp: TP) -> int | None:
         if tp.topic == self.events_topic:

@@ -16,9 +16,7 @@ from schemas.values import milliseconds
 router = APIRouter(prefix="/api/brain/sleep_mode", tags=["mode"])
 
 
-@router.get(
-    "", summary="The tenant now.", responses=describe(TenantDocument, "State, claims, parameters, forecast.")
-)
+@router.get("", summary="The tenant now.", responses=describe(TenantDocument, "State, claims, parameters, forecast."))
 async def show(services: ServicesDep, caller: CallerDep) -> Response:
     """Show the tenant as it is at this moment."""
     await caller.authorise("read")

@@ -60,9 +60,7 @@ async def replace(
     summary="Return to the default policy.",
     responses=describe(PolicyAnswer, "The default policy, and its ETag.", may_wait=True),
 )
-async def clear(
-    services: ServicesDep, caller: CallerDep, preference: PreferenceDep, versions: IfMatchDep
-) -> Response:
+async def clear(services: ServicesDep, caller: CallerDep, preference: PreferenceDep, versions: IfMatchDep) -> Response:
     """Publish `sleep.policy.v1` without a policy."""
     return await _change(services, caller, preference, versions, None)
 
@@ -111,9 +109,7 @@ async def _expected(services: Services, tenant: str, versions: frozenset[int]) -
         return next(iter(versions))
     present = (await services.reads.policy(tenant)).policy_version if versions else None
     if present is None or present not in versions:
-        raise ProblemError(
-            "version_conflict", "the policy has another version than If-Match names; read it again"
-        )
+        raise ProblemError("version_conflict", "the policy has another version than If-Match names; read it again")
     return present
 
 

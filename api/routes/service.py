@@ -37,9 +37,7 @@ async def status(services: ServicesDep) -> Response:
 async def version(request: Request) -> Response:
     """Say which build this is."""
     app = request.app
-    return answers.document(
-        {"version": app.version, "python": platform.python_version(), "build": app.state.build}
-    )
+    return answers.document({"version": app.version, "python": platform.python_version(), "build": app.state.build})
 
 
 @router.get("/metrics")

@@ -30,9 +30,7 @@ async def start(
     body: Annotated[SleepBody, Depends(body_of(SleepBody))],
 ) -> Response:
     """Publish `sleep.operation.v1`."""
-    decision_id = await caller.authorise(
-        "sleep", target_state=body.target_state, ttl_seconds=body.ttl_seconds
-    )
+    decision_id = await caller.authorise("sleep", target_state=body.target_state, ttl_seconds=body.ttl_seconds)
     order = Order(
         type="operation",
         tenant=caller.tenant,
@@ -72,13 +70,9 @@ async def show(services: ServicesDep, caller: CallerDep, operation_id: str) -> R
 @router.delete(
     "/{operation_id}",
     summary="End an operation before its time.",
-    responses=describe(
-        OperationDocument, "The outcome of the cancel, an operation of its own.", may_wait=True
-    ),
+    responses=describe(OperationDocument, "The outcome of the cancel, an operation of its own.", may_wait=True),
 )
-async def cancel(
-    services: ServicesDep, caller: CallerDep, preference: PreferenceDep, operation_id: str
-) -> Response:
+async def cancel(services: ServicesDep, caller: CallerDep, preference: PreferenceDep, operation_id: str) -> Response:
     """Publish `sleep.cancel.v1`, if the operation is known at all."""
     decision_id = await caller.authorise("sleep")
     await find(services, caller.tenant, operation_id, only="operation")

@@ -29,6 +29,9 @@ ISSUER, AUDIENCE, KID = "https://issuer.example", "sleep", "key-1"
 ALL_SCOPES = "sleep:read sleep:write sleep:policy sleep:override"
 
 
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
 class FakeClock:
     """A clock that stands still until it is moved."""
 
@@ -124,20 +127,27 @@ class ScriptedWait(Waiting):
 
 
 class FakeReplies:
-    """Answers each command with `answer`, given the id under which it was published; None is silence."""
+    """Answers each command with `answer`, under the id that it was published with; None is silence.
+
+    With `early` the answer is there before the ack.
+    """
 
     channel = "sleep:reply:test"
 
     def __init__(self) -> None:
         self.answer: OperationRecord | None = None
         self.waits: list[float] = []
+        self.early = False
 
     @contextmanager
     def expect(self, tenant: str, operation_id: str) -> Iterator[Waiting]:
         answer = self.answer
         if answer is not None:
             answer = answer._replace(tenant_id=tenant, operation_id=operation_id)
-        yield ScriptedWait(answer, self.waits)
+        waiting = ScriptedWait(answer, self.waits)
+        if self.early:
+            waiting.deliver(answer)
+        yield waiting
 
 
 class FakeAuthoriser:
@@ -168,7 +178,7 @@ class Pauses:
             raise asyncio.CancelledError
 
 
-def outcome(**changes: Any) -> OperationRecord:
+def outcome(**changes: object) -> OperationRecord:
     """An operation that runs since `NOW`, for a minute."""
     record = OperationRecord(
         operation_id="op-1",
@@ -189,13 +199,13 @@ def outcome(**changes: Any) -> OperationRecord:
         trace_id=None,
         decision="0" * 32,
     )
-    return record._replace(**changes)
+    return OperationRecord._make((record._asdict() | changes).values())
 
 
 @cache
-def private_key(algorithm: str) -> Any:
+def private_key(algorithm: str) -> PrivateKey:
     """A key of the session for an algorithm; another name after a dash makes another key of that kind."""
-    match algorithm.split("-")[0]:
+    match algorithm.partition("-")[0]:
         case "RS256":
             return rsa.generate_private_key(65537, 2048)
         case "ES256":
@@ -206,13 +216,13 @@ def private_key(algorithm: str) -> Any:
 
 def public_jwk(algorithm: str, kid: str | None = KID) -> dict[str, Any]:
     """The public half of such a key, as a JWK."""
-    public = private_key(algorithm).public_key()
-    match algorithm.split("-")[0]:
-        case "RS256":
+    jwk: dict[str, Any]
+    match private_key(algorithm).public_key():
+        case rsa.RSAPublicKey() as public:
             jwk = json.loads(RSAAlgorithm.to_jwk(public))
-        case "ES256":
+        case ec.EllipticCurvePublicKey() as public:
             jwk = json.loads(ECAlgorithm.to_jwk(public))
-        case _:
+        case public:
             jwk = json.loads(OKPAlgorithm.to_jwk(public))
     return jwk | {"use": "sig"} | ({} if kid is None else {"kid": kid})
 
@@ -222,7 +232,7 @@ def jwks(*entries: dict[str, Any]) -> bytes:
     return json.dumps({"keys": list(entries or (public_jwk("ES256"),))}).encode()
 
 
-def claims(**changes: Any) -> dict[str, Any]:
+def claims(**changes: object) -> dict[str, Any]:
     """Good claims with some changed; None removes one."""
     good = {
         "iss": ISSUER,
@@ -235,7 +245,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (good | changes).items() if value is not None}
 
 
-def token(algorithm: str = "ES256", *, header: dict[str, Any] | None = None, **changes: Any) -> str:
+def token(algorithm: str = "ES256", *, header: dict[str, Any] | None = None, **changes: object) -> str:
     """A token with good claims, some of them changed."""
-    signed_with = algorithm.split("-")[0]
+    signed_with, _, _ = algorithm.partition("-")
     return jwt.encode(claims(**changes), private_key(algorithm), signed_with, header or {"kid": KID})

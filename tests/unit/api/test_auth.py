@@ -29,7 +29,7 @@ def _verifier(algorithm: str = "ES256") -> Verifier:
     return Verifier(_Keys(algorithm), ISSUER, AUDIENCE, "tenant_id")
 
 
-def _part(value: Any) -> str:
+def _part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 

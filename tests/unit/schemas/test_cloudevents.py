@@ -32,9 +32,7 @@ DATA: dict[str, tuple[type, dict[str, Any]]] = {
 
 def encoded(type_: str = "sleep.breaker.v1", subject: str | None = "acme", **data: Any) -> bytes:  # noqa: ANN401 - JSON
     """Return an event of ours in structured mode."""
-    return encode(
-        type_=type_, id_="e-1", source="/test", subject=subject, time=None, data=DATA[type_][1] | data
-    )
+    return encode(type_=type_, id_="e-1", source="/test", subject=subject, time=None, data=DATA[type_][1] | data)
 
 
 def code_of(key: bytes | None, value: bytes | None, headers: Any = ()) -> str:  # noqa: ANN401 - Kafka's headers
@@ -137,6 +135,7 @@ def test_what_is_not_json_is_undecodable(value: bytes | None) -> None:
 
 def test_a_value_of_64_kib_is_read_and_one_byte_more_is_not() -> None:
     """Before anything else is looked at."""
+    assert MAX_BYTES == 64 * 1024
     event = encoded()
     padded = event + b" " * (MAX_BYTES - len(event))
     assert decode(b"acme", padded, ()).id == "e-1"

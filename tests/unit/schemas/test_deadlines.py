@@ -26,9 +26,7 @@ from tests.unit.schemas.build import (
 )
 
 
-def moved(
-    *claims: Claim, policy: dict[str, Any] | None = None, now: int = NOW + 10**9
-) -> list[tuple[str, int, Cause]]:
+def moved(*claims: Claim, policy: dict[str, Any] | None = None, now: int = NOW + 10**9) -> list[tuple[str, int, Cause]]:
     """Return the changes that settling a tenant with these claims makes: the new depth, when, and why."""
     tenant = folded(claims, policy)
     _, changes = settle(tenant.record, tenant.terms, now)
@@ -66,9 +64,7 @@ def test_settling_leaves_clock_position_and_version_alone() -> None:
 
 def test_claims_end_one_after_another() -> None:
     """Each end is a decision of its own."""
-    assert moved(
-        breaker("a@1", "open", NOW + 10), operation("op", "deep", NOW + 20), mode("light", NOW + 30)
-    ) == [
+    assert moved(breaker("a@1", "open", NOW + 10), operation("op", "deep", NOW + 20), mode("light", NOW + 30)) == [
         ("deep", NOW + 10, Cause("expired", "a@1")),
         ("light", NOW + 20, Cause("expired", "op")),
         ("active", NOW + 30, Cause("expired", "mode")),
@@ -262,9 +258,7 @@ def test_the_rules_say_how_long_an_idle_record_stays() -> None:
         ([breaker("a@1", "open")], {"enforce": False}),
     ],
 )
-def test_a_record_with_a_reason_for_sleep_does_not_retire(
-    claims: list[Claim], policy: dict[str, Any] | None
-) -> None:
+def test_a_record_with_a_reason_for_sleep_does_not_retire(claims: list[Claim], policy: dict[str, Any] | None) -> None:
     """Also where that reason decides nothing at present."""
     tenant = folded(claims, policy)
     assert retires_at(tenant.record, tenant.terms) is None

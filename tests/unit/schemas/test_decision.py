@@ -148,9 +148,7 @@ def test_a_hold_keeps_the_present_depth_and_not_one_between() -> None:
     assert after("deep", mode("light"), policy=HOLDS) == "deep"
 
 
-@pytest.mark.parametrize(
-    "policy", [HOLDS | {"ceiling": "light"}, HOLDS | {"enforce": False}, {"min_sleep_seconds": 0}]
-)
+@pytest.mark.parametrize("policy", [HOLDS | {"ceiling": "light"}, HOLDS | {"enforce": False}, {"min_sleep_seconds": 0}])
 def test_nothing_is_held_under_a_lower_ceiling_in_a_dry_run_or_without_a_minimum(
     policy: dict[str, Any],
 ) -> None:
@@ -175,9 +173,7 @@ def test_nothing_is_held_that_a_pin_decided(kind: Any) -> None:  # noqa: ANN401 
     assert after("deep", policy=HOLDS, cause=Cause(kind, "pin")) == "active"
 
 
-@pytest.mark.parametrize(
-    "kind", ["breaker", "operation", "cancel", "mode", "policy", "rules", "expired", "hold_ended"]
-)
+@pytest.mark.parametrize("kind", ["breaker", "operation", "cancel", "mode", "policy", "rules", "expired", "hold_ended"])
 def test_what_anything_else_decided_is_held(kind: Any) -> None:  # noqa: ANN401 - a cause's kind
     """The exceptions are pins only; a record that never had a cause is held too."""
     assert after("deep", policy=HOLDS, cause=Cause(kind, None)) == "deep"
@@ -250,9 +246,7 @@ def naive_wanted(claims: Claims, terms: Terms) -> SleepState:
     for claim in claims.values():
         if claim.source == "pin" and claim.state is not None:
             return claim.state
-    asked = [
-        claim.state for claim in claims.values() if claim.source != "breaker" and claim.state is not None
-    ]
+    asked = [claim.state for claim in claims.values() if claim.source != "breaker" and claim.state is not None]
     for name in {key.split("@")[0] for source, key in claims if source == "breaker"}:
         rule = terms.policy.rule_of(name)
         depths = sorted(

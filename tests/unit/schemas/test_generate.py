@@ -81,9 +81,7 @@ def test_a_stale_a_missing_and_a_stray_file_are_found_and_repaired(
     capsys.readouterr()
 
     assert main(["--check"], tmp_path) == 1
-    assert capsys.readouterr().err == "stale, run `make generate`:\n" + "".join(
-        f"  {name}\n" for name in wrong
-    )
+    assert capsys.readouterr().err == "stale, run `make generate`:\n" + "".join(f"  {name}\n" for name in wrong)
     assert stale(tmp_path) == wrong
 
     assert main([], tmp_path) == 0
@@ -94,17 +92,16 @@ def test_a_stale_a_missing_and_a_stray_file_are_found_and_repaired(
 
 def test_it_runs_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m schemas.generate --check`, as `make check` has it."""
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", ["generate", "--check"])
         patch.delitem(sys.modules, "schemas.generate")
-        runpy.run_module("schemas.generate", run_name="__main__")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("schemas.generate", run_name="__main__")
     assert ended.value.code == 0
 
 
 def test_generation_imports_nothing_of_ours_but_schemas() -> None:
     """So that it runs wherever the schemas are."""
     code = "import sys, schemas.generate; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
-    ).stdout
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
     assert not {"api", "worker", "sleepctl", "faust", "aiohttp", "aiokafka", "redis"} & set(loaded.split())

@@ -161,12 +161,9 @@ def test_the_type_of_a_command_is_its_short_name() -> None:
 
 
 SCHEDULE = {
-    name: {"K": 9, "t": 1, "tau": 1, "eta": 0, "lambda": 0, "B": 1}
-    for name in ("active", "light", "deep", "freeze")
+    name: {"K": 9, "t": 1, "tau": 1, "eta": 0, "lambda": 0, "B": 1} for name in ("active", "light", "deep", "freeze")
 }
-SCHEDULE_IN_FLOATS = {
-    name: {key: float(value) for key, value in set_.items()} for name, set_ in SCHEDULE.items()
-}
+SCHEDULE_IN_FLOATS = {name: {key: float(value) for key, value in set_.items()} for name, set_ in SCHEDULE.items()}
 
 
 @pytest.mark.parametrize(
@@ -195,9 +192,7 @@ SCHEDULE_IN_FLOATS = {
         ),
     ],
 )
-def test_the_same_decision_has_the_same_digest(
-    type_: str, one: dict[str, Any], other: dict[str, Any]
-) -> None:
+def test_the_same_decision_has_the_same_digest(type_: str, one: dict[str, Any], other: dict[str, Any]) -> None:
     """Numbers by value, valid policies filled, and people's words do not count."""
     assert decision_digest(event(type_, **one)) == decision_digest(event(type_, **other))
 
@@ -229,7 +224,4 @@ def test_another_decision_has_another_digest(
 
 def test_a_digest_is_the_same_in_every_release() -> None:
     """It is kept for days, in Redis and in the audit."""
-    assert (
-        decision_digest(event("operation", target="deep", ttl_ms=60_000))
-        == "c186836163682d5705ad591596a671b9"
-    )
+    assert decision_digest(event("operation", target="deep", ttl_ms=60_000)) == "c186836163682d5705ad591596a671b9"

@@ -21,12 +21,8 @@ def test_the_hash_is_that_of_the_java_client(data: bytes, signed: int) -> None:
     assert murmur2(data) == signed % 2**32
 
 
-@pytest.mark.parametrize(
-    ("tenant", "partitions"), [("acme", 1), ("acme", 8), ("21", 10), ("tenant:7@eu", 12)]
-)
-def test_a_partition_is_the_hash_s_low_31_bits_by_the_number_of_partitions(
-    tenant: str, partitions: int
-) -> None:
+@pytest.mark.parametrize(("tenant", "partitions"), [("acme", 1), ("acme", 8), ("21", 10), ("tenant:7@eu", 12)])
+def test_a_partition_is_the_hash_s_low_31_bits_by_the_number_of_partitions(tenant: str, partitions: int) -> None:
     """As the default partitioner of the Java client has it."""
     assert partition_of(tenant, partitions) == (murmur2(tenant.encode()) & 0x7FFFFFFF) % partitions
     assert 0 <= partition_of(tenant, partitions) < partitions

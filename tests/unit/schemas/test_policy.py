@@ -36,9 +36,7 @@ def test_an_empty_policy_is_filled_with_the_built_in_values() -> None:
 
 def test_a_partial_ramp_and_a_partial_rule_are_filled() -> None:
     """What is given stays, what is absent is built in."""
-    filled = parse_policy(
-        {"ramp_seconds": {"wake": 5}, "breakers": [{"match": "db-*", "open": "deep"}]}
-    ).document
+    filled = parse_policy({"ramp_seconds": {"wake": 5}, "breakers": [{"match": "db-*", "open": "deep"}]}).document
     assert filled["ramp_seconds"] == {"deepen": 0, "wake": 5}
     assert filled["breakers"] == [
         {"match": "db-*", "open": "deep", "half_open": "light", "quorum": 1, "lease_seconds": 900}
@@ -103,9 +101,7 @@ def test_a_schedule_that_is_not_monotone_is_refused_with_the_parameter() -> None
     """The field is the schedule, the reason names the parameter."""
     schedule = schedule_as_json(BUILT_IN_SCHEDULE)
     schedule["deep"] |= {"tau": 0.09}
-    assert findings({"schedule": schedule}) == {
-        "schedule": "tau is not monotone over active, light, deep, freeze"
-    }
+    assert findings({"schedule": schedule}) == {"schedule": "tau is not monotone over active, light, deep, freeze"}
 
 
 @pytest.mark.parametrize("document", [None, [], "deep", 1, True])

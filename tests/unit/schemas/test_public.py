@@ -132,6 +132,13 @@ def test_a_record_is_read_under_the_rules_that_it_was_last_folded_under() -> Non
     assert present("acme", 3, tenant.record, rules, NOW)["enforced"]
 
 
+def test_the_first_record_of_a_partition_is_a_position() -> None:
+    """Offset 0 is one like any other."""
+    tenant = folded([])
+    answer = present("acme", 3, tenant.record._replace(offset=0), [tenant.rules], NOW)
+    assert answer["position"] == "3:0"
+
+
 def test_a_dry_run_shows_what_was_decided_and_that_it_is_not_enforced() -> None:
     """`state` stays active."""
     tenant = folded([breaker("a@1", "open")], {"enforce": False})
@@ -162,7 +169,9 @@ def test_clock_occurred_at_and_the_number_of_the_rules_are_not_worth_publishing(
 ) -> None:
     """A reader sees no difference."""
     record = folded([CLAIM]).record
-    assert shows_the_same(record, record._replace(**changes), terms_of(), terms_of())
+    terms = terms_of()
+    assert shows_the_same(record, record._replace(**changes), terms, terms)
+    assert shows_the_same(record, record._replace(**changes), terms, terms_of())
 
 
 @pytest.mark.parametrize(
@@ -187,9 +196,7 @@ def test_everything_else_is(changes: dict[str, Any]) -> None:
 
 def same_under(record: Record, rules: dict[str, Any]) -> bool:
     """Tell whether a record shows the same under these rules as under the built-in ones."""
-    return shows_the_same(
-        record, record._replace(rules_number=1), terms_of(), parse_rules(1, rules).terms_for(None)
-    )
+    return shows_the_same(record, record._replace(rules_number=1), terms_of(), parse_rules(1, rules).terms_for(None))
 
 
 def test_other_rules_are_worth_publishing_where_they_change_what_a_claim_means() -> None:
@@ -226,6 +233,7 @@ def test_a_new_record_is_awake_at_the_time_of_its_first_event() -> None:
         0,
         -1,
     )
+    assert (record.policy, record.policy_version, record.held_until) == (None, 0, None)
     assert record.ramp.start == record.ramp.target == BUILT_IN_RULES.schedule[0]
 
 

@@ -78,6 +78,7 @@ def test_the_digest_is_the_same_wherever_the_rules_are_the_same() -> None:
     """It depends on neither their number nor on how they were written."""
     assert parse_rules(7, {"retire_after_seconds": 86_400.0, "policy": {}}).digest == BUILT_IN_RULES.digest
     assert parse_rules(7, {"retire_after_seconds": 86_401}).digest != BUILT_IN_RULES.digest
+    assert len(BUILT_IN_RULES.digest) == 16
 
 
 def test_rules_survive_their_document() -> None:

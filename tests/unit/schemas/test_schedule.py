@@ -45,10 +45,7 @@ def test_k_is_an_integer_in_a_schedule() -> None:
 
 def test_a_schedule_survives_its_document_form() -> None:
     """Reading what was written gives the same numbers."""
-    assert (
-        ScheduleDocument.model_validate(schedule_as_json(BUILT_IN_SCHEDULE)).as_schedule()
-        == BUILT_IN_SCHEDULE
-    )
+    assert ScheduleDocument.model_validate(schedule_as_json(BUILT_IN_SCHEDULE)).as_schedule() == BUILT_IN_SCHEDULE
 
 
 @pytest.mark.parametrize(

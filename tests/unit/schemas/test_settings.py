@@ -109,9 +109,10 @@ def test_without_an_ingress_the_breakers_topic_is_read() -> None:
 
 def test_an_ingress_names_topics_in_json() -> None:
     """An empty list reads none."""
-    assert [
-        one.topic for one in loaded(**NEEDED, INGRESS='[{"topic": "a"}, {"topic": "b"}]').ingress_topics
-    ] == ["a", "b"]
+    assert [one.topic for one in loaded(**NEEDED, INGRESS='[{"topic": "a"}, {"topic": "b"}]').ingress_topics] == [
+        "a",
+        "b",
+    ]
     assert loaded(**NEEDED, INGRESS="[]").ingress_topics == ()
 
 
@@ -189,9 +190,7 @@ def certificate(folder: Path, password: bytes | None) -> tuple[str, str]:
     certfile, keyfile = folder / "worker.pem", folder / "worker.key"
     certfile.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     locked = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    keyfile.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
-    )
+    keyfile.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
     return str(certfile), str(keyfile)
 
 

@@ -73,9 +73,7 @@ def test_a_duration_may_have_three_decimals(sent: float) -> None:
     assert SECONDS.validate_python(sent) == sent
 
 
-@pytest.mark.parametrize(
-    "sent", [0.0001, 1.2345, 1e-9, -0.001, 2_592_000.001, 1e300, math.nan, True, "1", None]
-)
+@pytest.mark.parametrize("sent", [0.0001, 1.2345, 1e-9, -0.001, 2_592_000.001, 1e300, math.nan, True, "1", None])
 def test_a_duration_with_more_decimals_or_outside_of_30_days_is_refused(sent: object) -> None:
     """More than three decimals are an error and not rounded away."""
     with pytest.raises(ValidationError):

@@ -1,0 +1,231 @@
+"""An installation for tests: topics, worker and API processes, and ways to read what they made of the log."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic_core import from_json
+
+from schemas.cloudevents import STRUCTURED_HEADERS
+from schemas.operation import OperationRecord
+from schemas.policy import BUILT_IN_RULES, Rules
+from schemas.record import Record
+from schemas.settings import Settings
+from tests.load import Sent
+from tests.services import Namespace, Services
+from worker.batch import Batch, Decoder, operations_of, tenants_of
+from worker.deadletter import SourceRecord
+from worker.outputs import Outputs
+from worker.ports import Output
+from worker.store import Store
+from worker.topics import TopicAdmin
+
+
+class Plain(NamedTuple):
+    """What a plain fold of a partition's log comes to, record by record."""
+
+    records: dict[str, Record]
+    states: dict[bytes, bytes | None]
+    transitions: list[dict[str, Any]]
+    operations: dict[tuple[str, str], OperationRecord]
+    rules: list[Rules]
+
+
+class Process:
+    """A process of ours: started, and ended by the id that it was started with."""
+
+    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+        self.name = name
+        command = Path(sys.executable).with_name("sleepctl")
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [command, name],
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self, timeout: float = 45.0) -> int:
+        """End it as an operator would, and return its exit status."""
+        if self.running:
+            self._process.terminate()
+        try:
+            return self._process.wait(timeout)
+        finally:
+            self._process.kill()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+
+class Installation:
+    """Topics and names of its own on the shared services."""
+
+    def __init__(self, services: Services, namespace: Namespace, directory: Path, partitions: int) -> None:
+        self.services = services
+        self.directory = directory
+        self.environment = {
+            **services.environ(),
+            **namespace.environ(),
+            "SLEEP_PARTITIONS": str(partitions),
+            "SLEEP_WORKER_METRICS_PORT": "0",
+            "SLEEP_LOG_FORMAT": "console",
+        }
+        self.settings = Settings(
+            kafka_bootstrap=services.kafka,
+            redis_url=services.redis,
+            topic_prefix=namespace.topic_prefix,
+            redis_prefix=namespace.redis_prefix,
+            consumer_group=namespace.group,
+            partitions=partitions,
+        )
+        self.outputs = Outputs(self.settings)
+        self.store = Store.connect(self.settings)
+        self.processes: list[Process] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, services: Services, namespace: Namespace, directory: Path, *, partitions: int = 8
+    ) -> AsyncIterator["Installation"]:
+        """Create the topics and connect; afterwards end every process that was started."""
+        installation = cls(services, namespace, directory, partitions)
+        async with TopicAdmin(installation.settings) as admin:
+            await admin.create()
+        await installation.outputs.start()
+        try:
+            yield installation
+        finally:
+            for process in [*installation.processes]:
+                if process.running:
+                    await asyncio.to_thread(process.stop)
+            await installation.outputs.stop()
+            await installation.store.close()
+
+    def start(self, name: str, **environment: str) -> Process:
+        """Start `sleepctl worker` or `sleepctl api`; its output goes to a file in the test's directory."""
+        process = Process(name, {**self.environment, **environment}, self.directory / f"{name}.log")
+        self.processes.append(process)
+        return process
+
+    async def write(self, records: Iterable[Sent]) -> None:
+        """Append records to the events topic, in order within each partition."""
+        by_partition: dict[int, list[Output]] = {}
+        for record in records:
+            key = None if record.tenant is None else record.tenant.encode()
+            output = Output(key, record.value, STRUCTURED_HEADERS)
+            by_partition.setdefault(record.partition, []).append(output)
+        for partition, outputs in by_partition.items():
+            await self.outputs.send(self.settings.topics.events, partition, outputs)
+
+    async def read(self, topic: str, partition: int, until: int | None = None) -> list[SourceRecord]:
+        """Return a partition's records from its start, up to an offset or its present end."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            at = TopicPartition(topic, partition)
+            consumer.assign([at])
+            end = (await consumer.end_offsets([at]))[at] if until is None else until
+            found: list[SourceRecord] = []
+            while await consumer.position(at) < end:
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    found += [record for record in records if record.offset < end]
+            return found
+        finally:
+            await consumer.stop()
+
+    async def applied(self) -> dict[int, int]:
+        """Return each partition's position as Redis says it."""
+        partitions = range(self.settings.partitions)
+        standings = await asyncio.gather(*(self.store.standing(partition) for partition in partitions))
+        return {partition: standing.progress.next for partition, standing in enumerate(standings)}
+
+    async def ends(self) -> dict[int, int]:
+        """Return the end of each partition of the events topic."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap)
+        await consumer.start()
+        try:
+            topic = self.settings.topics.events
+            ends = await consumer.end_offsets([TopicPartition(topic, p) for p in range(self.settings.partitions)])
+            return {at.partition: end for at, end in ends.items()}
+        finally:
+            await consumer.stop()
+
+    async def caught_up(self, seconds: float = 120.0) -> None:
+        """Wait until all that is in the log now has been applied.
+
+        Raises:
+            TimeoutError: with the positions, if it takes longer.
+        """
+        ends = await self.ends()
+        deadline = time.monotonic() + seconds
+        while True:
+            applied = await self.applied()
+            if all(applied[partition] >= end for partition, end in ends.items()):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"applied {applied} of {ends}; see {self.directory}")
+            await asyncio.sleep(0.05)
+
+    async def stored(self, partition: int) -> dict[str, bytes]:
+        """Return every packed record of a partition in Redis."""
+        cursor, found = await self.store.scan(partition, 0, 1_000)
+        while cursor:
+            cursor, page = await self.store.scan(partition, cursor, 1_000)
+            found |= page
+        return {tenant.decode(): packed for tenant, packed in found.items()}
+
+    async def plain_fold(self, partition: int, until: int) -> Plain:
+        """Fold a partition's log from its start, a record at a time, remembering everything."""
+        return plain_fold(
+            partition, self.settings.partitions, await self.read(self.settings.topics.events, partition, until)
+        )
+
+
+def plain_fold(partition: int, partitions: int, log: Sequence[SourceRecord]) -> Plain:
+    """Fold a log one record at a time, with no store between."""
+    decoder = Decoder(partition, partitions)
+    records: dict[str, Record | None] = {}
+    operations: dict[tuple[str, str], OperationRecord] = {}
+    states: dict[bytes, bytes | None] = {}
+    transitions: list[dict[str, Any]] = []
+    rules = [BUILT_IN_RULES]
+    for record in log:
+        item = decoder.decode(record)
+        known = {key: operations[key].pack() if key in operations else None for key in operations_of([item])}
+        unseen = {tenant: None for tenant in tenants_of([item]) if tenant not in records}
+        batch = Batch(partition, rules, records, unseen, known)
+        batch.fold(item)
+        rules = batch.rules
+        records |= batch.records
+        operations |= {key: operation for key, (operation, _) in batch.operations.items()}
+        states |= {output.key or b"": output.value for output in batch.states}
+        transitions += [from_json(output.value or b"") for output in batch.transitions]
+    present = {tenant: found for tenant, found in records.items() if found is not None}
+    return Plain(present, states, transitions, operations, rules)
+
+
+def client(url: str, token: str) -> httpx.AsyncClient:
+    """Return an HTTP client that carries a token."""
+    return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30.0)

@@ -1,0 +1,78 @@
+"""A seeded load of every type of event, good and bad, for whoever wants to hold the pipeline against a fold."""
+
+import random
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from schemas import events
+from schemas.cloudevents import encode
+from schemas.partition import partition_of
+
+_SOURCE: Final = "urn:test:load"
+_BREAKER_STATES: Final = ("closed", "open", "half_open", "forced_open", "disabled", "metrics_only")
+_POLICIES: Final[tuple[dict[str, Any] | None, ...]] = (
+    None,
+    {"floor": "light"},
+    {"ceiling": "deep", "min_sleep_seconds": 1},
+    {"enforce": False},
+    {"breakers": [{"match": "pay*", "quorum": 2, "open": "deep"}, {"match": "*", "lease_seconds": 2}]},
+    {"floor": "freeze", "ceiling": "light"},
+    {"ramp_seconds": {"deepen": 1.5, "wake": 0}, "max_ttl_seconds": 5},
+)
+
+
+class Sent(NamedTuple):
+    """A record to write to the events topic; the tenant is its key, None for rules."""
+
+    tenant: str | None
+    value: bytes
+    partition: int
+
+
+def tenant_load(seed: int, count: int, *, tenants: int, partitions: int, now: int) -> Iterator[Sent]:
+    """Yield `count` records of `tenants` tenants, the same for the same arguments; `now` in milliseconds."""
+    chance = random.Random(seed)
+    for index in range(count):
+        tenant = f"tenant-{chance.randrange(tenants)}"
+        partition = partition_of(tenant, partitions)
+        if chance.random() < 0.02:
+            yield Sent(tenant, chance.choice((b"{", b"[]", b'{"specversion":"0.3"}')), partition)
+            continue
+        type_, data = _event(chance, index, now)
+        value = encode(type_=type_, id_=f"{seed}-{index}", source=_SOURCE, subject=tenant, time=None, data=data)
+        yield Sent(tenant, value, partition)
+
+
+def rules_for_all(number: int, rules: dict[str, Any], partitions: int) -> list[Sent]:
+    """Return one rules record a partition."""
+    data = {"rules": rules, "operation_id": f"rules-{number}", "actor": "tests"}
+    value = encode(type_=events.RULES, id_=f"rules-{number}", source=_SOURCE, subject=None, time=None, data=data)
+    return [Sent(None, value, partition) for partition in range(partitions)]
+
+
+def _event(chance: random.Random, index: int, now: int) -> tuple[str, dict[str, Any]]:
+    kind = chance.choices(("breaker", "operation", "cancel", "mode", "policy"), (70, 12, 6, 8, 4))[0]
+    # A few ids come again, so that repeats and conflicts are met.
+    operation_id = f"op-{chance.randrange(max(index // 8, 1))}"
+    command: dict[str, Any] = {"operation_id": operation_id, "actor": "load"}
+    if kind == "breaker":
+        data: dict[str, Any] = {
+            "breaker": chance.choice(("payments", "payroll", "search")),
+            "instance": f"pod-{chance.randrange(3)}",
+            "state": chance.choice(_BREAKER_STATES),
+        }
+        if chance.random() < 0.3:
+            data["occurred_at"] = now + chance.randrange(-5_000, 70_000)
+        return events.BREAKER, data
+    if kind == "operation":
+        target = chance.choice(("light", "deep", "freeze"))
+        return events.OPERATION, {**command, "target": target, "ttl_ms": chance.choice((0, 300, 1_500, 4_000, 10**9))}
+    if kind == "cancel":
+        return events.CANCEL, {**command, "operation_id": f"c-{index}", "cancels": operation_id}
+    if kind == "mode":
+        target = chance.choice(("active", "light", "deep", "freeze"))
+        override = chance.random() < 0.3
+        ttl = chance.choice((None, 800, 2_500))
+        return events.MODE, {**command, "target": target, "override": override, "ttl_ms": ttl}
+    policy = chance.choice(_POLICIES)
+    return events.POLICY, {**command, "policy": policy, "if_version": chance.choice((None, None, 0, 1))}

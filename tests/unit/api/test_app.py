@@ -1,0 +1,225 @@
+"""Wiring, starting and stopping."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn, Self
+
+import httpx
+import pytest
+import structlog
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
+
+from api import serve as serving
+from api.app import Wiring, create_app, wire
+from api.authorise import EmbeddedPolicy, OpaServer
+from api.dependency import Dependency
+from api.edge import Edge
+from api.serve import Ready, serve
+from schemas.settings import Settings, SettingsError
+from tests.unit.api.conftest import World
+from tests.unit.api.fakes import AUDIENCE, ISSUER
+
+
+def _settings(**changes: object) -> Settings:
+    given: dict[str, object] = {
+        "kafka_bootstrap": "kafka:9092",
+        "redis_url": "redis://redis:6379",
+        "jwt_jwks": "jwks.json",
+        "jwt_issuer": ISSUER,
+        "jwt_audience": AUDIENCE,
+    }
+    return Settings.model_validate(given | changes)
+
+
+@pytest.mark.parametrize("module", ["api", "api.app", "api.serve"])
+def test_importing_the_api_loads_no_worker(module: str) -> None:
+    """Neither Faust nor aiohttp nor anything of `worker` or `sleepctl`."""
+    program = f"import {module}, sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "api" in done.stdout.split()
+    assert not {"faust", "mode", "aiohttp", "worker", "sleepctl"} & set(done.stdout.split())
+
+
+async def _close(wiring: Wiring) -> None:
+    for close in wiring.closing:
+        await close()
+
+
+async def test_the_embedded_policy_needs_no_task() -> None:
+    """Kafka, Redis, keys and lag do; nothing connects."""
+    wiring = wire(_settings())
+    assert isinstance(wiring.services.authoriser, EmbeddedPolicy)
+    assert len(wiring.tasks) == 4
+    assert [dependency.name for dependency in wiring.services.status.dependencies] == ["kafka", "redis", "opa", "jwks"]
+    await _close(wiring)
+
+
+async def test_an_opa_server_is_watched() -> None:
+    """One task more."""
+    wiring = wire(_settings(opa_url="http://opa:8181"))
+    assert isinstance(wiring.services.authoriser, OpaServer)
+    assert len(wiring.tasks) == 5
+    await _close(wiring)
+
+
+async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `keep` is given, and the lag."""
+    kept: list[str] = []
+
+    async def keep(dependency: Dependency, connect: object, lost: tuple[type[Exception], ...]) -> None:
+        assert connect
+        assert all(issubclass(error, Exception) for error in lost)
+        kept.append(dependency.name)
+
+    async def watch(*_: object) -> None:
+        kept.append("lag")
+
+    monkeypatch.setattr("api.app.keep", keep)
+    monkeypatch.setattr("api.lag.Lag.watch", watch)
+    wiring = wire(_settings(opa_url="http://opa:8181"))
+    for task in wiring.tasks:
+        await task()
+    assert kept == ["kafka", "redis", "jwks", "lag", "opa"]
+    await _close(wiring)
+
+
+def test_settings_that_the_api_needs_are_named() -> None:
+    """Before anything starts."""
+    with pytest.raises(SettingsError, match="SLEEP_JWT_JWKS, SLEEP_JWT_AUDIENCE must be set"):
+        wire(_settings(jwt_jwks=None, jwt_audience=None))
+
+
+async def test_tasks_run_from_start_to_stop(world: World) -> None:
+    """Then connections are closed; a task that fails is logged."""
+    events: list[str] = []
+
+    async def forever() -> NoReturn:
+        events.append("started")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            events.append("ended")
+        raise AssertionError
+
+    async def fail() -> NoReturn:
+        raise KeyError("oops")
+
+    async def close() -> None:
+        events.append("closed")
+
+    app = create_app(Wiring(world.services, [forever, fail], closing=[close]))
+    with structlog.testing.capture_logs() as logs:
+        async with app.router.lifespan_context(app):
+            await world.services.status.began.wait()
+            assert world.services.status.ready
+        await asyncio.sleep(0)
+    assert events == ["started", "ended", "closed"]
+    assert [line["event"] for line in logs] == ["background_task_failed"]
+
+
+async def test_a_lifespan_message_passes_the_edge(world: World) -> None:
+    """Only requests are counted."""
+    received: Iterator[Message] = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent: list[str] = []
+
+    async def receive() -> Message:
+        return next(received)
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    await world.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_failure_after_the_answer_began_is_not_answered_again(world: World) -> None:
+    """The server ends the connection."""
+
+    async def broken(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        raise RuntimeError("half way")
+
+    edge = Edge(broken, world.services.metrics, world.clock)
+    transport = httpx.ASGITransport(edge)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        with pytest.raises(RuntimeError, match="half way"):
+            await client.get("/")
+
+
+class _Listener:
+    """A socket that was never opened."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.host, 4711
+
+
+class _Uvicorn:
+    """A server that only runs the application's start and stop, until it should exit."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self.app: Any = config.app
+        self.exit = asyncio.Event()
+        self.sockets: list[Any] = []
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "should_exit":
+            self.exit.set()
+        else:
+            object.__setattr__(self, name, value)
+
+    async def serve(self, sockets: list[Any]) -> Self:
+        self.sockets = sockets
+        async with self.app.router.lifespan_context(self.app):
+            await self.exit.wait()
+        return self
+
+
+@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:4711"), ("::1", "http://[::1]:4711")])
+async def test_a_process_serves_until_it_is_told_to_stop(
+    world: World, monkeypatch: pytest.MonkeyPatch, host: str, url: str
+) -> None:
+    """It says where, releases waiting callers, and is unready while it stops."""
+    released: list[bool] = []
+    wiring = Wiring(world.services, release=lambda: released.append(world.services.status.ready))
+    monkeypatch.setattr(serving, "wire", lambda _: wiring)
+    monkeypatch.setattr(serving, "_Server", _Uvicorn)
+    monkeypatch.setattr("api.serve.socket.create_server", lambda address, **_: _Listener(address[0]))
+    stop, ready = asyncio.Event(), Ready()
+    process = asyncio.create_task(serve(_settings(api_host=host), stop=stop, ready=ready, build="7"))
+    await ready.wait()
+    assert ready.url == url
+    assert world.services.status.ready
+    stop.set()
+    await process
+    assert released == [False]
+
+
+@pytest.mark.parametrize("ready", [None, asyncio.Event()])
+async def test_nobody_needs_to_know_where(
+    world: World, monkeypatch: pytest.MonkeyPatch, ready: asyncio.Event | None
+) -> None:
+    """`ready` may be any event, or left out."""
+    monkeypatch.setattr(serving, "wire", lambda _: Wiring(world.services))
+    monkeypatch.setattr(serving, "_Server", _Uvicorn)
+    monkeypatch.setattr("api.serve.socket.create_server", lambda *_, **__: _Listener("127.0.0.1"))
+    stop = asyncio.Event()
+    process = asyncio.create_task(serve(_settings(), stop=stop, ready=ready))
+    await world.services.status.began.wait()
+    await asyncio.sleep(0)
+    stop.set()
+    await process
+    assert ready is None or ready.is_set()
+
+
+def test_signals_are_left_to_the_entry_point() -> None:
+    """Uvicorn installs none."""
+    before = signal.getsignal(signal.SIGTERM)
+    with serving._Server.capture_signals(object()):  # type: ignore[arg-type]  # noqa: SLF001 - it touches no self
+        assert signal.getsignal(signal.SIGTERM) is before

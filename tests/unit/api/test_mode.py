@@ -1,0 +1,96 @@
+"""`/api/brain/sleep_mode` over HTTP."""
+
+from typing import Any
+
+import pytest
+
+from api.documents import TenantDocument
+from schemas.claim import Cause, Claim
+from schemas.events import ModeEvent
+from schemas.policy import BUILT_IN_RULES
+from schemas.record import new_record
+from schemas.schedule import Ramp
+from schemas.state import SleepState
+from tests.unit.api.conftest import World
+from tests.unit.api.fakes import NOW, outcome
+
+URL = "/api/brain/sleep_mode"
+
+
+@pytest.mark.parametrize(
+    ("body", "action", "data"),
+    [
+        ({"target_state": "light"}, "cognitive_sleep", ("light", None, False)),
+        ({"target_state": "active", "ttl_seconds": None}, "cognitive_sleep", ("active", None, False)),
+        ({"target_state": "freeze", "ttl_seconds": 1.5}, "cognitive_sleep", ("freeze", 1500, False)),
+        (
+            {"target_state": "active", "ttl_seconds": 9, "override": True},
+            "cognitive_sleep_override",
+            ("active", 9000, True),
+        ),
+    ],
+)
+async def test_a_mode_is_published(
+    world: World, body: dict[str, Any], action: str, data: tuple[str, int | None, bool]
+) -> None:
+    """Any state, a TTL or none; an override asks for more."""
+    world.replies.answer = outcome(type="mode", expires_at=None)
+    response = await world.client.post(URL, json=body)
+    assert (response.status_code, response.json()["type"]) == (200, "mode")
+    [event] = world.log.events
+    assert isinstance(event, ModeEvent)
+    assert (event.data.target, event.data.ttl_ms, event.data.override) == data
+    [question] = world.authoriser.questions
+    assert (question.action, question.override) == (action, data[2])
+    assert (question.target_state, question.ttl_seconds) == (body["target_state"], body.get("ttl_seconds"))
+
+
+async def test_a_pin_without_an_end_is_refused_by_the_log(world: World) -> None:
+    """And the refusal names the TTL."""
+    world.replies.answer = outcome(type="mode", refused=True, code="ttl_out_of_range", detail="a pin needs a TTL")
+    response = await world.client.post(URL, json={"target_state": "deep", "override": True})
+    assert response.status_code == 422
+    assert response.json()["errors"] == [{"field": "ttl_seconds", "reason": "a pin needs a TTL"}]
+
+
+@pytest.mark.parametrize("change", [{"target_state": "asleep"}, {"override": "yes"}, {"ttl_seconds": []}, {"x": 1}])
+async def test_a_wrong_mode_is_refused_at_the_door(world: World, change: dict[str, Any]) -> None:
+    """422 names the field."""
+    response = await world.client.post(URL, json={"target_state": "light"} | change)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, next(iter(change)))
+    assert world.log.published == []
+
+
+async def test_async_mode_counts_for_modes(world: World) -> None:
+    """202 at once."""
+    response = await world.client.post(URL, json={"target_state": "light", "async_mode": True})
+    assert (response.status_code, response.json()["type"]) == (202, "mode")
+
+
+async def test_a_tenant_never_seen_is_awake(world: World) -> None:
+    """With the rules' parameters, and nothing is cached."""
+    response = await world.client.get(URL)
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
+    document = TenantDocument.model_validate(response.json())
+    assert (document.tenant_id, document.state, document.position, document.now) == ("acme", "active", None, NOW)
+    assert world.authoriser.questions[0].action == "read"
+
+
+async def test_a_reader_sees_what_fell_due_without_a_worker(world: World) -> None:
+    """A mode that ended a second ago is over, and the parameters are on their way."""
+    sets = BUILT_IN_RULES.terms.schedule
+    claim = Claim("mode", "mode", SleepState.deep, None, None, NOW - 9000, NOW - 1000, "ops", None)
+    world.store.records["acme"] = new_record(BUILT_IN_RULES, NOW - 9000)._replace(
+        state=SleepState.deep,
+        decided=SleepState.deep,
+        cause=Cause("mode", "mode"),
+        claims={("mode", "mode"): claim},
+        ramp=Ramp(sets[0], sets[2], NOW - 9000, NOW - 9000),
+        offset=41,
+    )
+    document = TenantDocument.model_validate((await world.client.get(URL)).json())
+    assert (document.state, document.claims, document.position) == ("active", [], "3:41")
+    assert document.since == NOW - 1000
+    assert document.cause is not None
+    assert document.cause.kind == "expired"
+    assert 20 < document.parameters.K < 100

@@ -1,0 +1,450 @@
+"""`/api/util/sleep` and `/api/operations` over HTTP."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from starlette.types import Message
+
+from api.commands import NOT_AFTER_MS, SOURCE
+from api.dependency import UnavailableError
+from api.documents import OperationDocument
+from api.publish import OutcomeUnknownError
+from api.receipt import Receipt
+from schemas.claim import Claim
+from schemas.events import CancelEvent, OperationEvent
+from schemas.operation import OperationRecord
+from schemas.partition import partition_of
+from schemas.policy import BUILT_IN_RULES
+from schemas.record import new_record
+from schemas.state import SleepState
+from tests.unit.api.conftest import World
+from tests.unit.api.fakes import NOW, outcome
+
+SLEEP = {"target_state": "deep", "ttl_seconds": 60}
+URL = "/api/util/sleep"
+
+
+RECEIPT = Receipt("op-1", "acme", "operation", "deep", NOW, "ops@acme", None, None)
+
+
+async def test_a_sleep_is_published_and_answered_with_its_outcome(world: World) -> None:
+    """The whole way of a synchronous command."""
+    world.replies.answer = outcome()
+    response = await world.client.post(URL, json=SLEEP | {"reason": "incident 7", "trace_id": "t-1"})
+    assert response.status_code == 200
+    document = OperationDocument.model_validate(response.json())
+    assert (document.operation_id, document.status, document.state) == ("id-1", "running", "deep")
+    assert list(response.json()) == list(OperationDocument.model_fields), "no field more, none less"
+    [event] = world.log.events
+    assert isinstance(event, OperationEvent)
+    assert (event.source, event.subject, event.id) == (SOURCE, "acme", "id-1")
+    assert event.time == "2026-11-22T08:07:17.992Z"
+    assert event.data.model_dump() == {
+        "operation_id": "id-1",
+        "actor": "ops@acme",
+        "reason": "incident 7",
+        "decision_id": "decision-1",
+        "trace_id": "t-1",
+        "reply_to": "sleep:reply:test",
+        "not_after": NOW + NOT_AFTER_MS,
+        "target": "deep",
+        "ttl_ms": 60_000,
+    }
+    [(partition, key, _)] = world.log.published
+    assert (partition, key) == (partition_of("acme", 8), b"acme")
+
+
+async def test_the_policy_is_asked_with_state_and_ttl(world: World) -> None:
+    """What OPA may judge is all there."""
+    world.replies.answer = outcome()
+    await world.client.post(URL, json=SLEEP | {"ttl_seconds": 0.5})
+    [question] = world.authoriser.questions
+    assert question[:4] == ("sleep", "acme", "acme", "ops@acme")
+    assert question[5:] == ("deep", 0.5, False)
+
+
+async def test_async_mode_answers_at_once_with_the_receipt(world: World) -> None:
+    """202, where to look, and when."""
+    response = await world.client.post(URL, json=SLEEP | {"async_mode": True})
+    assert response.status_code == 202
+    assert response.headers["location"] == "/api/operations/id-1"
+    assert response.headers["retry-after"] == "1"
+    document = OperationDocument.model_validate(response.json())
+    assert (document.status, document.code) == ("accepted", None)
+    assert document.position == f"{partition_of('acme', 8)}:7"
+    assert world.replies.waits == []
+
+
+async def test_a_get_right_after_a_202_finds_the_receipt(world: World) -> None:
+    """Never 404."""
+    accepted = await world.client.post(URL, json=SLEEP | {"async_mode": True})
+    for url in (accepted.headers["location"], f"{URL}/id-1"):
+        found = await world.client.get(url)
+        assert (found.status_code, found.json()) == (200, accepted.json())
+
+
+@pytest.mark.parametrize(
+    ("prefer", "async_mode", "waits", "applied"),
+    [
+        (None, False, [10], None),
+        ("wait=3", False, [3], "wait=3"),
+        ("wait=600", False, [60], "wait=60"),
+        ("wait=0", False, [], "wait=0"),
+        ("respond-async", False, [], "respond-async"),
+        ("respond-async, wait=3", False, [3], "respond-async, wait=3"),
+        ("wait=3", True, [], None),
+        ("respond-async, wait=3", True, [], "respond-async"),
+        ("wait=soon, handling=strict", False, [10], None),
+    ],
+)
+async def test_a_wait_that_ends_answers_202(
+    world: World, prefer: str | None, waits: list[float], applied: str | None, *, async_mode: bool
+) -> None:
+    """`Prefer` says how long, `async_mode` wins over it, `Preference-Applied` says what was done."""
+    headers = {} if prefer is None else {"Prefer": prefer}
+    response = await world.client.post(URL, json=SLEEP | {"async_mode": async_mode}, headers=headers)
+    assert response.status_code == 202
+    assert world.replies.waits == waits
+    assert response.headers.get("preference-applied") == applied
+
+
+async def test_an_answer_in_time_was_not_respond_async(world: World) -> None:
+    """With both preferences, an answer within the wait is 200."""
+    world.replies.answer = outcome()
+    response = await world.client.post(URL, json=SLEEP, headers={"Prefer": "respond-async, wait=5"})
+    assert (response.status_code, response.headers["preference-applied"]) == (200, "wait=5")
+
+
+async def test_an_outcome_whose_message_was_lost_is_found_when_the_wait_ends(world: World) -> None:
+    """Pub/sub may lose a message, the record does not."""
+    world.store.outcomes["acme", "id-1"] = outcome(operation_id="id-1")
+    response = await world.client.post(URL, json=SLEEP)
+    assert (response.status_code, response.json()["status"]) == (200, "running")
+
+
+async def test_an_outcome_that_cannot_be_read_is_still_on_its_way(world: World) -> None:
+    """Redis away at the end of a wait does not make the command unknown."""
+    world.store.down = {"operation"}
+    assert (await world.client.post(URL, json=SLEEP)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("ttl_out_of_range", 422),
+        ("idempotency_conflict", 422),
+        ("too_many_operations", 409),
+        ("not_running", 409),
+        ("version_conflict", 412),
+        ("too_late", 503),
+    ],
+)
+async def test_a_refusal_is_a_problem_with_its_code(world: World, code: str, status: int) -> None:
+    """Each refusal of the log has its HTTP status."""
+    world.replies.answer = outcome(refused=True, code=code, detail="the worker's words")
+    response = await world.client.post(URL, json=SLEEP)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["code"] == code
+    assert problem["type"] == f"urn:somabrain-sleep:problem:{code}"
+    assert problem["detail"] == "the worker's words"
+    assert problem["operation_id"] == "id-1"
+    assert problem["instance"] == f"urn:uuid:{response.headers['x-request-id']}"
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 3601, 1e300])
+async def test_a_ttl_out_of_range_is_judged_by_the_log(world: World, ttl: float) -> None:
+    """The tenant's maximum is in the log, so the command goes there, and the refusal names the field."""
+    world.replies.answer = outcome(refused=True, code="ttl_out_of_range")
+    response = await world.client.post(URL, json=SLEEP | {"ttl_seconds": ttl})
+    assert len(world.log.published) == 1
+    assert response.json()["errors"] == [{"field": "ttl_seconds", "reason": "The TTL is out of range"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"target_state": "active"}, "target_state"),
+        ({"target_state": 3}, "target_state"),
+        ({"ttl_seconds": "60"}, "ttl_seconds"),
+        ({"ttl_seconds": None}, "ttl_seconds"),
+        ({"ttl_seconds": True}, "ttl_seconds"),
+        ({"ttl_seconds": 1.0001}, "ttl_seconds"),
+        ({"ttl_seconds": 1.7e308}, "ttl_seconds"),
+        ({"async_mode": 1}, "async_mode"),
+        ({"reason": "a" * 257}, "reason"),
+        ({"reason": "a\nb"}, "reason"),
+        ({"trace_id": "é"}, "trace_id"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+async def test_a_wrong_body_is_refused_at_the_door(world: World, change: dict[str, Any], field: str) -> None:
+    """422 names the field, and nothing is published."""
+    response = await world.client.post(URL, json=SLEEP | change)
+    assert response.status_code == 422
+    assert response.json()["code"] == "invalid_request"
+    [error] = response.json()["errors"]
+    assert error["field"] == field
+    assert error["reason"]
+    assert world.log.published == []
+    assert world.authoriser.questions == []
+
+
+async def test_null_for_an_optional_field_means_absent(world: World) -> None:
+    """As in the log."""
+    body = SLEEP | {"async_mode": None, "reason": None, "trace_id": None}
+    assert (await world.client.post(URL, json=body)).status_code == 202
+    assert world.replies.waits == [10]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"ttl_seconds": NaN}', b'"\\ud800"', b"[" * 300, b"1" * 5000, b"\xff"]
+)
+async def test_a_body_that_is_no_json_is_refused(world: World, content: bytes) -> None:
+    """400, in the words of the parser."""
+    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"7", b"null"])
+async def test_a_body_that_is_no_object_is_refused(world: World, content: bytes) -> None:
+    """422, of the whole document."""
+    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "(document)")
+
+
+async def test_a_number_that_fits_no_double_is_refused(world: World) -> None:
+    """1e400 reads as infinite."""
+    content = b'{"target_state": "deep", "ttl_seconds": 1e400}'
+    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    assert response.json()["errors"] == [{"field": "ttl_seconds", "reason": "the number is not finite"}]
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/xml", ""])
+async def test_a_body_of_another_type_is_refused(world: World, media_type: str) -> None:
+    """A browser's form cannot be a command."""
+    response = await world.client.post(URL, content=b"{}", headers={"Content-Type": media_type})
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_over_the_limit_is_refused(world: World, *, declared: bool) -> None:
+    """By its declared length, or while it is read."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(9):
+            yield b" " * 8192
+
+    content = b" " * 65_537 if declared else chunks()
+    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert response.headers["connection"] == "close"
+
+
+async def test_a_body_that_breaks_off_is_not_read(world: World) -> None:
+    """A caller that left gets no command published."""
+    token = world.client.headers["authorization"].encode()
+    headers = [(b"content-type", b"application/json"), (b"authorization", token)]
+    scope = {"type": "http", "method": "POST", "path": URL, "headers": headers, "query_string": b""}
+    parts: Iterator[Message] = iter(
+        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    )
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return next(parts)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await world.app(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert world.log.published == []
+
+
+async def test_an_answer_that_is_there_already_needs_no_position(world: World) -> None:
+    """Its receipt is gone by then."""
+    world.replies.answer = outcome()
+    world.replies.early = True
+    world.store.down = {"confirm_receipt"}
+    with structlog.testing.capture_logs() as logs:
+        assert (await world.client.post(URL, json=SLEEP)).status_code == 200
+    assert [line["event"] for line in logs] == ["request"]
+
+
+async def test_a_body_at_the_limit_is_read(world: World) -> None:
+    """64 KiB is not over 64 KiB."""
+    content = b'{"target_state": "deep", "ttl_seconds": 60, "async_mode": true}'.ljust(65_536)
+    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == 202
+
+
+async def test_without_policys_consent_nothing_is_published(world: World) -> None:
+    """403 with the reasons and the decision's id."""
+    refused = world.authoriser.decision._replace(allow=False, reasons=("the scope sleep:write is needed",))
+    world.authoriser.decision = refused
+    response = await world.client.post(URL, json=SLEEP)
+    assert response.status_code == 403
+    assert response.json()["detail"] == "the scope sleep:write is needed"
+    assert response.json()["reasons"] == ["the scope sleep:write is needed"]
+    assert response.json()["decision_id"] == "decision-1"
+    assert world.log.published == []
+    world.authoriser.decision = refused._replace(reasons=())
+    assert (await world.client.post(URL, json=SLEEP)).json()["detail"] == "policy does not allow this"
+
+
+async def test_without_a_decision_nothing_is_published(world: World) -> None:
+    """No answer is no."""
+    world.authoriser.failure = UnavailableError("opa", "ConnectError: 10.0.0.7")
+    response = await world.client.post(URL, json=SLEEP)
+    assert (response.status_code, response.json()["code"]) == (503, "opa_unavailable")
+    assert "10.0.0.7" not in response.text, "where things run is not for callers"
+    assert world.log.published == []
+
+
+async def test_kafka_away_publishes_nothing_and_leaves_no_receipt(world: World) -> None:
+    """Known to be away, or found to be."""
+    away = UnavailableError("kafka", "no broker")
+    world.log.down = away
+    for _ in range(2):
+        response = await world.client.post(URL, json=SLEEP)
+        assert (response.status_code, response.json()["code"]) == (503, "kafka_unavailable")
+        assert response.headers["retry-after"] == "1"
+        assert world.store.receipts == {}
+        world.log.down, world.log.failure = None, away
+
+
+async def test_a_receipt_that_cannot_be_dropped_says_that_its_outcome_is_unknown(world: World) -> None:
+    """Redis away too: the answer is the same."""
+    world.log.failure = UnavailableError("kafka", "no broker")
+    world.store.down = {"drop_receipt"}
+    assert (await world.client.post(URL, json=SLEEP)).json()["code"] == "kafka_unavailable"
+    assert (await world.client.get("/api/operations/id-1")).json()["code"] == "outcome_unknown"
+
+
+async def test_redis_away_publishes_nothing(world: World) -> None:
+    """The receipt comes first."""
+    world.store.down = {"put_receipt"}
+    response = await world.client.post(URL, json=SLEEP)
+    assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
+    assert world.log.published == []
+
+
+async def test_a_lost_ack_is_an_unknown_outcome(world: World) -> None:
+    """503 with the id, and the operation shows the same."""
+    world.log.failure = OutcomeUnknownError("no ack within 4 s")
+    response = await world.client.post(URL, json=SLEEP)
+    assert (response.status_code, response.json()["code"]) == (503, "outcome_unknown")
+    assert response.json()["operation_id"] == "id-1"
+    assert response.headers["location"] == "/api/operations/id-1"
+    found = (await world.client.get(response.headers["location"])).json()
+    assert (found["status"], found["code"], found["position"]) == ("accepted", "outcome_unknown", None)
+
+
+async def test_a_position_that_cannot_be_noted_does_not_fail_the_command(world: World) -> None:
+    """It is in the log."""
+    world.replies.answer = outcome()
+    world.store.down = {"confirm_receipt"}
+    assert (await world.client.post(URL, json=SLEEP)).status_code == 200
+
+
+async def test_an_ack_without_an_offset_leaves_no_position(world: World) -> None:
+    """A repeated send whose first ack was lost is acknowledged without one."""
+    world.log.offset = None
+    response = await world.client.post(URL, json=SLEEP | {"async_mode": True})
+    assert response.json()["position"] is None
+
+
+async def test_an_operation_completes_by_itself_for_a_reader(world: World) -> None:
+    """The TTL ends without anything being written."""
+    world.store.outcomes["acme", "op-1"] = outcome()
+    world.clock.now = NOW + 60_000
+    document = (await world.client.get("/api/operations/op-1")).json()
+    assert (document["status"], document["finished_at"]) == ("completed", NOW + 60_000)
+
+
+async def test_live_operations_are_the_claims_that_have_not_ended(world: World) -> None:
+    """Oldest first; what fell due since the last event is gone."""
+    claims = {}
+    for number, expires_at in ((1, NOW + 60_000), (2, NOW + 60_000), (3, NOW - 1)):
+        claim = Claim("operation", f"op-{number}", SleepState.deep, None, None, NOW - 9, expires_at, None, None)
+        claims[claim.source, claim.key] = claim
+        world.store.outcomes["acme", claim.key] = outcome(operation_id=claim.key, created_at=NOW - number)
+    mode = Claim("mode", "mode", SleepState.light, None, None, NOW, None, None, None)
+    record = new_record(BUILT_IN_RULES, NOW - 10)
+    world.store.records["acme"] = record._replace(claims=claims | {("mode", "mode"): mode})
+    documents = (await world.client.get(URL)).json()["operations"]
+    assert [document["operation_id"] for document in documents] == ["op-2", "op-1"]
+
+
+async def test_a_tenant_never_seen_has_no_operations(world: World) -> None:
+    """An empty list, not 404."""
+    assert (await world.client.get(URL)).json() == {"operations": []}
+
+
+@pytest.mark.parametrize("url", ["/api/operations/op-1", f"{URL}/op-1"])
+async def test_another_tenants_operation_is_as_unknown_as_none(world: World, url: str) -> None:
+    """The same 404 to the byte, ids aside."""
+    world.store.outcomes["globex", "op-1"] = outcome(tenant_id="globex")
+    problems = [(await world.client.get(one)).json() for one in (url, url.replace("op-1", "op-9"))]
+    assert [problem.pop("instance") for problem in problems]
+    assert problems[0] == problems[1]
+    assert (problems[0]["status"], problems[0]["code"]) == (404, "unknown_operation")
+
+
+async def test_only_sleeps_are_found_under_sleep(world: World) -> None:
+    """A mode command is an operation, but not a sleep."""
+    world.store.outcomes["acme", "op-1"] = outcome(type="mode", expires_at=None)
+    assert (await world.client.get(f"{URL}/op-1")).status_code == 404
+    assert (await world.client.get("/api/operations/op-1")).json()["status"] == "completed"
+
+
+@pytest.mark.parametrize("found", [outcome(), RECEIPT])
+async def test_a_cancel_is_published_for_a_known_operation(world: World, found: OperationRecord | Receipt) -> None:
+    """Also while only its receipt is known."""
+    if isinstance(found, Receipt):
+        world.store.receipts["acme", "op-1"] = found
+    else:
+        world.store.outcomes["acme", "op-1"] = found
+    world.replies.answer = outcome(type="cancel", expires_at=None, target_state=None)
+    response = await world.client.delete(f"{URL}/op-1")
+    assert (response.status_code, response.json()["type"], response.json()["status"]) == (200, "cancel", "completed")
+    [event] = world.log.events
+    assert isinstance(event, CancelEvent)
+    assert (event.data.cancels, event.data.operation_id) == ("op-1", "id-1")
+    assert world.authoriser.questions[0].action == "sleep"
+
+
+async def test_a_cancel_of_an_ended_operation_is_a_conflict(world: World) -> None:
+    """The log says so."""
+    world.store.outcomes["acme", "op-1"] = outcome(cancelled_at=NOW)
+    world.replies.answer = outcome(type="cancel", refused=True, code="not_running")
+    response = await world.client.delete(f"{URL}/op-1")
+    assert (response.status_code, response.json()["code"]) == (409, "not_running")
+
+
+async def test_a_cancel_of_an_unknown_operation_publishes_nothing(world: World) -> None:
+    """404, for another tenant's too."""
+    world.store.outcomes["globex", "op-1"] = outcome(tenant_id="globex")
+    response = await world.client.delete(f"{URL}/op-1")
+    assert (response.status_code, response.json()["code"]) == (404, "unknown_operation")
+    assert world.log.published == []
+
+
+async def test_a_cancel_may_be_answered_later(world: World) -> None:
+    """`Prefer` counts for a DELETE too."""
+    world.store.outcomes["acme", "op-1"] = outcome()
+    response = await world.client.delete(f"{URL}/op-1", headers={"Prefer": "respond-async"})
+    assert (response.status_code, response.headers["preference-applied"]) == (202, "respond-async")
+
+
+@pytest.mark.parametrize("method", ["operation", "tenant"])
+async def test_reads_without_redis_are_503(world: World, method: str) -> None:
+    """Never a guess."""
+    world.store.down = {method}
+    url = URL if method == "tenant" else "/api/operations/op-1"
+    response = await world.client.get(url)
+    assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")

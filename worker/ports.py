@@ -1,0 +1,119 @@
+"""What a lane asks of the world outside: a store, outputs, the log's bounds, a clock.
+
+The worker brings Redis, Kafka and the machine's clock; a test brings its own.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from aiokafka.errors import KafkaError as OutputError
+from redis.exceptions import RedisError as StoreError
+
+from schemas.cloudevents import Headers
+from schemas.names import Topics
+from schemas.progress import Progress
+
+
+class Standing(NamedTuple):
+    """Where a partition stands: its progress, and the number of tenant records that are really there."""
+
+    progress: Progress
+    records: int
+
+
+class Loaded(NamedTuple):
+    """Packed records and operations, in the order asked; None where there is none."""
+
+    records: list[bytes | None]
+    operations: list[bytes | None]
+
+
+class Due(NamedTuple):
+    """A page of due timers with their times, the partition's position, and the first time that is not due."""
+
+    position: int
+    timers: list[tuple[str, int]]
+    later: int | None
+
+
+class Commit(NamedTuple):
+    """Everything that one batch writes. Times in milliseconds; `kept_ms` is how long an operation's key stays."""
+
+    position: int
+    progress: dict[str, bytes | str | int]
+    records: dict[str, bytes]
+    removed: list[str]
+    timers: dict[str, int]
+    untimed: list[str]
+    counts: dict[str, int]
+    open_ended: dict[str, bool]
+    operations: list[tuple[str, str, bytes, int]]
+
+
+class Output(NamedTuple):
+    """A record to send: key, value (None for a tombstone) and headers."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Store(Protocol):
+    """The tenants' records. Every method raises StoreError where the store does not answer."""
+
+    async def standing(self, partition: int) -> Standing:
+        """Return where a partition stands; ValueError where its progress cannot be read."""
+
+    async def load(
+        self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
+    ) -> Loaded | None:
+        """Return what a batch needs, or None where the partition does not stand at `position`."""
+
+    async def commit(self, partition: int, commit: Commit) -> bool:
+        """Write a batch and its progress together; False where the partition no longer stands there."""
+
+    async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
+        """Return a page of the timers due at `now`, in milliseconds."""
+
+    async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
+        """Return the next cursor (0 at the end) and about `count` packed records."""
+
+    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Publish the outcomes that callers wait for."""
+
+
+class Outputs(Protocol):
+    """The records that a lane appends. Every method raises OutputError where they are not acknowledged."""
+
+    @property
+    def topics(self) -> Topics:
+        """The names of the topics."""
+
+    async def send(self, topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
+        """Append in order and return the offset after the last, None for nothing to send."""
+
+    async def dead_letters(self, partition: int, outputs: Sequence[Output]) -> None:
+        """Append dead letters of a source partition."""
+
+
+class Bounds(Protocol):
+    """Asks for the first offset that a partition of the log still holds, and for its end."""
+
+    async def __call__(self, partition: int) -> tuple[int, int]:
+        """Return both; OutputError where the broker does not answer."""
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> int:
+        """Return the time in milliseconds since the epoch."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+__all__ = [
+    "Bounds", "Clock", "Commit", "Due", "Loaded", "Output", "OutputError", "Outputs", "Standing", "Store",
+    "StoreError",
+]  # fmt: skip
