@@ -19,7 +19,6 @@ from schemas.values import Identifier, Number, Text, absent_if_null, millisecond
 MAX_BODY_BYTES: Final = MAX_BYTES
 
 T = TypeVar("T")
-_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _JSON: Final = re.compile(r"application/([a-z0-9.!#$&^_-]+\+)?json")
 
 
@@ -89,9 +88,6 @@ async def read_limited(request: Request) -> bytes:
     too_large = ProblemError(
         "body_too_large", f"the body has more than {MAX_BODY_BYTES} bytes", headers={"Connection": "close"}
     )
-    declared = request.headers.get("content-length", "")
-    if _LENGTH.fullmatch(declared) and int(declared) > MAX_BODY_BYTES:
-        raise too_large
     body = bytearray()
     try:
         async for chunk in request.stream():

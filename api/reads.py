@@ -19,12 +19,8 @@ class PolicyView(NamedTuple):
 
 
 def operation_document(found: OperationRecord | Receipt, now: int) -> dict[str, Any]:
-    """Return the public document of a command; the worker's text for people stays inside."""
-    if isinstance(found, Receipt):
-        return found.as_json()
-    document = found.as_json(now)
-    document.pop("detail", None)
-    return document
+    """Return the public document of a command."""
+    return found.as_json() if isinstance(found, Receipt) else found.as_json(now)
 
 
 class Reads:

@@ -161,7 +161,6 @@ class OperationDocument(_Document):
     expires_at: _Ms | None
     finished_at: Annotated[_Ms | None, Field(description="null while it runs")]
     code: Annotated[RefusalCode | Literal["outcome_unknown"] | None, Field(description="why it was refused")]
-    detail: Annotated[str | None, Field(description="the refusal in words, naming each wrong field")]
     state: Annotated[StateName | None, Field(description="the tenant's `state` after the command")]
     previous_state: Annotated[StateName | None, Field(description="the tenant's `state` before the command")]
     position: _Position | None

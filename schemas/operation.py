@@ -82,7 +82,6 @@ class OperationRecord(NamedTuple):
             "expires_at": self.expires_at,
             "finished_at": None if status == "running" else self.finished_at,
             "code": self.code,
-            "detail": self.detail,
             "state": LABELS[self.state],
             "previous_state": LABELS[self.previous_state],
             "position": self.position,

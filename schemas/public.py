@@ -43,6 +43,8 @@ def _shown_claim(claim: Claim) -> Claim:
 
 def shows_the_same(before: Record, after: Record, terms_before: Terms, terms_after: Terms) -> bool:
     """Tell whether a reader sees no difference, clock, `occurred_at` and the number of the rules aside."""
+    if before is after and terms_before is terms_after:
+        return True
     if before[:4] != after[:4] or before.ramp != after.ramp or before.held_until != after.held_until:
         return False
     if before.policy_version != after.policy_version:

@@ -50,8 +50,10 @@ class App(typer.Typer):
 
 def describe(error: BaseException) -> str:
     """Return an error as one line: its type, and its text if it has one."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if not text:
+        return name
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def settings_or_fail() -> Settings:

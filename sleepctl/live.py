@@ -10,6 +10,7 @@ import httpx
 from api.serve import Ready
 from api.serve import serve as serve_api
 from schemas.settings import Settings
+from sleepctl import client
 from sleepctl.client import Door
 from sleepctl.embedded import Embedded
 from sleepctl.errors import CommandError, describe
@@ -71,7 +72,8 @@ class Live:
             playing.cancel()
             stopping.cancel()
             halt.set()
-            _, _, *ends = await asyncio.gather(playing, stopping, *parts, return_exceptions=True)
+            await asyncio.gather(playing, stopping, return_exceptions=True)
+            ends = await asyncio.gather(*parts, return_exceptions=True)
         for part, end in zip(parts, ends, strict=True):
             if end is not None:
                 raise CommandError(f"{part.get_name()} did not stop cleanly: {describe(end)}")
@@ -109,9 +111,9 @@ class Live:
     async def _every_lane(self) -> None:
         """Wait until the worker owns every partition and works on it, as its status page says."""
         page = f"http://{self._settings.api_host}:{self._settings.worker_metrics_port}/status"
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(transport=client.transport(), trust_env=False) as http:
             while True:
-                status: dict[str, Any] = (await client.get(page)).json()
+                status: dict[str, Any] = (await http.get(page)).json()
                 if status["ok"] and len(status["lanes"]) == self._settings.partitions:
                     return
                 await asyncio.sleep(_POLL_SECONDS)

@@ -1,5 +1,6 @@
 """`sleepctl run`: everything in one process, a scenario through its outside doors, then a system to play with."""
 
+import logging
 import socket
 from typing import Annotated, Final
 
@@ -27,6 +28,9 @@ def run(
 ) -> None:
     """Start everything embedded, play a scenario, then serve until Ctrl-C."""
     configure_logging("info" if verbose else "warning", "console")
+    if not verbose:
+        # The mock broker holds fetches, and what Faust does beside them looks late to it.
+        logging.getLogger("mode").setLevel(logging.ERROR)
     out = console()
     if not json:
         out.print(ABOUT)

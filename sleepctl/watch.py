@@ -18,6 +18,8 @@ from sleepctl.scenario import Trip
 # A record is shown in the state that it left, so the tenant is looked at until it has that position; not for ever.
 _LOOKS: Final = 50
 _LOOK_SECONDS: Final = 0.02
+# The mock broker holds an empty fetch for all of this, whatever arrives meanwhile.
+_FETCH_WAIT_MS: Final = 50
 
 
 class TransitionView(Protocol):
@@ -36,7 +38,13 @@ async def read_transitions(
     Raises:
         CommandError: if Kafka does not answer.
     """
-    reading = consumer(**settings.kafka_client(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest")
+    reading = consumer(
+        **settings.kafka_client(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+    )
     topic = settings.topics.transitions
     try:
         await reading.start()

@@ -161,12 +161,16 @@ class Installation:
         standings = await asyncio.gather(*(self.store.standing(partition) for partition in partitions))
         return {partition: standing.progress.next for partition, standing in enumerate(standings)}
 
-    async def ends(self) -> dict[int, int]:
-        """Return the end of each partition of the events topic."""
+    async def length(self, topic: str) -> int:
+        """Return how many records were ever appended to a topic of ours."""
+        return sum((await self.ends(topic)).values())
+
+    async def ends(self, topic: str | None = None) -> dict[int, int]:
+        """Return the end of each partition of a topic, by default the events topic."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap)
         await consumer.start()
         try:
-            topic = self.settings.topics.events
+            topic = topic or self.settings.topics.events
             ends = await consumer.end_offsets([TopicPartition(topic, p) for p in range(self.settings.partitions)])
             return {at.partition: end for at, end in ends.items()}
         finally:

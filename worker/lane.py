@@ -140,7 +140,8 @@ class Lane:
             except (StoreError, OutputError) as error:
                 await self._wait_out(error)
             except ValueError as error:
-                raise LaneStoppedError(str(error)) from error
+                msg = f"progress cannot be used: {error} (if it is damaged, {_REBUILD})"
+                raise LaneStoppedError(msg) from error
             else:
                 self._begin(standing, bounds)
                 return
@@ -172,8 +173,9 @@ class Lane:
         self._recovered()
 
     async def _work(self) -> None:
-        """Apply batch after batch until one is refused or fails, or the lane is to end."""
-        while not self._ending:
+        """Apply batch after batch until one is refused or fails, or the queue is dropped for another look."""
+        generation = self.intake.generation
+        while self.intake.generation == generation:
             records = await self.intake.take()
             if not records or not await self._apply(records):
                 return

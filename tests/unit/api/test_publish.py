@@ -1,6 +1,7 @@
 """The events topic behind a fake aiokafka."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -189,8 +190,13 @@ async def test_an_ack_that_does_not_come_is_an_unknown_outcome(kafka: _Kafka, mo
 
     with pytest.raises(OutcomeUnknownError, match="no ack within"):
         await kafka.events.publish(3, b"acme", b"{}")
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     kafka.producer.acked.set_exception(RequestTimedOutError())
     await kafka.settle()
+    kafka.producer.acked = asyncio.get_running_loop().create_future()
+    gc.collect()
+    assert complaints == []
 
 
 async def test_a_record_that_failed_on_its_way_is_an_unknown_outcome(kafka: _Kafka) -> None:

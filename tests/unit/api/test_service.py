@@ -1,5 +1,6 @@
 """Health, version, metrics, documentation, and what holds for every answer."""
 
+import asyncio
 import platform
 import re
 from typing import get_args
@@ -109,6 +110,19 @@ async def test_readyz_does_not_look_at_dependencies(world: World) -> None:
     assert (await world.client.get("/readyz")).status_code == 200
     world.services.status.end()
     assert (await world.client.get("/readyz")).status_code == 503
+
+
+async def test_the_process_is_ready_when_each_dependency_was_tried() -> None:
+    """The last one counts, and a failed attempt is one."""
+    tried, untried = Dependency("kafka"), Dependency("redis")
+    tried.found_up()
+    status = Status([tried, untried], Lag(), FakeClock())
+    starting = asyncio.create_task(status.begin())
+    await asyncio.sleep(0)
+    assert not status.ready
+    untried.found_down("refused")
+    await starting
+    assert status.ready
 
 
 async def test_a_dependency_that_hangs_does_not_keep_the_process_from_being_ready(

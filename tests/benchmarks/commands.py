@@ -1,0 +1,126 @@
+"""Synchronous commands over HTTP: latency with one caller, rate and latency with 32."""
+
+import asyncio
+import json
+import socket
+import statistics
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sleepctl.tokens import SigningKey, TokenClaims
+from tests.installation import Installation
+
+CALLERS: Final = 32
+ONE_CALLER_REQUESTS: Final = 400
+REQUESTS: Final = 6_000
+ISSUER: Final = "https://issuer.test"
+AUDIENCE: Final = "sleep"
+
+
+class Latencies(NamedTuple):
+    """Milliseconds of each request, and how many a second there were."""
+
+    p50: float
+    p99: float
+    rate: float
+
+
+async def command_latencies(installation: Installation, directory: Path) -> tuple[Latencies, Latencies]:
+    """Return the figures with one caller and with 32; JWT, embedded policy and HTTP included."""
+    key = SigningKey.generate()
+    jwks = directory / "jwks.json"
+    jwks.write_bytes(key.jwks())
+    port = _free_port()
+    worker = installation.start("worker")
+    api = installation.start(
+        "api",
+        SLEEP_API_PORT=str(port),
+        SLEEP_JWT_JWKS=str(jwks),
+        SLEEP_JWT_ISSUER=ISSUER,
+        SLEEP_JWT_AUDIENCE=AUDIENCE,
+    )
+    tokens = [
+        key.token(TokenClaims(ISSUER, AUDIENCE, "bench", "sleep:read sleep:write", f"tenant-{caller}", 3600))
+        for caller in range(CALLERS)
+    ]
+    try:
+        await _until_served(port, tokens[0])
+        await _measure(port, tokens, REQUESTS // 4)
+        one = await _measure(port, tokens[:1], ONE_CALLER_REQUESTS)
+        return one, await _measure(port, tokens, REQUESTS)
+    finally:
+        await asyncio.to_thread(api.stop)
+        await asyncio.to_thread(worker.stop)
+
+
+async def _until_served(port: int, token: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                caller = await Caller.connect(port, token)
+                if await caller.call("active") == 200:
+                    return
+            except OSError:
+                pass
+            await asyncio.sleep(0.2)
+
+
+async def _measure(port: int, tokens: list[str], requests: int) -> Latencies:
+    each = requests // len(tokens)
+    latencies: list[float] = []
+
+    async def run(token: str) -> None:
+        caller = await Caller.connect(port, token)
+        for index in range(each):
+            started = time.perf_counter()
+            status = await caller.call(("light", "active")[index % 2])
+            latencies.append((time.perf_counter() - started) * 1000)
+            assert status == 200, status
+        caller.close()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(run(token) for token in tokens))
+    elapsed = time.perf_counter() - started
+    cuts = statistics.quantiles(latencies, n=100)
+    return Latencies(cuts[49], cuts[98], len(latencies) / elapsed)
+
+
+class Caller:
+    """A keep-alive connection that posts modes; a fuller client would spend the cores that the server needs."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._token = token
+
+    @classmethod
+    async def connect(cls, port: int, token: str) -> "Caller":
+        """Connect to the API on loopback."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port), token)
+
+    async def call(self, target: str) -> int:
+        """Post a mode and return the status of the answer."""
+        body = json.dumps({"target_state": target})
+        self._writer.write(
+            (
+                f"POST /api/brain/sleep_mode HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._token}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            ).encode()
+        )
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.split("content-length:")[1].split("\r\n")[0])
+        await self._reader.readexactly(length)
+        return int(head.split(" ", 2)[1])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
+
+def _free_port() -> int:
+
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,507 @@
+"""The worker's surroundings in memory: a clock moved by hand, a log, a store with the fence of the scripts, outputs.
+
+Everything implements the protocols of `worker.ports`, yields to the event loop as the real thing does, and can be
+made to fail: a method that is away, an answer that is lost on the way back, a call that is held up.
+
+    world = World()
+    lane = world.assign(0)
+    world.log(breaker("acme", "open"))
+    await world.run()          # until nothing more happens at this moment
+    await world.advance(900)   # seconds pass, and every sleeper wakes at its own time
+"""
+
+import asyncio
+import copy
+import heapq
+import random
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Self
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from schemas.cloudevents import STRUCTURED_HEADERS, Headers, encode
+from schemas.names import Topics, reply_channel
+from schemas.partition import partition_of
+from schemas.progress import Progress
+from worker.intake import Fetched
+from worker.lane import Lane, Services
+from worker.lanes import Lanes
+from worker.metrics import Metrics
+from worker.ports import Commit, Due, Loaded, Output, OutputError, Standing, StoreError
+
+NOW: Final = 1_795_334_837_992
+REPLY_TO: Final = "sleep:reply:018f3a52-7c1d-7b52-9a64-3f1f9d3c2a10"
+# A loop that is still busy after so many rounds, with nothing outside to wait for, is busy for ever.
+_MANY_ROUNDS: Final = 100_000
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something.
+
+    Raises:
+        AssertionError: if the tasks never come to rest, since one of them waits for nothing.
+    """
+    ready: Any = vars(asyncio.get_running_loop())["_ready"]
+    for _ in range(_MANY_ROUNDS):
+        await asyncio.sleep(0)
+        if not ready:
+            return
+    raise AssertionError("the tasks never come to rest: one of them is a busy loop")
+
+
+class FakeClock:
+    """Time that passes only when it is told to; whoever sleeps wakes at his own time."""
+
+    def __init__(self, now: int = NOW) -> None:
+        self._now = now
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self.naps: list[float] = []
+        """The length of every sleep so far, in seconds, in the order in which they began."""
+
+    def now(self) -> int:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        future = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._sleepers, (self._now + round(seconds * 1000), self._count, future))
+        await future
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock, forward or back, and wake nobody."""
+        self._now += round(seconds * 1000)
+
+    def wake(self, until: int) -> bool:
+        """Go to the time of the next sleeper and wake him, unless that is after `until`; tell whether it was not."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        if not self._sleepers or self._sleepers[0][0] > until:
+            self._now = max(self._now, until)
+            return False
+        at, _, future = heapq.heappop(self._sleepers)
+        self._now = max(self._now, at)
+        future.set_result(None)
+        return True
+
+
+class Faults:
+    """What a test makes of the calls to a fake: counts them, fails them, loses their answers, holds them up.
+
+    Attributes:
+        calls: how often each method was called.
+        down: methods that fail before they did anything; `*` stands for all.
+        lost: methods whose next call is carried out and its answer lost.
+        held: methods that wait for their event before they do anything.
+        latency: awaited before every call is carried out, and again before its answer.
+    """
+
+    def __init__(self, error: Callable[[], Exception]) -> None:
+        self.calls: Counter[str] = Counter()
+        self.down: set[str] = set()
+        self.lost: list[str] = []
+        self.held: dict[str, asyncio.Event] = {}
+        self.latency: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
+        self._error = error
+
+    @asynccontextmanager
+    async def of(self, name: str) -> AsyncIterator[None]:
+        """Surround what a method does."""
+        self.calls[name] += 1
+        await self.latency()
+        if name in self.held:
+            await self.held[name].wait()
+        if self.down & {name, "*"}:
+            raise self._error()
+        yield
+        await self.latency()
+        if name in self.lost:
+            self.lost.remove(name)
+            raise self._error()
+
+    def hold(self, name: str) -> asyncio.Event:
+        """Hold up a method until the event that is returned is set."""
+        self.held[name] = asyncio.Event()
+        return self.held[name]
+
+    def heal(self) -> None:
+        """Undo everything that is wrong, and let go what is held up."""
+        self.down.clear()
+        self.lost.clear()
+        for event_ in self.held.values():
+            event_.set()
+
+
+class LogRecord(NamedTuple):
+    """A record as a consumer sees it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class FakeLog:
+    """One partition of a topic."""
+
+    def __init__(self, topic: str, partition: int, clock: FakeClock) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.start = 0
+        self.end = 0
+        self.records: list[LogRecord] = []
+        self._clock = clock
+
+    def append(self, outputs: Iterable[Output], timestamp: int | None = None) -> int:
+        """Append with the log's time, or another, and return the offset after the last."""
+        for key, value, headers in outputs:
+            at = self._clock.now() if timestamp is None else timestamp
+            self.records.append(LogRecord(self.topic, self.partition, self.end, at, key, value, headers))
+            self.end += 1
+        return self.end
+
+    def skip(self, count: int = 1) -> None:
+        """Use up offsets without a record, as a transaction's markers do."""
+        self.end += count
+
+    def trim(self, start: int) -> None:
+        """Forget what lies before an offset, as retention does."""
+        self.start = start
+        self.records = [record for record in self.records if record.offset >= start]
+
+    def cut(self, end: int) -> None:
+        """Lose what lies from an offset on."""
+        self.end = end
+        self.records = [record for record in self.records if record.offset < end]
+
+    def read(self, offset: int, most: int) -> list[LogRecord]:
+        """Return records from an offset on; from the start, where the log no longer holds it."""
+        first = bisect_left(self.records, offset, key=lambda record: record.offset)
+        return self.records[first : first + most]
+
+
+class FakeKafka:
+    """All partitions of all topics."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._logs: dict[tuple[str, int], FakeLog] = {}
+
+    def log(self, topic: str, partition: int = 0) -> FakeLog:
+        """Return a partition, made at its first use."""
+        return self._logs.setdefault((topic, partition), FakeLog(topic, partition, self._clock))
+
+    def records(self, topic: str) -> list[LogRecord]:
+        """Return all records of a topic, partition by partition."""
+        return [record for (name, _), log in sorted(self._logs.items()) if name == topic for record in log.records]
+
+
+class FakeOutputs:
+    """`worker.ports.Outputs` onto a fake Kafka; faults are named `send`, `send:<topic>` and `dead_letters`."""
+
+    def __init__(self, kafka: FakeKafka, topics: Topics) -> None:
+        self.topics = topics
+        self.faults = Faults(lambda: OutputError("kafka is away"))
+        self._kafka = kafka
+
+    async def send(self, topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
+        if not outputs:
+            return None
+        async with self.faults.of("send"), self.faults.of(f"send:{topic}"):
+            return self._kafka.log(topic, partition).append(outputs)
+
+    async def dead_letters(self, partition: int, outputs: Sequence[Output]) -> None:
+        async with self.faults.of("dead_letters"):
+            self._kafka.log(self.topics.deadletter, partition).append(outputs)
+
+
+@dataclass
+class Held:
+    """What the store holds of one partition; operations with the time for which their key stays, ms."""
+
+    progress: dict[bytes, bytes] = field(default_factory=dict)
+    tenants: dict[str, bytes] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    open: set[str] = field(default_factory=set)
+    operations: dict[tuple[str, str], tuple[bytes, int]] = field(default_factory=dict)
+
+    @property
+    def next(self) -> int:
+        """The offset of the first record not applied."""
+        return int(self.progress.get(b"next", b"0"))
+
+    def stands_at(self, position: int) -> bool:
+        """The fence of `load.lua` and `commit.lua`."""
+        return self.next == position and int(self.progress.get(b"records", b"0")) == len(self.tenants)
+
+
+class FakeStore:
+    """`worker.ports.Store` in a few dicts, fenced as the scripts are; faults carry the methods' names."""
+
+    def __init__(self) -> None:
+        self.partitions: defaultdict[int, Held] = defaultdict(Held)
+        self.answers: list[tuple[str, bytes]] = []
+        self.faults = Faults(lambda: RedisConnectionError("redis is away"))
+
+    def snapshot(self) -> dict[int, Held]:
+        """Return a copy of everything, for `restore`."""
+        return copy.deepcopy(dict(self.partitions))
+
+    def restore(self, snapshot: dict[int, Held]) -> None:
+        """Go back to a snapshot, as a Redis does that lost its last second."""
+        self.partitions = defaultdict(Held, copy.deepcopy(snapshot))
+
+    async def standing(self, partition: int) -> Standing:
+        async with self.faults.of("standing"):
+            held = self.partitions[partition]
+            return Standing(Progress.unpack(held.progress), len(held.tenants))
+
+    async def load(
+        self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
+    ) -> Loaded | None:
+        async with self.faults.of("load"):
+            held = self.partitions[partition]
+            if not held.stands_at(position):
+                return None
+            kept = [held.operations.get(operation, (None, 0))[0] for operation in operations]
+            return Loaded([held.tenants.get(tenant) for tenant in tenants], kept)
+
+    async def commit(self, partition: int, commit: Commit) -> bool:
+        async with self.faults.of("commit"):
+            held = self.partitions[partition]
+            if not held.stands_at(commit.position):
+                return False
+            held.tenants.update(commit.records)
+            held.timers.update(commit.timers)
+            for tenant in commit.removed:
+                held.tenants.pop(tenant, None)
+            for tenant in commit.untimed:
+                held.timers.pop(tenant, None)
+            for state, difference in commit.counts.items():
+                held.counts[state] += difference
+            for tenant, open_ended in commit.open_ended.items():
+                (held.open.add if open_ended else held.open.discard)(tenant)
+            for tenant, operation_id, packed, kept_ms in commit.operations:
+                held.operations[tenant, operation_id] = packed, kept_ms
+            fields = commit.progress | {"records": len(held.tenants)}
+            held.progress.update({name.encode(): _bytes(value) for name, value in fields.items()})
+            return True
+
+    async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
+        async with self.faults.of("due"):
+            held = self.partitions[partition]
+            by_time = sorted(held.timers.items(), key=lambda timer: (timer[1], timer[0]))
+            due = [timer for timer in by_time if timer[1] <= now]
+            later = next((at for _, at in by_time if at > now), None)
+            return Due(held.next, due[skip : skip + most], later)
+
+    async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
+        async with self.faults.of("scan"):
+            tenants = sorted(self.partitions[partition].tenants.items())
+            page = {tenant.encode(): packed for tenant, packed in tenants[cursor : cursor + count]}
+            return (cursor + count if cursor + count < len(tenants) else 0), page
+
+    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        async with self.faults.of("answer"):
+            self.answers += messages
+
+
+def _bytes(value: bytes | str | int) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+class FakeConsumer:
+    """Feeds lanes from the log as `worker.transport` does: seek, then fetch what the open lanes want."""
+
+    def __init__(self, lanes: Lanes, kafka: FakeKafka, topic: str, most: int = 2_000) -> None:
+        self.most = most
+        self.acknowledged = 0
+        self._lanes = lanes
+        self._kafka = kafka
+        self._topic = topic
+        self._positions: dict[int, int] = {}
+
+    def poll(self) -> int:
+        """Fetch once, hand over at most one batch a lane, and return the number of records."""
+        fetched = 0
+        for lane in self._lanes:
+            if lane.open:
+                fetched += self._poll(lane)
+        return fetched
+
+    def _poll(self, lane: Lane) -> int:
+        partition = lane.partition
+        if (offset := lane.intake.take_seek()) is not None:
+            self._positions[partition] = offset
+        records = self._kafka.log(self._topic, partition).read(self._positions[partition], self.most)
+        if records:
+            self._positions[partition] = records[-1].offset + 1
+            self._lanes.offer(partition, Fetched(lane.intake.generation, records), self._acknowledge)
+        return len(records)
+
+    def lose(self, partition: int, count: int) -> None:
+        """Pass over records that were fetched and never handed over."""
+        self._positions[partition] += count
+
+    def fetched(self, partition: int, generation: int) -> Fetched:
+        """Return what a fetch under some generation finds."""
+        records = self._kafka.log(self._topic, partition).read(self._positions[partition], self.most)
+        return Fetched(generation, records)
+
+    def _acknowledge(self) -> None:
+        self.acknowledged += 1
+
+
+class FakeWorker:
+    """One worker process in a world: its lanes, and the consumer that feeds them."""
+
+    def __init__(self, world: "World") -> None:
+        self.metrics = Metrics()
+        self.lanes = Lanes(world.services(self.metrics))
+        self.consumer = FakeConsumer(self.lanes, world.kafka, world.topics.events)
+
+
+class World:
+    """Everything together, with one worker; more join with `join`.
+
+    Args:
+        partitions: how many the topics have.
+        seed: of the jitter.
+        deadletter_max_ratio: the setting of this name.
+    """
+
+    def __init__(self, partitions: int = 1, seed: int = 1, deadletter_max_ratio: float = 0.5) -> None:
+        self.partitions = partitions
+        self.topics = Topics.of("sleep")
+        self.clock = FakeClock()
+        self.kafka = FakeKafka(self.clock)
+        self.store = FakeStore()
+        self.outputs = FakeOutputs(self.kafka, self.topics)
+        self.broker = Faults(lambda: OutputError("the broker is away"))
+        self._random = random.Random(seed)
+        self._ratio = deadletter_max_ratio
+        self.workers: list[FakeWorker] = []
+        self.worker = self.join()
+
+    def join(self) -> FakeWorker:
+        """Add a worker process that owns nothing yet."""
+        worker = FakeWorker(self)
+        self.workers.append(worker)
+        return worker
+
+    def services(self, metrics: Metrics) -> Services:
+        """Return what the lanes of one worker share."""
+        return Services(
+            store=self.store,
+            outputs=self.outputs,
+            bounds=self.bounds,
+            clock=self.clock,
+            metrics=metrics,
+            random=self._random,
+            partitions=self.partitions,
+            reply_prefix=reply_channel("sleep", ""),
+            deadletter_max_ratio=self._ratio,
+        )
+
+    async def bounds(self, partition: int) -> tuple[int, int]:
+        """Return the start and the end of a partition of the events topic; its fault is named `bounds`."""
+        async with self.broker.of("bounds"):
+            log = self.events(partition)
+            return log.start, log.end
+
+    def events(self, partition: int = 0) -> FakeLog:
+        """Return a partition of the events topic."""
+        return self.kafka.log(self.topics.events, partition)
+
+    def log(self, *outputs: Output, partition: int = 0, at: int | None = None) -> int:
+        """Append events and return the offset after the last."""
+        return self.events(partition).append(outputs, at)
+
+    def held(self, partition: int = 0) -> Held:
+        """Return what the store holds of a partition."""
+        return self.store.partitions[partition]
+
+    def assign(self, partition: int = 0) -> Lane:
+        """Give a partition to the first worker and return its lane."""
+        self.worker.lanes.assign([partition])
+        lane = self.worker.lanes.get(partition)
+        assert lane is not None
+        return lane
+
+    async def run(self) -> None:
+        """Let everybody work until nothing more happens at this moment."""
+        await settle()
+        while sum(worker.consumer.poll() for worker in self.workers):
+            await settle()
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass; whoever sleeps wakes at his own time, and does what he has to."""
+        until = self.clock.now() + round(seconds * 1000)
+        await self.run()
+        while self.clock.wake(until):
+            await self.run()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End every lane of every worker, whatever the test has made unavailable."""
+        for faults in (self.store.faults, self.outputs.faults, self.broker):
+            faults.heal()
+        await self.end()
+
+    async def end(self) -> None:
+        """End every lane of every worker."""
+        for worker in self.workers:
+            await worker.lanes.end()
+
+
+def breaker(tenant: str, state: str, name: str = "payments", instance: str = "pod-1", **more: Any) -> Output:
+    """Return a breaker's event as a record of the log."""
+    return event("sleep.breaker.v1", tenant, breaker=name, instance=instance, state=state, **more)
+
+
+def operation(tenant: str, operation_id: str, ttl_ms: int | None = 60_000, target: str = "deep", **more: Any) -> Output:
+    """Return the command that asks for a utility sleep."""
+    return event(
+        "sleep.operation.v1", tenant, operation_id=operation_id, target=target, ttl_ms=ttl_ms, actor="ops", **more
+    )
+
+
+def timer(tenant: str, due_at: int) -> Output:
+    """Return a timer."""
+    return event("sleep.timer.v1", tenant, due_at=due_at)
+
+
+def rules(document: dict[str, Any]) -> Output:
+    """Return new rules."""
+    return event("sleep.rules.v1", None, rules=document, operation_id="rules-1", actor="ops")
+
+
+def event(type_: str, tenant: str | None, **data: Any) -> Output:
+    """Return an event as a record of the log."""
+    value = encode(type_=type_, id_="e", source="urn:test", subject=tenant, time=None, data=data)
+    return Output(None if tenant is None else tenant.encode(), value, STRUCTURED_HEADERS)
+
+
+def tenants_on(partition: int, partitions: int, count: int) -> list[str]:
+    """Return tenants whose records belong to a partition."""
+    names = (f"tenant-{number}" for number in range(1_000_000))
+    found = (name for name in names if partition_of(name, partitions) == partition)
+    return [next(found) for _ in range(count)]
+
+
+__all__ = [
+    "NOW", "REPLY_TO", "FakeClock", "FakeConsumer", "FakeKafka", "FakeLog", "FakeOutputs", "FakeStore", "FakeWorker",
+    "Faults", "Held", "LogRecord", "StoreError", "World", "breaker", "event", "operation", "rules", "settle",
+    "tenants_on", "timer",
+]  # fmt: skip

@@ -1,0 +1,611 @@
+"""A second fold, written from the sentences of DESIGN section 3 alone: slow, naive and readable.
+
+Tests compare the worker with it. It shares with the worker what events, policies and schedules are (`schemas.events`,
+`schemas.policy`, `schemas.schedule`), and neither the decision, nor the deadlines, nor the fold. A record is a plain
+dict, a forecast is found by letting deadline after deadline pass, and nothing is kept for the next event.
+"""
+
+import re
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+from schemas.cloudevents import UndecodableError, decode
+from schemas.events import BreakerEvent, CommandEvent, Event, RulesEvent, TenantEvent, TimerEvent
+from schemas.partition import partition_of
+from schemas.policy import BUILT_IN_RULES, InvalidDocumentError, Rules, parse_policy, parse_rules
+from schemas.schedule import BUILT_IN_SCHEDULE, schedule_as_json
+from schemas.values import time_ms
+from worker.deadletter import SourceRecord
+
+Document = dict[str, Any]
+DEPTHS = ["active", "light", "deep", "freeze"]
+HOUR = 3_600_000
+_TRIPPED = {"open": "open", "forced_open": "open", "half_open": "half_open"}
+_NOT_SHOWN = ("clock", "rules_number", "at", "position", "version")
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is no error
+    """An event that changes nothing; the text is its code."""
+
+
+class Terms:
+    """What decides a tenant's sleep beside its claims, read from documents."""
+
+    def __init__(self, policy: Document, rules: Rules) -> None:
+        self.floor: str = policy["floor"]
+        self.ceiling = min(policy["ceiling"], rules.document["policy"]["ceiling"], key=DEPTHS.index)
+        self.enforce: bool = policy["enforce"]
+        self.min_sleep = ms(policy["min_sleep_seconds"])
+        self.max_ttl = ms(policy["max_ttl_seconds"])
+        self.deepen = ms(policy["ramp_seconds"]["deepen"])
+        self.wake = ms(policy["ramp_seconds"]["wake"])
+        self.breakers: list[Document] = policy["breakers"]
+        self.schedule: Document = (
+            policy["schedule"] or rules.document["schedule"] or dict(schedule_as_json(BUILT_IN_SCHEDULE))
+        )
+        self.retire_after = ms(rules.document["retire_after_seconds"])
+
+    def rule_of(self, name: str) -> Document:
+        """Return the first rule whose pattern matches the name, else the built-in one."""
+        for rule in self.breakers:
+            pattern = re.escape(rule["match"]).replace(r"\*", ".*").replace(r"\?", ".")
+            if re.fullmatch(pattern, name, re.DOTALL):
+                return rule
+        return {"match": "*", "open": "freeze", "half_open": "light", "quorum": 1, "lease_seconds": 900}
+
+    def meaning(self, name: str, breaker_state: str) -> str:
+        """Return what a breaker's state means."""
+        field = _TRIPPED.get(breaker_state)
+        return "active" if field is None else str(self.rule_of(name)[field])
+
+    def depth(self, claim: Document) -> str:
+        """Return what a claim asks for."""
+        if claim["source"] == "breaker":
+            return self.meaning(claim["key"].split("@")[0], claim["breaker_state"])
+        return str(claim["state"])
+
+
+def ms(seconds: float) -> int:
+    """Return seconds as milliseconds, rounded to the nearest."""
+    return round(seconds * 1000)
+
+
+def deepest(depths: Iterable[str]) -> str:
+    """Return the deepest, `active` where there is none."""
+    return max(depths, key=DEPTHS.index, default="active")
+
+
+def parameters_at(ramp: Document, now: int) -> Document:
+    """Return the parameters at a time: `from + (to - from) * clamp(passed)`, exactly `to` from `ends_at` on."""
+    if now >= ramp["ends_at"]:
+        return dict(ramp["to"])
+    passed = min(max((now - ramp["starts_at"]) / (ramp["ends_at"] - ramp["starts_at"]), 0), 1)
+    return {
+        name: start + (end - start) * passed
+        for (name, start), end in zip(ramp["from"].items(), ramp["to"].values(), strict=True)
+    }
+
+
+def wanted(record: Document, terms: Terms) -> str:
+    """Return the decision before any hold."""
+    claims = record["claims"]
+    if ("pin", "pin") in claims:
+        return str(claims["pin", "pin"]["state"])
+    asked = [terms.floor]
+    names: dict[str, list[str]] = {}
+    for claim in claims.values():
+        if claim["source"] == "breaker":
+            names.setdefault(claim["key"].split("@")[0], []).append(terms.depth(claim))
+        else:
+            asked.append(claim["state"])
+    for name, depths in names.items():
+        quorum = terms.rule_of(name)["quorum"]
+        depths.sort(key=DEPTHS.index, reverse=True)
+        asked.append(depths[quorum - 1] if len(depths) >= quorum else "active")
+    return min(deepest(asked), terms.ceiling, key=DEPTHS.index)
+
+
+def hold(record: Document, target: str, terms: Terms, now: int) -> int | None:
+    """Return until when `decided` stays although `target` is shallower, or None."""
+    decided = DEPTHS.index(record["decided"])
+    until: int = record["since"] + terms.min_sleep
+    kind = None if record["cause"] is None else record["cause"]["kind"]
+    excepted = (
+        DEPTHS.index(terms.ceiling) < decided
+        or ("pin", "pin") in record["claims"]
+        or kind in ("pin", "pin_ended")
+        or not terms.enforce
+    )
+    return until if DEPTHS.index(target) < decided and now < until and not excepted else None
+
+
+def decide(record: Document, terms: Terms, now: int, cause: Document) -> tuple[str, str] | None:
+    """Take the decision into the record; return `decided` before and after it where anything changed."""
+    target = wanted(record, terms)
+    record["held_until"] = hold(record, target, terms, now)
+    decided = target if record["held_until"] is None else record["decided"]
+    state = decided if terms.enforce else "active"
+    ramp = record["parameters"]
+    if state != record["state"] or terms.schedule[state] != ramp["to"]:
+        deeper = DEPTHS.index(state) > DEPTHS.index(record["state"])
+        length = terms.deepen if deeper else terms.wake
+        record["parameters"] = {
+            "from": parameters_at(ramp, now),
+            "to": terms.schedule[state],
+            "starts_at": now,
+            "ends_at": now + length,
+        }
+    before = record["decided"]
+    if decided == before and state == record["state"]:
+        return None
+    if decided != before:
+        record.update(since=now, cause=cause)
+    record.update(decided=decided, state=state)
+    return before, decided
+
+
+def earliest(record: Document) -> int | None:
+    """Return the earliest deadline: a claim's end, or the hold's."""
+    times = [record["held_until"], *(claim["expires_at"] for claim in record["claims"].values())]
+    return min((time for time in times if time is not None), default=None)
+
+
+def settle_one(record: Document, terms: Terms, due: int) -> tuple[tuple[str, str] | None, Document]:
+    """Let what ends at `due` end; return what the decision changed, and the cause."""
+    claims = record["claims"]
+    ended = [claim for claim in claims.values() if claim["expires_at"] is not None and claim["expires_at"] <= due]
+    for claim in ended:
+        del claims[claim["source"], claim["key"]]
+    if any(claim["source"] == "pin" for claim in ended):
+        cause = {"kind": "pin_ended", "key": "pin"}
+    elif ended:
+        ended.sort(key=lambda claim: (claim["source"], claim["key"]))
+        cause = {"kind": "expired", "key": max(ended, key=lambda claim: DEPTHS.index(terms.depth(claim)))["key"]}
+    else:
+        cause = {"kind": "hold_ended", "key": None}
+    return decide(record, terms, due, cause), cause
+
+
+def forecast(record: Document, terms: Terms) -> list[Document]:
+    """Return the changes of `state` that follow if nothing else arrives, by letting everything fall due in turn."""
+    record = deepcopy(record)
+    found = []
+    while (due := earliest(record)) is not None:
+        state = record["state"]
+        settle_one(record, terms, due)
+        if record["state"] != state:
+            found.append({"at": due, "state": record["state"], "parameters": record["parameters"]})
+    return found
+
+
+def next_deadline(record: Document, terms: Terms) -> int | None:
+    """Return when a pin, a claim deeper than active, or the hold ends."""
+    times = [record["held_until"]]
+    for claim in record["claims"].values():
+        if claim["source"] == "pin" or terms.depth(claim) != "active":
+            times.append(claim["expires_at"])
+    return min((time for time in times if time is not None), default=None)
+
+
+def shown(document: Document) -> Document:
+    """Return what counts as a change of the state record."""
+    kept = {name: value for name, value in document.items() if name not in _NOT_SHOWN}
+    kept["claims"] = [{**claim, "occurred_at": None} for claim in kept["claims"]]
+    return kept
+
+
+def _typed(value: Any) -> Any:
+    """Return JSON that compares as JSON does: 1 and 1.0 are equal, 1 and true are not."""
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, dict):
+        return {name: _typed(item) for name, item in value.items()}
+    return [_typed(item) for item in value] if isinstance(value, list) else value
+
+
+def asked(event: CommandEvent) -> Document:
+    """Return what is compared when a command's id comes again."""
+    data = event.data.model_dump()
+    compared = {
+        name: data.get(name) for name in ("target", "ttl_ms", "override", "cancels", "policy", "if_version")
+    }
+    if compared["policy"] is not None:
+        try:
+            compared["policy"] = parse_policy(compared["policy"]).document
+        except InvalidDocumentError:
+            compared["policy"] = _typed(compared["policy"])
+    return {"type": event.type, **compared}
+
+
+class Reference:
+    """One partition's log, folded record after record.
+
+    Attributes:
+        tenants: the records, as dicts.
+        commands: the remembered commands by tenant and id; none is ever forgotten, only judged too old.
+        states: what went to the states topic, in order: key and document, None for a tombstone.
+        rows: the audit rows, in order, as documents without `decision`.
+        answers: what each command's caller is told, in order.
+    """
+
+    def __init__(self, partition: int = 0) -> None:
+        self.partition = partition
+        self.rules: list[Rules] = [BUILT_IN_RULES]
+        self.tenants: dict[str, Document] = {}
+        self.commands: dict[tuple[str, str], Document] = {}
+        self.states: list[tuple[str, Document | None]] = []
+        self.rows: list[Document] = []
+        self.answers: list[Document] = []
+
+    def read(self, record: SourceRecord, partitions: int) -> None:
+        """Fold a record of the log; one that is a dead letter changes nothing."""
+        try:
+            event = decode(record.key, record.value, record.headers)
+        except UndecodableError:
+            return
+        if isinstance(event, RulesEvent) or partition_of(event.subject, partitions) == self.partition:
+            self.fold(event, record.offset, record.timestamp)
+
+    def fold(self, event: Event, offset: int, timestamp: int) -> None:
+        """Fold an event."""
+        if not isinstance(event, RulesEvent):
+            _Fold(self, event, offset, timestamp).run()
+            return
+        number = len(self.rules)
+        try:
+            rules = parse_rules(number, event.data.rules)
+        except InvalidDocumentError:
+            return
+        self.rules.append(rules)
+        position = f"{self.partition}:{offset}"
+        document = {"number": number, "rules": rules.document, "position": position, "at": timestamp}
+        self.states.append((f"*rules:{number}", document))
+
+    def terms(self, record: Document) -> Terms:
+        """Return the terms that a record was last folded under."""
+        rules = self.rules[record["rules_number"]]
+        return Terms(record["policy"] or rules.document["policy"], rules)
+
+    def document(self, tenant: str) -> Document | None:
+        """Return the state record as it stands now, None for a tenant without one."""
+        record = self.tenants.get(tenant)
+        if record is None:
+            return None
+        terms = self.terms(record)
+        claims = [
+            {**claim, "state": terms.depth(claim)}
+            for claim in sorted(record["claims"].values(), key=lambda claim: (claim["source"], claim["key"]))
+        ]
+        derived = {"forecast": forecast(record, terms), "next_deadline": next_deadline(record, terms)}
+        return {**record, **derived, "claims": claims}
+
+    def timer_due(self, tenant: str) -> int | None:
+        """Return the time of the tenant's entry in the sorted set of timers."""
+        record = self.tenants.get(tenant)
+        if record is None:
+            return None
+        terms = self.terms(record)
+        due = next_deadline(record, terms)
+        return due if due is not None else self.retires_at(record, terms)
+
+    def open_ended(self, tenant: str) -> bool:
+        """Tell whether the tenant has a pin, or a claim deeper than active without an end."""
+        record = self.tenants.get(tenant)
+        return record is not None and any(
+            claim["source"] == "pin"
+            or (claim["expires_at"] is None and self.terms(record).depth(claim) != "active")
+            for claim in record["claims"].values()
+        )
+
+    @staticmethod
+    def retires_at(record: Document, terms: Terms) -> int | None:
+        """Return when a record may go, None where something keeps it."""
+        if record["decided"] != "active" or record["policy_version"] or ("pin", "pin") in record["claims"]:
+            return None
+        if any(terms.depth(claim) != "active" for claim in record["claims"].values()):
+            return None
+        last: int = max(record["clock"], record["since"], record["parameters"]["ends_at"])
+        return last + terms.retire_after
+
+
+class _Fold:
+    """One event of one tenant."""
+
+    def __init__(self, log: Reference, event: TenantEvent, offset: int, timestamp: int) -> None:
+        self.log = log
+        self.event = event
+        self.timestamp = timestamp
+        self.tenant = event.subject
+        self.position = f"{log.partition}:{offset}"
+        self.data: Document = event.data.model_dump()
+        self.rules = log.rules[-1]
+        self.before = log.document(self.tenant)
+        self.record = deepcopy(log.tenants.get(self.tenant)) or self.new()
+        self.rows: list[Document] = []
+
+    def new(self) -> Document:
+        """Return the record of a tenant that was never seen."""
+        terms = Terms(self.rules.document["policy"], self.rules)
+        active = terms.schedule["active"]
+        now = self.timestamp
+        return {
+            "tenant": self.tenant, "state": "active", "decided": "active", "since": now, "cause": None, "claims": {},
+            "parameters": {"from": active, "to": active, "starts_at": now, "ends_at": now},
+            "policy": None, "policy_version": 0, "held_until": None, "at": now, "clock": now,
+            "position": self.position, "version": 0, "rules_number": self.rules.number,
+        }  # fmt: skip
+
+    def run(self) -> None:
+        """Take the six steps."""
+        record, log = self.record, self.log
+        clock_before = record["clock"]
+        self.now: int = max(clock_before, self.timestamp)
+        record["clock"] = self.now
+        self.settle()
+        self.follow_the_rules()
+
+        if isinstance(self.event, TimerEvent):
+            self.timer(clock_before)
+            return
+        self.decided, self.state = record["decided"], record["state"]
+        settled = deepcopy(record)
+        try:
+            if isinstance(self.event, BreakerEvent):
+                self.breaker()
+            else:
+                self.command(self.event)
+        except Refused as refused:
+            self.row("refusal", self.decided, self.decided, code=str(refused))
+            self.record = settled
+        if self.before is not None or not self.rows or self.rows[-1]["kind"] != "refusal":
+            self.keep()
+        log.rows += self.rows
+
+    def terms(self) -> Terms:
+        """Return the terms in force."""
+        return Terms(self.record["policy"] or self.rules.document["policy"], self.rules)
+
+    def settle(self) -> None:
+        """Step 2: what fell due is settled at its own time, under the rules last folded under."""
+        earlier = self.log.rules[self.record["rules_number"]]
+        terms = self.log.terms(self.record)
+        while (due := earliest(self.record)) is not None and due <= self.now:
+            change, cause = settle_one(self.record, terms, due)
+            if change is not None:
+                self.row("transition", *change, cause=cause, at=due, rules=earlier, own=False)
+
+    def follow_the_rules(self) -> None:
+        """Step 3: other rules have come since."""
+        if self.record["rules_number"] == self.rules.number:
+            return
+        self.record["rules_number"] = self.rules.number
+        cause = {"kind": "rules", "key": None}
+        change = decide(self.record, self.terms(), self.now, cause)
+        if change is not None:
+            self.row("transition", *change, cause=cause, own=False)
+
+    def timer(self, clock_before: int) -> None:
+        """A timer applies nothing; it may retire the record."""
+        log = self.log
+        if self.before is None:
+            return
+        retires = log.retires_at({**self.record, "clock": clock_before}, self.terms())
+        if retires is not None and self.now >= retires:
+            del log.tenants[self.tenant]
+            log.states.append((self.tenant, None))
+            log.rows += self.rows
+            return
+        if self.changed():
+            self.keep()
+            log.rows += self.rows
+        else:
+            assert not self.rows, "a transition always shows"
+            log.tenants[self.tenant]["rules_number"] = self.rules.number
+
+    def breaker(self) -> None:
+        """Steps 4 and 5 of a breaker's event."""
+        data, terms, now = self.data, self.terms(), self.now
+        claims: Document = self.record["claims"]
+        occurred_at = data["occurred_at"]
+        if occurred_at is None and self.event.time is not None:
+            occurred_at = time_ms(self.event.time)
+        if occurred_at is not None and occurred_at > self.timestamp + 60_000:
+            raise Refused("clock_skew")
+        key = f"{data['breaker']}@{data['instance']}"
+        held = claims.get(("breaker", key))
+        if held is not None and None not in (occurred_at, held["occurred_at"]) and occurred_at < held["occurred_at"]:
+            raise Refused("stale_event")
+
+        means = terms.meaning(data["breaker"], data["state"])
+        lease = ms(terms.rule_of(data["breaker"])["lease_seconds"])
+        if means == "active":
+            lease = lease or 900_000
+        elif data["state"] == "forced_open":
+            lease = 0
+        expires_at = now + lease if lease else None
+        if held is not None and held["breaker_state"] == data["state"]:
+            held["occurred_at"] = occurred_at
+            if held["expires_at"] is None or expires_at is None:
+                held["expires_at"] = expires_at
+            elif held["expires_at"] - now < 0.75 * lease or held["expires_at"] - now > lease:
+                held["expires_at"] = expires_at
+            return
+
+        if held is None:
+            breakers = [claim for claim in claims.values() if claim["source"] == "breaker"]
+            if len(breakers) == 256:
+                if means == "active":
+                    return
+                idle = [claim for claim in breakers if terms.depth(claim) == "active"]
+                if not idle:
+                    raise Refused("too_many_claims")
+                ends = [claim["expires_at"] for claim in idle if claim["expires_at"] is not None]
+                first = min(ends) if ends else None
+                gone = min(claim["key"] for claim in idle if claim["expires_at"] == first)
+                del claims["breaker", gone]
+        claims["breaker", key] = {
+            "source": "breaker", "key": key, "state": None, "breaker_state": data["state"], "occurred_at": occurred_at,
+            "since": now, "expires_at": expires_at, "actor": None, "reason": data["cause"],
+        }  # fmt: skip
+        self.decide("breaker", key)
+
+    def command(self, event: CommandEvent) -> None:
+        """Judge the command's id, then take steps 4 and 5, and remember the outcome."""
+        log, data = self.log, self.data
+        first = log.commands.get((self.tenant, data["operation_id"]))
+        if first is not None and self.now < self.finished_at(first) + HOUR:
+            same = first["asked"] == asked(event)
+            code = "duplicate_operation" if same else "idempotency_conflict"
+            log.answers.append(dict(first) if same else self.outcome(event, code=code))
+            raise Refused(code)
+        try:
+            if data["not_after"] is not None and self.now > data["not_after"]:
+                raise Refused("too_late")
+            expires_at = self.apply()
+        except Refused as refused:
+            self.remember(self.outcome(event, code=str(refused)))
+            raise
+        self.row("outcome", self.decided, self.record["decided"])
+        self.remember(self.outcome(event, state=self.record["state"], expires_at=expires_at))
+
+    def remember(self, outcome: Document) -> None:
+        """Keep the outcome for repeats of the command, and answer its caller with it."""
+        self.log.commands[self.tenant, outcome["operation_id"]] = outcome
+        self.log.answers.append(dict(outcome))
+
+    def apply(self) -> int | None:
+        """Apply the command; return the end of what it set."""
+        data, terms, now = self.data, self.terms(), self.now
+        claims: Document = self.record["claims"]
+        ttl = data.get("ttl_ms")
+        kind = self.event.type.split(".")[1]
+        if kind == "operation":
+            if ttl is None or not 1 <= ttl <= terms.max_ttl:
+                raise Refused("ttl_out_of_range")
+            if len([claim for claim in claims.values() if claim["source"] == "operation"]) >= 32:
+                raise Refused("too_many_operations")
+            return self.claim("operation", data["operation_id"])
+        if kind == "cancel":
+            cancels = data["cancels"]
+            if ("operation", cancels) not in claims:
+                raise Refused("not_running")
+            del claims["operation", cancels]
+            self.log.commands[self.tenant, cancels]["cancelled_at"] = now
+            self.decide("cancel", cancels)
+            return None
+        if kind == "mode":
+            source = "pin" if data["override"] else "mode"
+            removes = data["target"] == "active" and (ttl is None or source == "mode")
+            if ttl is None:
+                wrong = source == "pin" and not removes
+            else:
+                wrong = not 1 <= ttl <= terms.max_ttl or removes
+            if wrong:
+                raise Refused("ttl_out_of_range")
+            if not removes:
+                return self.claim(source, source)
+            claims.pop((source, source), None)
+            self.decide(source, source)
+            return None
+        record = self.record
+        if data["if_version"] not in (None, record["policy_version"]):
+            raise Refused("version_conflict")
+        try:
+            record["policy"] = None if data["policy"] is None else parse_policy(data["policy"]).document
+        except InvalidDocumentError:
+            raise Refused("invalid_policy") from None
+        record["policy_version"] += 1
+        self.decide("policy", "policy")
+        return None
+
+    def claim(self, source: str, key: str) -> int | None:
+        """Set a claim of the command's target; setting the same state again keeps `since` and `reason`."""
+        data, claims = self.data, self.record["claims"]
+        expires_at: int | None = None if data["ttl_ms"] is None else self.now + data["ttl_ms"]
+        claim = {
+            "source": source, "key": key, "state": data["target"], "breaker_state": None, "occurred_at": None,
+            "since": self.now, "expires_at": expires_at, "actor": data["actor"], "reason": data["reason"],
+        }  # fmt: skip
+        held = claims.get((source, key))
+        if held is not None and held["state"] == claim["state"]:
+            claim |= {"since": held["since"], "reason": held["reason"]}
+        claims[source, key] = claim
+        self.decide(source, key)
+        return expires_at
+
+    def decide(self, kind: str, key: str) -> None:
+        """Step 5."""
+        cause = {"kind": kind, "key": key}
+        change = decide(self.record, self.terms(), self.now, cause)
+        if change is not None:
+            self.row("transition", *change, cause=cause)
+
+    @staticmethod
+    def finished_at(outcome: Document) -> int:
+        """Return when a command was, or will be, over."""
+        if outcome["cancelled_at"] is not None:
+            return int(outcome["cancelled_at"])
+        if outcome["type"] == "operation" and outcome["code"] is None:
+            return int(outcome["expires_at"])
+        return int(outcome["created_at"])
+
+    def outcome(
+        self, event: CommandEvent, *, code: str | None = None, state: str | None = None, expires_at: int | None = None
+    ) -> Document:
+        """Return what is remembered of the command."""
+        data = self.data
+        return {
+            "operation_id": data["operation_id"], "tenant_id": self.tenant, "type": event.type.split(".")[1],
+            "refused": code is not None, "cancelled_at": None, "target_state": data.get("target"),
+            "created_at": self.now, "expires_at": expires_at, "code": code, "state": state or self.state,
+            "previous_state": self.state, "position": self.position, "actor": data["actor"],
+            "reason": data["reason"], "trace_id": data["trace_id"], "asked": asked(event),
+        }  # fmt: skip
+
+    def row(  # noqa: PLR0913 - an audit row has these columns
+        self,
+        kind: str,
+        before: str,
+        after: str,
+        *,
+        cause: Document | None = None,
+        code: str | None = None,
+        at: int | None = None,
+        rules: Rules | None = None,
+        own: bool = True,
+    ) -> None:
+        """Write an audit row; those of steps 2 and 3 are nobody's own."""
+        data, event = self.data if own else {}, self.event
+        terms = self.terms() if rules is None else Terms(self.record["policy"] or rules.document["policy"], rules)
+        self.rows.append(
+            {
+                "id": f"{self.position}:{len(self.rows)}", "kind": kind, "tenant": self.tenant, "from": before,
+                "to": after, "cause": cause, "event_id": event.id, "event_type": event.type,
+                "operation_id": data.get("operation_id"), "actor": data.get("actor"),
+                "reason": data.get("cause") if isinstance(event, BreakerEvent) else data.get("reason"), "code": code,
+                "decision_id": data.get("decision_id"), "enforced": terms.enforce, "at": self.now if at is None else at,
+                "position": self.position, "rules": (rules or self.rules).digest,
+            }  # fmt: skip
+        )
+
+    def changed(self) -> bool:
+        """Tell whether the state record shows anything else than before the event."""
+        kept = self.log.tenants.get(self.tenant)
+        self.log.tenants[self.tenant] = self.record
+        after = self.log.document(self.tenant)
+        if kept is None:
+            del self.log.tenants[self.tenant]
+        else:
+            self.log.tenants[self.tenant] = kept
+        assert after is not None
+        return self.before is None or shown(self.before) != shown(after)
+
+    def keep(self) -> None:
+        """Keep the record, and publish it where it shows a change."""
+        published = self.changed()
+        if published:
+            self.record.update(at=self.now, position=self.position, version=self.record["version"] + 1)
+        self.log.tenants[self.tenant] = self.record
+        if published:
+            self.log.states.append((self.tenant, self.log.document(self.tenant)))

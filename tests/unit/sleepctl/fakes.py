@@ -1,0 +1,179 @@
+"""Fakes at the edges of the command line: a log, an API, an outside world."""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, Self
+
+import httpx
+from aiokafka.errors import KafkaError
+from pydantic_core import from_json, to_json
+
+from sleepctl.client import Answer
+from sleepctl.errors import CommandError
+from sleepctl.scenario import Trip
+
+REQUIRED = {"SLEEP_KAFKA_BOOTSTRAP": "broker:9092", "SLEEP_REDIS_URL": "redis://:hunter2@store/0"}
+
+
+class FakeLog:
+    """A log in memory; `refusing` partitions take nothing."""
+
+    def __init__(self, partitions: int = 8, refusing: tuple[int, ...] = ()) -> None:
+        self.records: list[tuple[str, int, bytes | None, bytes]] = []
+        self._partitions = partitions
+        self._refusing = refusing
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def partitions(self, _topic: str) -> int:
+        return self._partitions
+
+    async def append(self, topic: str, partition: int, key: bytes | None, value: bytes) -> int:
+        if partition in self._refusing:
+            raise CommandError(f"{topic} partition {partition} did not take the record")
+        self.records.append((topic, partition, key, value))
+        return len(self.records) - 1
+
+
+class FakeApi:
+    """An API that gives one answer and remembers what it was asked."""
+
+    def __init__(self, status: int, document: object, headers: Mapping[str, str] | None = None) -> None:
+        self.requests: list[httpx.Request] = []
+        self._response = (status, document, dict(headers or {}))
+
+    def transport(self) -> httpx.MockTransport:
+        return httpx.MockTransport(self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        status, document, headers = self._response
+        if isinstance(document, Exception):
+            raise document
+        content = document if isinstance(document, bytes) else to_json(document)
+        return httpx.Response(status, content=content, headers=headers)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON of the last request."""
+        body: dict[str, Any] = from_json(self.requests[-1].content)
+        return body
+
+
+class FakeOutside:
+    """An outside world that answers as a script says; `sleep` moves its clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.transitions: list[dict[str, Any]] = []
+        self.trips: list[Trip] = []
+        self.requests: list[tuple[str, str, str, Any, Any]] = []
+        self.answers: dict[str, Callable[[float], Answer]] = {}
+
+    async def trip(self, action: Trip) -> None:
+        self.trips.append(action)
+
+    async def request(
+        self,
+        tenant: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        self.requests.append((tenant, method, path, body, headers))
+        return self.answers[method](self.now)
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class FakeView:
+    """A view that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[str, Any]] = []
+
+    def step(self, title: str) -> None:
+        self.shown.append(("step", title))
+
+    def moving(self, present: Mapping[str, Any]) -> None:
+        self.shown.append(("moving", present))
+
+    def answer(self, answer: Answer) -> None:
+        self.shown.append(("answer", answer.status))
+
+    def transition(self, row: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+        self.shown.append(("transition", (row["id"], present["state"])))
+
+    def checked(self, expectation: str, *, seen: bool) -> None:
+        self.shown.append(("seen" if seen else "unseen", expectation))
+
+
+class FakeProducer:
+    """An aiokafka producer: `fails` names the method that raises."""
+
+    def __init__(self, fails: str = "", topics: Mapping[str, int] | None = None, **options: object) -> None:
+        self.options = options
+        self.stopped = False
+        self.sent: list[dict[str, Any]] = []
+        self._fails = fails
+        self._topics = {"t": 3} if topics is None else topics
+        self.client = SimpleNamespace(fetch_all_metadata=self._metadata)
+
+    def _maybe_fail(self, name: str) -> None:
+        if self._fails == name:
+            raise KafkaError("away")
+
+    async def start(self) -> None:
+        self._maybe_fail("start")
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def _metadata(self) -> SimpleNamespace:
+        self._maybe_fail("metadata")
+        return SimpleNamespace(partitions_for_topic=lambda name: set(range(self._topics.get(name, 0))))
+
+    async def send_and_wait(self, topic: str, value: bytes, **options: object) -> SimpleNamespace:
+        self._maybe_fail("send")
+        self.sent.append({"topic": topic, "value": value, **options})
+        return SimpleNamespace(offset=41)
+
+
+def transition(tenant: str, before: str, after: str, kind: str = "breaker", position: str = "0:1") -> dict[str, Any]:
+    """A row of the transitions topic."""
+    return {
+        "id": f"{position}:0",
+        "kind": "transition",
+        "tenant": tenant,
+        "from": before,
+        "to": after,
+        "cause": {"kind": kind, "key": "payments@pod-1"},
+        "at": 1_795_334_837_992,
+        "position": position,
+    }
+
+
+PARAMETERS = {"K": 100, "t": 1.0, "tau": 0.1, "eta": 0.01, "lambda": 0.5, "B": 1.0}
+
+
+def present(state: str = "active", *, moving: bool = False, position: str | None = "0:1") -> dict[str, Any]:
+    """A tenant as `GET sleep_mode` shows it."""
+    return {
+        "tenant_id": "acme",
+        "state": state,
+        "since": 1_795_334_837_992,
+        "enforced": True,
+        "cause": {"kind": "breaker", "key": None},
+        "claims": [{"source": "breaker", "key": "payments@pod-1", "expires_at": 1_795_334_837_992}],
+        "parameters": PARAMETERS | ({"K": 50, "tau": 1e-6} if moving else {}),
+        "target_parameters": PARAMETERS,
+        "forecast": [],
+        "now": 1_795_334_840_000,
+        "position": position,
+    }

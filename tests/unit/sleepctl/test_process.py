@@ -1,0 +1,218 @@
+"""Signals, log lines, unforeseen errors, and what the entry point loads."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+import structlog
+from aiokafka.errors import KafkaError
+
+from sleepctl import main
+from sleepctl.errors import CommandError, describe
+from sleepctl.live import guard
+from sleepctl.logs import LogFormat, LogLevel, configure_logging
+from sleepctl.process import STOPPED_AT_ONCE, serve_until_stopped
+from sleepctl.run import free_port, report
+from tests.unit.sleepctl.conftest import Run
+
+
+@pytest.fixture
+def _logging() -> Iterator[None]:
+    """Leave logging as it was found."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_first_signal_asks_to_stop(number: signal.Signals) -> None:
+    """What runs ends in its own time and says with what."""
+
+    async def serving(stop: asyncio.Event) -> str:
+        os.kill(os.getpid(), number)
+        await stop.wait()
+        return "finished"
+
+    assert serve_until_stopped(serving) == "finished"
+
+
+def test_the_second_signal_stops_at_once() -> None:
+    """With an exit status of its own."""
+
+    async def stubborn(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    with pytest.raises(CommandError, match="second signal") as caught:
+        serve_until_stopped(stubborn)
+    assert caught.value.exit_code == STOPPED_AT_ONCE
+
+
+def test_a_cancellation_from_within_is_not_taken_for_a_signal() -> None:
+    """It is a defect, and must look like one."""
+
+    async def cancelled(_: asyncio.Event) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        serve_until_stopped(cancelled)
+
+
+async def test_what_ends_in_the_background_ends_the_rest() -> None:
+    """The part is named, with its error."""
+
+    async def failing() -> None:
+        raise ValueError("broken")
+
+    async def ending() -> None:
+        return
+
+    waited = asyncio.Event()
+    for part, said in ((failing(), "the worker ended: ValueError: broken"), (ending(), "the worker ended$")):
+        task = asyncio.create_task(part, name="the worker")
+        with pytest.raises(CommandError, match=said):
+            await guard(waited.wait(), [task])
+
+
+async def test_what_is_guarded_returns_its_result() -> None:
+    """While the background goes on."""
+    background = asyncio.create_task(asyncio.sleep(3600))
+    assert await guard(asyncio.sleep(0, "done"), [background]) == "done"
+    background.cancel()
+
+
+@pytest.mark.usefixtures("_logging")
+def test_our_lines_and_the_libraries_are_json_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """With level, logger, time and fields."""
+    configure_logging("info", "json")
+    structlog.get_logger("worker.lane").info("recovered", position=7)
+    logging.getLogger("aiokafka.client").info("chatter")
+    logging.getLogger("aiokafka.client").warning("lost %s", "broker-1")
+    ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (ours["event"], ours["position"], ours["level"], ours["logger"]) == ("recovered", 7, "info", "worker.lane")
+    assert (theirs["event"], theirs["level"]) == ("lost broker-1", "warning")
+
+
+@pytest.mark.usefixtures("_logging")
+@pytest.mark.parametrize(("level", "heard"), [("debug", True), ("info", False), ("error", False)])
+def test_libraries_chatter_at_debug_only(capsys: pytest.CaptureFixture[str], level: LogLevel, *, heard: bool) -> None:
+    """Faust and aiokafka speak of every rebalance at info."""
+    configure_logging(level, "json")
+    logging.getLogger("faust.app").info("chatter")
+    assert ("chatter" in capsys.readouterr().err) is heard
+
+
+@pytest.mark.usefixtures("_logging")
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], format_: LogFormat) -> None:
+    """It may hold a secret."""
+    configure_logging("info", format_)
+
+    def fail(password: str) -> None:
+        raise ValueError(len(password))
+
+    try:
+        fail("hunter" + str(2))
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+    told = capsys.readouterr().err
+    assert "ValueError: 7" in told
+    assert "in fail" in told
+    assert "hunter2" not in told
+
+
+def test_an_error_is_one_line() -> None:
+    """Its type, and its text if it has one."""
+    assert describe(ValueError("a\n  b")) == "ValueError: a b"
+    assert describe(ValueError()) == "ValueError"
+    assert describe(KafkaError("away")) == "KafkaError: away"
+
+
+def test_what_nobody_foresaw_is_one_line_and_status_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a traceback."""
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("sleepctl.settings_command.describe_settings", broken)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    with pytest.raises(SystemExit) as caught:
+        main.app(["settings"])
+    assert caught.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("sleepctl: unexpected ZeroDivisionError: by zero")
+    assert told.count("\n") == 1
+
+
+def test_the_version_is_told(run: Run) -> None:
+    """And nothing else is done."""
+    outcome = run("--version")
+    assert (outcome.code, outcome.out.count(".")) == (0, 2)
+
+
+def test_an_unknown_command_is_a_mistake_of_the_caller(run: Run) -> None:
+    """Exit status 2 and a line that names it."""
+    outcome = run("sned")
+    assert outcome.code == 2
+    assert "No such command 'sned'" in outcome.err
+
+
+def test_a_scenario_is_reported_by_what_was_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing unseen is a success; an unfinished scenario is not."""
+    report([], json=False)
+    assert capsys.readouterr().out == "every expected state was seen\n"
+    report([], json=True)
+    assert json.loads(capsys.readouterr().out) == {"finished": True, "unseen": []}
+    with pytest.raises(CommandError, match="stopped before the scenario ended"):
+        report(None, json=False)
+    with pytest.raises(CommandError, match="2 expectations were not seen:\n  a\n  b"):
+        report(["a", "b"], json=False)
+
+
+def test_a_taken_port_is_replaced_by_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is told which one it is."""
+
+    class Listener:
+        def __init__(self, address: tuple[str, int], **_: object) -> None:
+            if address[1] == 8080:
+                raise OSError("in use")
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def getsockname(self) -> tuple[str, int]:
+            return "127.0.0.1", 50123
+
+    monkeypatch.setattr("socket.create_server", Listener)
+    assert free_port(8080) == 50123
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("sleepctl.main", ("faust", "fastapi", "aiokafka", "redis", "httpx", "cryptography", "worker", "api")),
+        ("sleepctl.client", ("faust", "fastapi", "aiokafka", "worker", "api")),
+    ],
+)
+def test_light_commands_load_nothing_heavy(module: str, absent: tuple[str, ...]) -> None:
+    """So that they are quick, and `sleepctl api` loads no worker."""
+    code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -1,0 +1,174 @@
+"""`sleepctl rules`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from schemas.cloudevents import decode
+from schemas.events import RulesEvent
+from schemas.policy import BUILT_IN_RULES, parse_rules
+from schemas.progress import Progress
+from tests.unit.sleepctl.conftest import Run
+from tests.unit.sleepctl.fakes import FakeLog
+from worker.ports import Standing
+
+RULES = {"policy": {"ceiling": "deep"}, "retire_after_seconds": 120}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Rules that are valid."""
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps(RULES))
+    return path
+
+
+def test_apply_writes_one_event_without_key_or_subject_to_every_partition(run: Run, log: FakeLog, file: Path) -> None:
+    """All partitions get the same event, so all number the same rules."""
+    outcome = run("rules", "apply", str(file), "--actor", "ops", "--reason", "drill", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [(topic, partition, key) for topic, partition, key, _ in log.records] == [
+        ("sleep.events", partition, None) for partition in range(8)
+    ]
+    assert len({value for *_, value in log.records}) == 1
+    event = decode(None, log.records[0][3], ())
+    assert isinstance(event, RulesEvent)
+    assert (event.data.rules, event.data.actor, event.data.reason) == (RULES, "ops", "drill")
+    applied = json.loads(outcome.out)
+    assert (applied["operation_id"], applied["digest"]) == (event.data.operation_id, parse_rules(0, RULES).digest)
+    assert applied["offsets"] == {str(partition): partition for partition in range(8)}
+
+
+def test_apply_names_the_user_of_the_system_where_no_actor_is_given(
+    run: Run, log: FakeLog, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit always has somebody."""
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
+    outcome = run("rules", "apply", str(file))
+    event = decode(None, log.records[0][3], ())
+    assert isinstance(event, RulesEvent)
+    assert event.data.actor == "ada"
+    assert f"rules {parse_rules(0, RULES).digest} are on 8 partitions" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not JSON"),
+        ('{"policy": {"floor": "deep", "ceiling": "light"}, "x": 1}', "policy: floor deep is above ceiling light; x: "),
+        ('{"policy": {"floor": "light"}}', "floor active"),
+    ],
+)
+def test_wrong_rules_are_never_written_and_each_wrong_field_is_named(
+    run: Run, log: FakeLog, tmp_path: Path, content: str, said: str
+) -> None:
+    """They are checked here, by the code that the worker will check them with."""
+    path = tmp_path / "rules.json"
+    path.write_text(content)
+    outcome = run("rules", "apply", str(path))
+    assert (outcome.code, log.records) == (2, [])
+    assert said in outcome.err
+
+
+def test_an_actor_that_no_event_may_hold_is_refused(run: Run, log: FakeLog, file: Path) -> None:
+    """Control characters have no place in the audit."""
+    outcome = run("rules", "apply", str(file), "--actor", "a\nb")
+    assert (outcome.code, log.records) == (2, [])
+    assert "data.actor" in outcome.err
+
+
+def test_a_topic_with_another_partition_count_is_refused(
+    run: Run, log: FakeLog, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition without the rules would fold by others."""
+    monkeypatch.setenv("SLEEP_PARTITIONS", "4")
+    outcome = run("rules", "apply", str(file))
+    assert (outcome.code, log.records) == (1, [])
+    assert "has 8 partitions and SLEEP_PARTITIONS is 4" in outcome.err
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_partition_that_does_not_take_them_is_told_and_the_others_have_them(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Applying again is harmless, and the text says so."""
+    refusing = FakeLog(8, refusing=(3,))
+    monkeypatch.setattr("sleepctl.rules.open_log", lambda _: refusing)
+    outcome = run("rules", "apply", str(file))
+    assert (outcome.code, len(refusing.records)) == (1, 7)
+    assert "on 7 of 8 partitions; apply them again, that does no harm" in outcome.err
+
+
+def _progress(*documents: dict[str, Any], swept: int | None = None) -> Progress:
+    rules = [BUILT_IN_RULES, *(parse_rules(number, document) for number, document in enumerate(documents, start=1))]
+    return Progress(0, None, None, None, 0, rules, len(documents) if swept is None else swept, None, None)
+
+
+class FakeStore:
+    """A store that says where each partition stands."""
+
+    def __init__(self, found: list[Progress] | Exception) -> None:
+        self._found = found
+        self.closed = False
+
+    async def standing(self, partition: int) -> Standing:
+        if isinstance(self._found, Exception):
+            raise self._found
+        return Standing(self._found[partition], 0)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def _put(monkeypatch: pytest.MonkeyPatch, found: list[Progress] | Exception) -> FakeStore:
+    store = FakeStore(found)
+    monkeypatch.setattr("worker.store.Store.connect", lambda _: store)
+    monkeypatch.setenv("SLEEP_PARTITIONS", "2")
+    return store
+
+
+@pytest.mark.usefixtures("installed")
+def test_show_tells_the_rules_in_force_once_where_they_are_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual case is one set of rules."""
+    store = _put(monkeypatch, [_progress(RULES), _progress(RULES)])
+    outcome = run("rules", "show")
+    assert outcome.code == 0
+    assert f"rules {parse_rules(0, RULES).digest} on partition 0 (number 1), 1 (number 1)\n" in outcome.out
+    assert outcome.out.count("retire_after_seconds  120") == 1
+    assert store.closed
+
+
+@pytest.mark.usefixtures("installed")
+def test_show_tells_apart_partitions_that_differ_and_those_still_at_work(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An apply that failed half-way is seen here."""
+    _put(monkeypatch, [_progress(RULES, swept=0), _progress()])
+    told = run("rules", "show").out
+    assert "on partition 1 (number 0)" in told
+    assert "partitions 0 are still telling their tenants" in told
+    document = json.loads(run("rules", "show", "--json").out)
+    assert document["same"] is False
+    assert [(entry["number"], entry["swept"]) for entry in document["partitions"]] == [(1, 0), (0, 0)]
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RedisConnectionError("refused"), "Redis does not answer: ConnectionError: refused"),
+        (ValueError("progress has layout 9"), "cannot be read: progress has layout 9"),
+    ],
+)
+def test_show_says_why_there_is_nothing_to_show(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """One line, and the connection is closed."""
+    store = _put(monkeypatch, error)
+    outcome = run("rules", "show")
+    assert outcome.code == 1
+    assert said in outcome.err
+    assert store.closed

@@ -1,0 +1,87 @@
+"""`sleepctl topics`."""
+
+import json
+from typing import Self
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from tests.unit.sleepctl.conftest import Run
+from worker.topics import TopicsError
+
+pytestmark = pytest.mark.usefixtures("installed")
+
+
+class FakeAdmin:
+    """A topics' administrator with prepared answers."""
+
+    def __init__(self, answer: list[str] | Exception) -> None:
+        self._answer = answer
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self._answer, KafkaConnectionError):
+            raise self._answer
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def create(self) -> list[str]:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    check = create
+
+
+def _put(monkeypatch: pytest.MonkeyPatch, answer: list[str] | Exception) -> None:
+    monkeypatch.setattr("worker.topics.TopicAdmin", lambda _: FakeAdmin(answer))
+
+
+def test_create_names_what_it_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line a topic."""
+    _put(monkeypatch, ["sleep.events", "sleep.states"])
+    assert run("topics", "create").out == "created sleep.events\ncreated sleep.states\n"
+    assert json.loads(run("topics", "create", "--json").out) == {"created": ["sleep.events", "sleep.states"]}
+
+
+def test_create_says_where_nothing_was_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is a success."""
+    _put(monkeypatch, [])
+    outcome = run("topics", "create")
+    assert outcome.code == 0
+    assert "every topic is there already" in outcome.out
+
+
+def test_check_is_content_with_good_topics(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both forms."""
+    _put(monkeypatch, [])
+    assert run("topics", "check").out == "every topic is as it must be\n"
+    assert json.loads(run("topics", "check", "--json").out) == {"ok": True, "findings": []}
+
+
+def test_check_exits_with_1_and_names_each_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On stderr, and in the document."""
+    _put(monkeypatch, ["topic a is missing", "topic b has 3 partitions"])
+    outcome = run("topics", "check", "--json")
+    assert outcome.code == 1
+    assert outcome.err == "sleepctl: topic a is missing; topic b has 3 partitions\n"
+    assert json.loads(outcome.out)["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KafkaConnectionError("no brokers"), "Kafka at broker:9092 does not answer: KafkaConnectionError"),
+        (TopicsError("topic x was not created"), "sleepctl: topic x was not created\n"),
+    ],
+)
+def test_a_kafka_that_refuses_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """With exit status 1."""
+    _put(monkeypatch, error)
+    outcome = run("topics", "create")
+    assert outcome.code == 1
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1

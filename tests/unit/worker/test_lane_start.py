@@ -1,0 +1,155 @@
+"""Where to start is what Redis says, held against what the log still has."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from schemas.names import Topics
+from tests.fakes import World, breaker, settle
+
+EVENTS = Topics.of("sleep").events
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """One partition, one worker, nothing in the log."""
+    async with World() as world:
+        yield world
+
+
+async def test_a_partition_never_begun_is_read_from_its_first_record(world: World) -> None:
+    """An empty progress is position 0."""
+    world.log(breaker("acme", "open"))
+    lane = world.assign()
+    await world.run()
+    assert lane.position == world.held().next == 1
+    assert set(world.held().tenants) == {"acme"}
+
+
+async def test_a_lane_starts_where_redis_says_and_folds_nothing_before(world: World) -> None:
+    """The consumer group has no say."""
+    world.log(breaker("before", "open"), breaker("after", "open"))
+    world.held().progress[b"next"] = b"1"
+    lane = world.assign()
+    await world.run()
+    assert lane.position == 2
+    assert set(world.held().tenants) == {"after"}
+
+
+async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: World) -> None:
+    """Records are applied once, over any number of owners."""
+    world.log(breaker("acme", "open"))
+    world.assign()
+    await world.run()
+    await world.end()
+    world.log(breaker("acme", "closed"))
+    lane = world.assign()
+    await world.run()
+    assert lane.position == 2
+    assert [record.offset for record in world.kafka.records(world.topics.transitions)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [
+        (
+            {b"partitions": b"8"},
+            "progress was made with 8 partitions and the topic has 1; run `sleepctl rebuild`",
+        ),
+        (
+            {b"records": b"3"},
+            "Redis holds 0 tenant records where progress says 3; run `sleepctl rebuild`",
+        ),
+        (
+            {b"next": b"1"},
+            "progress is 1 and the log begins at 2: its records are gone; run `sleepctl rebuild`",
+        ),
+        (
+            {b"next": b"5"},
+            "progress is 5 and the log ends at 4: it was cut or made anew; run `sleepctl rebuild`",
+        ),
+        (
+            {b"next": b"2", b"layout": b"2"},
+            "progress cannot be used: progress has layout 2, newer than 1; run the newer version on this partition "
+            "(if it is damaged, run `sleepctl rebuild`)",
+        ),
+        (
+            {b"next": b"two"},
+            "progress cannot be used: invalid literal for int() with base 10: b'two' "
+            "(if it is damaged, run `sleepctl rebuild`)",
+        ),
+        (
+            {b"rules": b'[{"retire_after_seconds": 1}]'},
+            "progress cannot be used: the rules are not what was packed: retire_after_seconds: Input should be greater "
+            "than or equal to 60 (if it is damaged, run `sleepctl rebuild`)",
+        ),
+    ],
+)
+async def test_a_lane_stops_and_says_what_to_run(
+    world: World, progress: dict[bytes, bytes], expected: str
+) -> None:
+    """Nothing is skipped silently, and nothing is changed."""
+    world.log(*[breaker("acme", "open")] * 4)
+    world.events().trim(2)
+    world.held().progress.update(progress)
+    with capture_logs() as logs:
+        lane = world.assign()
+        await world.run()
+    assert lane.stopped
+    assert lane.finding == expected
+    assert [(line["event"], line["reason"], line["partition"]) for line in logs] == [
+        ("lane_stopped", expected, 0)
+    ]
+    assert not world.held().tenants
+
+
+async def test_a_stopped_lane_wants_nothing_and_publishes_no_timers(world: World) -> None:
+    """Only a person makes it go on."""
+    world.held().progress[b"next"] = b"5"
+    world.held().timers["acme"] = 0
+    lane = world.assign()
+    await world.advance(10)
+    assert not lane.open
+    assert world.worker.consumer.poll() == 0
+    assert world.store.faults.calls["due"] == 0
+    assert world.kafka.records(EVENTS) == []
+
+
+async def test_offsets_without_records_are_no_hole(world: World) -> None:
+    """A transactional emitter's markers use up offsets, at the very start too."""
+    world.events().skip(3)
+    world.log(breaker("acme", "open"))
+    world.events().skip(2)
+    world.log(breaker("acme", "closed"))
+    lane = world.assign()
+    await world.run()
+    assert lane.position == 7
+    assert not lane.stopped
+
+
+async def test_records_that_go_after_the_look_are_not_taken_for_a_gap(world: World) -> None:
+    """Retention may pass the position between the look at the log and the fetch."""
+    world.log(breaker("lost", "open"), breaker("kept", "open"))
+    lane = world.assign()
+    await settle()
+    assert lane.position == 0
+    world.events().trim(1)
+    await world.run()
+    assert lane.finding == "progress is 0 and the log begins at 1: its records are gone; run `sleepctl rebuild`"
+    assert not world.held().tenants
+
+
+async def test_a_batch_that_begins_above_the_position_is_folded_if_the_log_has_lost_nothing(
+    world: World,
+) -> None:
+    """The lane asks the broker once, and only then."""
+    world.events().skip(1)
+    world.log(breaker("acme", "open"))
+    world.assign()
+    await world.run()
+    assert world.broker.calls["bounds"] == 2
+    world.log(breaker("acme", "closed"))
+    await world.run()
+    assert world.broker.calls["bounds"] == 2
+    assert world.held().next == 3
