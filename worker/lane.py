@@ -173,9 +173,9 @@ class Lane:
         self._recovered()
 
     async def _work(self) -> None:
-        """Apply batch after batch until one is refused or fails, or the queue is dropped for another look."""
+        """Apply batch after batch until one is refused or fails, or the queue was dropped."""
         generation = self.intake.generation
-        while self.intake.generation == generation:
+        while not self._ending and self.intake.generation == generation:
             records = await self.intake.take()
             if not records or not await self._apply(records):
                 return

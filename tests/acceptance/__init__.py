@@ -1,0 +1,1 @@
+"""The command line as processes: what a person or a supervisor starts, signals and reads."""

@@ -1,0 +1,133 @@
+"""Something does not answer: the lane waits, says so once, tries again, and goes on."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from schemas.policy import BUILT_IN_RULES
+from schemas.record import new_record, pack
+from tests.fakes import World, breaker, event, operation
+
+AWAY = {
+    "standing": "ConnectionError: redis is away",
+    "load": "ConnectionError: redis is away",
+    "commit": "ConnectionError: redis is away",
+    "send": "KafkaError: kafka is away",
+    "dead_letters": "KafkaError: kafka is away",
+    "bounds": "KafkaError: the broker is away",
+}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """One partition, one worker, nothing in the log."""
+    async with World() as world:
+        yield world
+
+
+def take_away(world: World, method: str) -> None:
+    """Let one of the methods fail."""
+    for faults in (world.store.faults, world.outputs.faults, world.broker):
+        faults.down.add(method)
+
+
+def give_back(world: World) -> None:
+    """Let all of them answer again."""
+    for faults in (world.store.faults, world.outputs.faults, world.broker):
+        faults.heal()
+
+
+@pytest.mark.parametrize(("method", "finding"), AWAY.items())
+async def test_an_outage_is_said_once_waited_out_and_recovered_from(
+    world: World, method: str, finding: str
+) -> None:
+    """At the start as well as later; the records are folded when it is over."""
+    take_away(world, method)
+    world.log(breaker("acme", "open"), event("sleep.unknown.v1", "acme"))
+    with capture_logs() as logs:
+        lane = world.assign()
+        await world.advance(60)
+        assert lane.finding == finding
+        assert not lane.stopped
+        assert world.held().next == 0
+        give_back(world)
+        await world.advance(6)
+    assert lane.finding is None
+    assert lane.position == world.held().next == 2
+    assert set(world.held().tenants) == {"acme"}
+    said = [line["event"] for line in logs if line["event"] != "timers_waiting"]
+    assert said == ["waiting", "recovered"]
+    assert logs[0]["reason"] == finding
+
+
+@pytest.mark.parametrize("method", ["standing", "bounds"])
+async def test_tries_are_spaced_out_jittered_and_bounded(world: World, method: str) -> None:
+    """From a tenth of a second, doubling to five, each between a half and the whole of that."""
+    take_away(world, method)
+    world.assign()
+    await world.advance(60)
+    naps = [nap for nap in world.clock.naps if nap != 1.0]
+    longest = [min(0.1 * 2**number, 5.0) for number in range(len(naps))]
+    assert len(naps) > 12
+    assert all(most / 2 <= nap <= most for nap, most in zip(naps, longest, strict=True))
+    assert len({nap / most for nap, most in zip(naps, longest, strict=True)}) == len(naps)
+
+
+async def test_after_a_recovery_tries_begin_close_together_again(world: World) -> None:
+    """And the next outage gets a line of its own."""
+    world.store.faults.down.add("standing")
+    world.assign()
+    await world.advance(30)
+    world.store.faults.heal()
+    await world.advance(6)
+    world.clock.naps.clear()
+    world.store.faults.down.add("load")
+    with capture_logs() as logs:
+        world.log(breaker("acme", "open"))
+        await world.run()
+    assert [line["event"] for line in logs] == ["waiting"]
+    assert [nap for nap in world.clock.naps if nap != 1.0][0] <= 0.1
+
+
+async def test_a_lane_that_has_not_looked_yet_says_that_it_is_starting(world: World) -> None:
+    """A partition that is not running is never shown as fine."""
+    world.store.faults.hold("standing")
+    lane = world.assign()
+    await world.run()
+    assert lane.finding == "starting"
+    assert lane.position is None
+
+
+async def test_one_output_that_fails_does_not_leave_the_others_under_way(world: World) -> None:
+    """What the lane sends later must not be overtaken by what it sent before."""
+    lane = world.assign()
+    await world.run()
+    slow = world.outputs.faults.hold(f"send:{world.topics.states}")
+    world.outputs.faults.down.add(f"send:{world.topics.transitions}")
+    world.log(breaker("acme", "open"))
+    await world.advance(10)
+    assert world.store.faults.calls["standing"] == 1
+    assert lane.finding is None
+    slow.set()
+    await world.run()
+    assert lane.finding == "KafkaError: kafka is away"
+    world.outputs.faults.heal()
+    await world.advance(1)
+    assert lane.position == 1
+
+
+async def test_records_that_are_folded_again_in_an_outage_count_once_towards_the_ceiling(world: World) -> None:
+    """A few records on which we fail are no bad deploy, however long Kafka is away."""
+    newer = b"[2" + pack(new_record(BUILT_IN_RULES, 0), BUILT_IN_RULES.schedule)[2:]
+    world.held().tenants["acme"] = newer
+    world.held().progress[b"records"] = b"1"
+    world.log(*[operation("acme", "op-1")] * 3)
+    world.outputs.faults.down.add("dead_letters")
+    lane = world.assign()
+    await world.advance(3600)
+    assert world.outputs.faults.calls["dead_letters"] > 500
+    assert not lane.stopped
+    world.outputs.faults.heal()
+    await world.advance(6)
+    assert lane.position == 3
