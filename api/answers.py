@@ -1,5 +1,6 @@
 """How outcomes of commands become answers."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from fastapi import Response
@@ -77,9 +78,15 @@ async def submit(services: Services, caller: Caller, order: Order, patience: int
 
 
 async def command(
-    services: Services, caller: Caller, order: Order, preference: Preference, *, async_mode: bool = False
+    services: Services,
+    caller: Caller,
+    order: Order,
+    preference: Preference,
+    *,
+    async_mode: bool = False,
+    shown: Callable[[], Awaitable[Outcome]] | None = None,
 ) -> Response:
-    """Publish a command and answer with its outcome: 200, a refusal's problem, or 202.
+    """Publish a command and answer with its outcome, or with what `shown` then finds: 200, a problem, or 202.
 
     Raises:
         ProblemError: the refusal, or `outcome_unknown`.
@@ -92,4 +99,4 @@ async def command(
         return accepted(services, outcome, headers)
     if outcome.code is not None:
         raise refusal(outcome, outcome.code)
-    return document(services.reads.document(outcome), headers=headers)
+    return document(services.reads.document(outcome if shown is None else await shown()), headers=headers)

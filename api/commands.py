@@ -51,6 +51,10 @@ Outcome = OperationRecord | Receipt
 """What the log said, or the receipt where it has not spoken yet."""
 
 
+PROMPT_SECONDS: Final = 0.25
+"""An answer that takes longer than this is waited for with the receipt confirmed, for others to read."""
+
+
 class Commands:
     """Publishes commands and waits for their outcomes.
 
@@ -116,13 +120,14 @@ class Commands:
         )
         with self._replies.expect(order.tenant, receipt.operation_id) as waiting:
             receipt = await self._publish(order, receipt)
-            if not waiting.answered:
-                await self._confirm(receipt)
-            if patience == 0:
-                return receipt
             with self._metrics.waiting.track_inprogress():
-                record = await waiting.outcome(patience)
-            return record or await self._look_up(receipt)
+                prompt = min(patience, PROMPT_SECONDS)
+                record = await waiting.outcome(prompt) if prompt else None
+                if record is None and not waiting.answered:
+                    # Only now will anyone else look at the receipt; a prompt answer saves the round trip.
+                    await self._confirm(receipt)
+                    record = await waiting.outcome(patience - prompt) if patience > prompt else None
+            return receipt if patience == 0 else record or await self._look_up(receipt)
 
     async def _publish(self, order: Order, receipt: Receipt) -> Receipt:
         """Write the receipt and the event; return the receipt with the event's position."""

@@ -1,7 +1,8 @@
 """Failures as a person sees them: one clear line on stderr and an exit status, never a traceback."""
 
-import logging
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class App(typer.Typer):
         except Exception as error:
             text = f"sleepctl: unexpected {describe(error)} (a defect; SLEEP_LOG_LEVEL=debug shows more)"
             typer.echo(text, err=True)
-            logging.getLogger("sleepctl").debug("traceback", exc_info=error)
+            if os.environ.get("SLEEP_LOG_LEVEL") == "debug":
+                traceback.print_exception(error)
             sys.exit(1)
 
 

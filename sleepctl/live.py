@@ -17,6 +17,7 @@ from sleepctl.errors import CommandError, describe
 from sleepctl.kafka import KafkaLog
 from sleepctl.player import Player, View
 from sleepctl.scenario import ACME, STEPS, TENANTS
+from sleepctl.view import Serving
 from sleepctl.watch import Doors, TransitionView, read_transitions
 from worker.app import serve as serve_worker
 
@@ -29,8 +30,8 @@ _POLL_SECONDS: Final = 0.05
 class LiveView(View, TransitionView, Protocol):
     """Where a person watches all of it."""
 
-    def say(self, text: str) -> None:
-        """Print lines for people."""
+    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
+        """Say that the scenario is over, and how to go on playing."""
         ...
 
 
@@ -102,7 +103,7 @@ class Live:
             try:
                 self.unseen = await guard(Player(doors, self._view).play(STEPS, TENANTS), [watching])
                 if not self._once:
-                    self._view.say(self._invitation())
+                    self._view.serving(self._serving(), self.unseen)
                     await guard(asyncio.Event().wait(), [watching])
             finally:
                 watching.cancel()
@@ -118,29 +119,17 @@ class Live:
                     return
                 await asyncio.sleep(_POLL_SECONDS)
 
-    def _invitation(self) -> str:
-        settings, url = self._settings, self._ready.url
-        token = self._services.token(f"ops@{ACME}", SCOPES, ACME)
-        exports = " ".join(
-            (
-                f"export SLEEP_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}",
-                f"SLEEP_REDIS_URL={self._services.redis}",
-                f"SLEEP_PARTITIONS={settings.partitions}",
-            )
+    def _serving(self) -> Serving:
+        settings = self._settings
+        return Serving(
+            url=self._ready.url,
+            worker_url=f"http://{settings.api_host}:{settings.worker_metrics_port}",
+            tenant=ACME,
+            token=self._services.token(f"ops@{ACME}", SCOPES, ACME),
+            kafka=settings.kafka_bootstrap,
+            redis=self._services.redis,
+            partitions=settings.partitions,
         )
-        wrong = "" if not self.unseen else f"\nNOT everything was seen: {'; '.join(self.unseen)}\n"
-        return f"""{wrong}
-The API serves at {url} (description at {url}/docs) until Ctrl-C; the worker's page is
-http://{settings.api_host}:{settings.worker_metrics_port}/status. As {ACME}:
-
-curl -s -H 'Authorization: Bearer {token}' {url}/api/brain/sleep_mode
-
-In another terminal, to trip a breaker and look:
-
-{exports}
-sleepctl send breaker open --tenant {ACME} --name payments --instance pod-1
-SLEEP_URL={url} SLEEP_TOKEN={token} sleepctl state {ACME}
-"""
 
 
 async def guard(main: Coroutine[Any, Any, Result], background: Sequence["asyncio.Task[None]"]) -> Result:

@@ -1,5 +1,6 @@
 """`sleepctl run`: everything in one process, a scenario through its outside doors, then a system to play with."""
 
+import asyncio
 import logging
 import socket
 from typing import Annotated, Final
@@ -16,7 +17,7 @@ HOST: Final = "127.0.0.1"
 ABOUT: Final = """\
 Everything runs embedded: a mock Kafka, a Valkey server as Redis, the policy engine, a worker and the API.
 Nothing survives this process. The mock Kafka stamps no time of its own, so time here is the producer's, and it
-trims a partition at 5 MiB or 100,000 records. All the rest is what runs in production.
+trims a partition at 5 MiB or 100,000 records. All the rest is what runs in production. It starts in a few seconds.
 """
 
 
@@ -42,11 +43,17 @@ def run(
     from sleepctl.live import Live  # noqa: PLC0415
     from sleepctl.view import JsonView, PlainView  # noqa: PLC0415
 
-    with embedded_services() as services:
-        settings = services.settings(api_host=HOST, api_port=api_port, worker_metrics_port=worker_port)
-        live = Live(services, settings, JsonView() if json else PlainView(out), once=once)
-        serve_until_stopped(live.run)
-    report(live.unseen, json=json)
+    view = JsonView() if json else PlainView(out)
+
+    async def main(stop: asyncio.Event) -> list[str] | None:
+        # Started in here, so that a signal that comes meanwhile leaves no server behind.
+        with embedded_services() as services:
+            settings = services.settings(api_host=HOST, api_port=api_port, worker_metrics_port=worker_port)
+            live = Live(services, settings, view, once=once)
+            await live.run(stop)
+            return live.unseen
+
+    report(serve_until_stopped(main), json=json)
 
 
 def report(unseen: list[str] | None, *, json: bool) -> None:

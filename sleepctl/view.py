@@ -1,7 +1,7 @@
 """What a person sees while `sleepctl run` plays: one line a happening, readable without a terminal too."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -12,6 +12,18 @@ from sleepctl.show import clock, parameters, print_json
 _STYLES: Final = {"active": "green", "light": "yellow", "deep": "dark_orange", "freeze": "cyan"}
 _BAR: Final = 20
 _TENANT: Final = 8
+
+
+class Serving(NamedTuple):
+    """Where everything is once the scenario is over; the token is the tenant's."""
+
+    url: str
+    worker_url: str
+    tenant: str
+    token: str
+    kafka: str
+    redis: str
+    partitions: int
 
 
 def _state(name: str) -> tuple[str, str]:
@@ -30,9 +42,25 @@ class PlainView:
     def __init__(self, out: Console) -> None:
         self._out = out
 
-    def say(self, text: str) -> None:
-        """Print a line as it is."""
-        self._out.print(Text(text))
+    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
+        """Say where everything is, with lines to copy."""
+        if unseen:
+            self._out.print(Text(f"\nNOT everything was seen: {'; '.join(unseen)}", "bold red"))
+        self._out.print(
+            Text(f"""
+The API serves at {found.url} (description at {found.url}/docs) until Ctrl-C; the worker's page is
+{found.worker_url}/status. As {found.tenant}:
+
+curl -s -H 'Authorization: Bearer {found.token}' {found.url}/api/brain/sleep_mode
+
+In another terminal, to trip a breaker and look:
+
+export SLEEP_KAFKA_BOOTSTRAP={found.kafka} SLEEP_REDIS_URL={found.redis} SLEEP_PARTITIONS={found.partitions}
+export SLEEP_URL={found.url} SLEEP_TOKEN={found.token}
+sleepctl send breaker open --tenant {found.tenant} --name payments --instance pod-1
+sleepctl state {found.tenant}
+""")
+        )
 
     def step(self, title: str) -> None:
         """Say what is done next."""
@@ -84,8 +112,9 @@ class PlainView:
 class JsonView:
     """One JSON document a line."""
 
-    def say(self, text: str) -> None:
-        """Leave out what is said to people."""
+    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
+        """Print where everything is."""
+        print_json({"serving": found._asdict(), "unseen": unseen})
 
     def step(self, title: str) -> None:
         """Print what is done next."""

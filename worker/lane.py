@@ -71,6 +71,8 @@ class Lane:
         self._backoff = Backoff(services.random)
         self._decoder = Decoder(partition, services.partitions)
         self._ceiling = Ceiling(services.deadletter_max_ratio)
+        # Where the last batch failed for want of an answer; only a batch from there shows that all is well again.
+        self._failed_at: int | None = None
         self._memory: OrderedDict[str, Record | None] = OrderedDict()
         self._rules: list[Rules] = [BUILT_IN_RULES]
         self._reply_channel = re.compile(re.escape(services.reply_prefix) + r"[0-9a-f-]{36}")
@@ -132,6 +134,8 @@ class Lane:
             LaneStoppedError: where the log no longer holds that position, or Redis is not what it was.
         """
         self._memory.clear()
+        # What is folded again is not to be counted again.
+        self._ceiling = Ceiling(self._services.deadletter_max_ratio)
         self.position = None
         while not self._ending:
             try:
@@ -170,7 +174,8 @@ class Lane:
         self.timers.begin(progress.swept, len(progress.rules) - 1)
         self.intake.seek(progress.next)
         self.position = progress.next
-        self._recovered()
+        if progress.next != self._failed_at:
+            self._recovered()
 
     async def _work(self) -> None:
         """Apply batch after batch until one is refused or fails, or the queue was dropped."""
@@ -193,6 +198,7 @@ class Lane:
             with self._services.metrics.batch(len(records)):
                 applied = await self._fold_and_commit(position, records)
         except (StoreError, OutputError) as error:
+            self._failed_at = position
             await self._wait_out(error)
             return False
         if not applied:
@@ -239,7 +245,10 @@ class Lane:
         return True
 
     async def _emit(self, batch: Batch) -> int | None:
-        """Send the outputs, all topics at once, and return the end of the states partition if anything went there."""
+        """Send the outputs, all topics at once, and return the end of the states partition if anything went there.
+
+        Returns or raises only when nothing is under way any more, lest it overtake what is sent next.
+        """
         outputs = self._services.outputs
         sends: list[Awaitable[int | None]] = []
         if batch.states:
@@ -248,7 +257,10 @@ class Lane:
             sends.append(outputs.send(outputs.topics.transitions, self.partition, batch.transitions))
         if batch.dead_letters:
             sends.append(outputs.dead_letters(self.partition, batch.dead_letters))
-        ends = await asyncio.gather(*sends)
+        ends = await asyncio.gather(*sends, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
         return ends[0] if batch.states else None
 
     def _commit_of(self, batch: Batch, position: int, records: list[SourceRecord]) -> Commit:
@@ -311,4 +323,4 @@ class Lane:
         if self._backoff.failing:
             self._log.info("recovered", position=self.position)
         self._backoff.reset()
-        self._outage = None
+        self._outage = self._failed_at = None

@@ -11,7 +11,9 @@ from api.commands import Order
 from api.documents import OperationDocument, OperationList
 from api.openapi import answers as describe
 from api.openapi import takes
+from api.receipt import Receipt
 from api.routes.operations import find
+from schemas.operation import OperationRecord
 from schemas.values import milliseconds
 
 router = APIRouter(prefix="/api/util/sleep", tags=["operations"])
@@ -70,10 +72,13 @@ async def show(services: ServicesDep, caller: CallerDep, operation_id: str) -> R
 @router.delete(
     "/{operation_id}",
     summary="End an operation before its time.",
-    responses=describe(OperationDocument, "The outcome of the cancel, an operation of its own.", may_wait=True),
+    responses=describe(OperationDocument, "The operation, cancelled.", may_wait=True),
 )
 async def cancel(services: ServicesDep, caller: CallerDep, preference: PreferenceDep, operation_id: str) -> Response:
-    """Publish `sleep.cancel.v1`, if the operation is known at all."""
+    """Publish `sleep.cancel.v1`, if the operation is known at all, and show what became of the operation.
+
+    A 202 names the cancel, which is a command with an id of its own.
+    """
     decision_id = await caller.authorise("sleep")
     await find(services, caller.tenant, operation_id, only="operation")
     order = Order(
@@ -83,4 +88,8 @@ async def cancel(services: ServicesDep, caller: CallerDep, preference: Preferenc
         decision_id=decision_id,
         data={"cancels": operation_id},
     )
-    return await answers.command(services, caller, order, preference)
+
+    async def cancelled() -> OperationRecord | Receipt:
+        return await find(services, caller.tenant, operation_id, only="operation")
+
+    return await answers.command(services, caller, order, preference, shown=cancelled)

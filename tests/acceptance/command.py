@@ -83,6 +83,11 @@ class Running:
             self.lines.append(line)
         return code
 
+    def interrupt(self, seconds: float) -> int:
+        """Send what Ctrl-C sends, to all processes of the foreground group, and return the exit status."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.end(seconds)
+
     def stop(self, number: signal.Signals, seconds: float) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)

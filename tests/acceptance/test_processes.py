@@ -149,9 +149,8 @@ def test_another_tenant_is_forbidden_and_the_reason_is_told(installation: Instal
     assert "403" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_both_processes_end_well_when_they_are_asked_to(installation: Installation, number: signal.Signals) -> None:
+def test_both_processes_end_well_when_they_are_asked_to(installation: Installation) -> None:
     """Last in this module: within the grace that a supervisor gives."""
-    assert installation.api.stop(number, 25) == 0, installation.api.told
-    assert installation.worker.stop(number, 25) == 0, installation.worker.told
+    assert installation.api.stop(signal.SIGTERM, 25) == 0, installation.api.told
+    assert installation.worker.stop(signal.SIGTERM, 25) == 0, installation.worker.told
     assert all(json.loads(line) for line in installation.worker.lines if line.startswith("{"))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sleepctl.errors import CommandError
 from sleepctl.live import Live
 from sleepctl.scenario import Answers, Step, Trip
 from sleepctl.tokens import SigningKey
+from sleepctl.view import Serving
 from tests.unit.sleepctl.conftest import Run
 from tests.unit.sleepctl.fakes import FakeApi, FakeLog, FakeView
 
@@ -27,15 +28,15 @@ LANES = {"ok": True, "lanes": [{}, {}, {}, {}]}
 SERVICES = Embedded("127.0.0.1:4711", "redis://127.0.0.1:4712/0", SigningKey.generate(), Path("jwks.json"))
 
 
-class SayingView(FakeView):
-    """A view that remembers what was said to people, and stops the system when it was."""
+class StoppingView(FakeView):
+    """A view that stops the system once the scenario is over."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         super().__init__()
         self._stop = stop
 
-    def say(self, text: str) -> None:
-        self.shown.append(("said", text))
+    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
+        self.shown.append(("serving", (found, unseen)))
         self._stop.set()
 
 
@@ -44,7 +45,7 @@ class System:
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
-        self.view = SayingView(self.stop)
+        self.view = StoppingView(self.stop)
         self.worker_fails: Exception | None = None
         self.fails_at_its_end: Exception | None = None
         self.ready = True
@@ -104,12 +105,12 @@ async def test_what_was_not_seen_is_kept_for_the_report(system: System, monkeypa
 
 
 async def test_afterwards_it_serves_until_stopped_and_says_how_to_play(system: System) -> None:
-    """With a line to copy that holds a token."""
+    """Where everything is, and with which token."""
     assert (await system.run(once=False)).unseen == []
-    ((_, said),) = [shown for shown in system.view.shown if shown[0] == "said"]
-    assert "curl -s -H 'Authorization: Bearer ey" in said
-    assert "http://127.0.0.1:8080/api/brain/sleep_mode" in said
-    assert "NOT everything was seen" not in said
+    ((_, (found, unseen)),) = [shown for shown in system.view.shown if shown[0] == "serving"]
+    assert (found.url, found.worker_url) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
+    assert (found.tenant, found.kafka, found.redis, found.partitions) == ("acme", SERVICES.kafka, SERVICES.redis, 4)
+    assert unseen == []
 
 
 async def test_it_says_so_before_it_serves_where_not_all_was_seen(
@@ -118,7 +119,7 @@ async def test_it_says_so_before_it_serves_where_not_all_was_seen(
     """A person may want to look why."""
     monkeypatch.setattr(live, "STEPS", (UNSEEN,))
     await system.run(once=False)
-    assert "NOT everything was seen: HTTP 200 after: it" in system.view.shown[-1][1]
+    assert system.view.shown[-1][1][1] == ["HTTP 200 after: it"]
 
 
 async def test_a_worker_that_does_not_start_is_told(system: System) -> None:

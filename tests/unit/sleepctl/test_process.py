@@ -156,6 +156,10 @@ def test_what_nobody_foresaw_is_one_line_and_status_1(
     told = capsys.readouterr().err
     assert told.startswith("sleepctl: unexpected ZeroDivisionError: by zero")
     assert told.count("\n") == 1
+    monkeypatch.setenv("SLEEP_LOG_LEVEL", "debug")
+    with pytest.raises(SystemExit):
+        main.app(["settings"])
+    assert "in broken" in capsys.readouterr().err
 
 
 def test_the_version_is_told(run: Run) -> None:

@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from sleepctl.client import Answer
-from sleepctl.view import JsonView, PlainView
+from sleepctl.view import JsonView, PlainView, Serving
 from tests.unit.sleepctl.fakes import present, transition
+
+SERVING = Serving("http://api:1", "http://worker:2", "acme", "t0ken", "broker:3", "redis://store:4", 4)
 
 
 @pytest.fixture
@@ -59,12 +61,10 @@ def test_other_answers_are_one_line(view: PlainView, out: StringIO) -> None:
 
 def test_steps_and_checks_are_lines(view: PlainView, out: StringIO) -> None:
     """What was not seen says so in words, not by colour alone."""
-    view.say("hello")
     view.step("a breaker opens")
     view.checked("acme is freeze", seen=True)
     view.checked("acme is deep", seen=False)
     assert out.getvalue().splitlines() == [
-        "hello",
         "",
         "▶ a breaker opens",
         "  ✓ acme is freeze",
@@ -73,16 +73,31 @@ def test_steps_and_checks_are_lines(view: PlainView, out: StringIO) -> None:
 
 
 def test_a_machine_gets_one_document_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is said to people is left out."""
+    """Whose first field says what it is."""
     view = JsonView()
-    view.say("hello")
     view.step("a breaker opens")
     view.transition(transition("acme", "active", "freeze"), present("freeze"))
     view.moving(present())
     view.answer(Answer(200, {"status": "running"}, {}))
     view.checked("acme is freeze", seen=True)
+    view.serving(SERVING, ["x"])
     documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [next(iter(document)) for document in documents] == [
-        "step", "transition", "present", "status", "expectation",
+        "step", "transition", "present", "status", "expectation", "serving",
     ]  # fmt: skip
     assert documents[1]["present"]["state"] == "freeze"
+
+
+def test_afterwards_there_are_lines_to_copy(view: PlainView, out: StringIO) -> None:
+    """Whole, however long the token is."""
+    view.serving(SERVING, [])
+    lines = out.getvalue().splitlines()
+    assert "curl -s -H 'Authorization: Bearer t0ken' http://api:1/api/brain/sleep_mode" in lines
+    assert "export SLEEP_KAFKA_BOOTSTRAP=broker:3 SLEEP_REDIS_URL=redis://store:4 SLEEP_PARTITIONS=4" in lines
+    assert "NOT everything was seen" not in out.getvalue()
+
+
+def test_afterwards_it_says_first_what_was_not_seen(view: PlainView, out: StringIO) -> None:
+    """A person may want to look why."""
+    view.serving(SERVING, ["acme is deep", "HTTP 200"])
+    assert out.getvalue().splitlines()[1] == "NOT everything was seen: acme is deep; HTTP 200"
