@@ -42,7 +42,7 @@ class App(typer.Typer):
         """Run the command that the arguments name."""
         try:
             return super().__call__(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the outermost edge, where whatever nobody foresaw ends
             text = f"sleepctl: unexpected {describe(error)} (a defect; SLEEP_LOG_LEVEL=debug shows more)"
             typer.echo(text, err=True)
             if os.environ.get("SLEEP_LOG_LEVEL") == "debug":

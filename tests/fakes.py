@@ -68,6 +68,9 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         future = asyncio.get_running_loop().create_future()
         self._count += 1
         heapq.heappush(self._sleepers, (self._now + round(seconds * 1000), self._count, future))
@@ -152,18 +155,18 @@ class LogRecord(NamedTuple):
 class FakeLog:
     """One partition of a topic."""
 
-    def __init__(self, topic: str, partition: int, clock: FakeClock) -> None:
+    def __init__(self, topic: str, partition: int, now: Callable[[], int]) -> None:
         self.topic = topic
         self.partition = partition
         self.start = 0
         self.end = 0
         self.records: list[LogRecord] = []
-        self._clock = clock
+        self._now = now
 
     def append(self, outputs: Iterable[Output], timestamp: int | None = None) -> int:
         """Append with the log's time, or another, and return the offset after the last."""
         for key, value, headers in outputs:
-            at = self._clock.now() if timestamp is None else timestamp
+            at = self._now() if timestamp is None else timestamp
             self.records.append(LogRecord(self.topic, self.partition, self.end, at, key, value, headers))
             self.end += 1
         return self.end
@@ -192,12 +195,18 @@ class FakeKafka:
     """All partitions of all topics."""
 
     def __init__(self, clock: FakeClock) -> None:
+        self.behind_ms = 0
+        """How far the brokers' clocks are behind that of the workers."""
         self._clock = clock
         self._logs: dict[tuple[str, int], FakeLog] = {}
 
+    def now(self) -> int:
+        """Return the time with which the brokers stamp records."""
+        return self._clock.now() - self.behind_ms
+
     def log(self, topic: str, partition: int = 0) -> FakeLog:
         """Return a partition, made at its first use."""
-        return self._logs.setdefault((topic, partition), FakeLog(topic, partition, self._clock))
+        return self._logs.setdefault((topic, partition), FakeLog(topic, partition, self.now))
 
     def records(self, topic: str) -> list[LogRecord]:
         """Return all records of a topic, partition by partition."""
@@ -460,9 +469,11 @@ class World:
         await self.end()
 
     async def end(self) -> None:
-        """End every lane of every worker."""
-        for worker in self.workers:
-            await worker.lanes.end()
+        """End every lane of every worker; time passes until they have."""
+        ending = asyncio.gather(*(worker.lanes.end() for worker in self.workers))
+        while not ending.done():
+            await self.advance(1)
+        await ending
 
 
 def breaker(tenant: str, state: str, name: str = "payments", instance: str = "pod-1", **more: Any) -> Output:

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,6 +21,7 @@ from schemas.operation import OperationRecord
 from schemas.policy import BUILT_IN_RULES, Rules
 from schemas.record import Record
 from schemas.settings import Settings
+from sleepctl.tokens import SigningKey, TokenClaims
 from tests.load import Sent
 from tests.services import Namespace, Services
 from worker.batch import Batch, Decoder, operations_of, tenants_of
@@ -28,6 +30,9 @@ from worker.outputs import Outputs
 from worker.ports import Output
 from worker.store import Store
 from worker.topics import TopicAdmin
+
+ISSUER: Final = "https://issuer.test"
+AUDIENCE: Final = "sleep"
 
 
 class Plain(NamedTuple):
@@ -79,6 +84,24 @@ class Process:
         return self._process.poll() is None
 
 
+class Door:
+    """The API of an installation, and tokens for it."""
+
+    def __init__(self, process: Process, url: str, key: SigningKey) -> None:
+        self.process = process
+        self.url = url
+        self._key = key
+
+    def token(self, tenant: str, scope: str = "sleep:read sleep:write sleep:policy sleep:override") -> str:
+        """Return a token of a tenant's caller."""
+        return self._key.token(TokenClaims(ISSUER, AUDIENCE, f"ops@{tenant}", scope, tenant, 3600))
+
+    def client(self, tenant: str) -> httpx.AsyncClient:
+        """Return an HTTP client that carries a tenant's token."""
+        headers = {"Authorization": f"Bearer {self.token(tenant)}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30.0)
+
+
 class Installation:
     """Topics and names of its own on the shared services."""
 
@@ -123,11 +146,38 @@ class Installation:
             await installation.outputs.stop()
             await installation.store.close()
 
+    def start_worker(self) -> str:
+        """Start a worker and return the address of its status page."""
+        port = _free_port()
+        self.start("worker", SLEEP_WORKER_METRICS_PORT=str(port))
+        return f"http://127.0.0.1:{port}"
+
     def start(self, name: str, **environment: str) -> Process:
         """Start `sleepctl worker` or `sleepctl api`; its output goes to a file in the test's directory."""
         process = Process(name, {**self.environment, **environment}, self.directory / f"{name}.log")
         self.processes.append(process)
         return process
+
+    async def open_door(self, **environment: str) -> Door:
+        """Start an API process with a key of its own, and wait until it serves."""
+        key = SigningKey.generate()
+        jwks = self.directory / "jwks.json"
+        jwks.write_bytes(key.jwks())
+        url = f"http://127.0.0.1:{_free_port()}"
+        process = self.start(
+            "api",
+            SLEEP_API_PORT=url.rpartition(":")[2],
+            SLEEP_JWT_JWKS=str(jwks),
+            SLEEP_JWT_ISSUER=ISSUER,
+            SLEEP_JWT_AUDIENCE=AUDIENCE,
+            **environment,
+        )
+        async with asyncio.timeout(60), httpx.AsyncClient(base_url=url) as client:
+            while True:
+                with suppress(httpx.TransportError):
+                    if (await client.get("/readyz")).status_code == httpx.codes.OK:
+                        return Door(process, url, key)
+                await asyncio.sleep(0.1)
 
     async def write(self, records: Iterable[Sent]) -> None:
         """Append records to the events topic, in order within each partition."""
@@ -230,6 +280,7 @@ def plain_fold(partition: int, partitions: int, log: Sequence[SourceRecord]) -> 
     return Plain(present, states, transitions, operations, rules)
 
 
-def client(url: str, token: str) -> httpx.AsyncClient:
-    """Return an HTTP client that carries a token."""
-    return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30.0)
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -116,6 +116,7 @@ def hold(record: Document, target: str, terms: Terms, now: int) -> int | None:
         or ("pin", "pin") in record["claims"]
         or kind in ("pin", "pin_ended")
         or not terms.enforce
+        or record["state"] != record["decided"]  # "a hold never adds sleep that was not there"
     )
     return until if DEPTHS.index(target) < decided and now < until and not excepted else None
 

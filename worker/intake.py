@@ -104,7 +104,10 @@ class Intake:
         A record more than 60 s ahead of the clock waits: wall time may delay, and never decides.
         """
         generation = self.generation
-        while not self._queue and self.generation == generation:
+        while not self._queue:
+            # Dropped while the lane was busy, or just now: until the next seek nothing more will come.
+            if self._expected is None or self.generation != generation:
+                return []
             self._arrived.clear()
             await self._arrived.wait()
         while self.generation == generation:

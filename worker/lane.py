@@ -104,7 +104,7 @@ class Lane:
 
     async def run(self) -> None:
         """Own the partition until ended; a lane that must stop says so in `finding` and consumes nothing."""
-        timers = asyncio.create_task(self.timers.run(self), name=f"timers-{self.partition}")
+        timers = asyncio.create_task(self._run_timers(), name=f"timers-{self.partition}")
         try:
             while not self._ending:
                 await self._find_position()
@@ -113,8 +113,7 @@ class Lane:
             self._stop(str(error))
             self._log.error("lane_stopped", reason=str(error))
         except Exception as error:  # noqa: BLE001 - the lane stops loudly, and the others go on
-            self._stop(f"the lane failed: {error!r}; see the log, then restart the worker")
-            self._log.exception("lane_failed")
+            self._fail(error)
         finally:
             self.intake.drop()
             self._memory.clear()
@@ -122,6 +121,18 @@ class Lane:
             timers.cancel()
             with suppress(asyncio.CancelledError):
                 await timers
+
+    async def _run_timers(self) -> None:
+        """Publish timers; without them nobody would wake by himself, so the lane ends when they fail."""
+        try:
+            await self.timers.run(self)
+        except Exception as error:  # noqa: BLE001 - as in `run`
+            self._fail(error)
+            self.end()
+
+    def _fail(self, error: Exception) -> None:
+        self._stop(f"the lane failed: {error!r}; see the log, then restart the worker")
+        self._log.error("lane_failed", exc_info=error)
 
     def _stop(self, reason: str) -> None:
         self.stopped = True
@@ -178,9 +189,8 @@ class Lane:
             self._recovered()
 
     async def _work(self) -> None:
-        """Apply batch after batch until one is refused or fails, or the queue was dropped."""
-        generation = self.intake.generation
-        while not self._ending and self.intake.generation == generation:
+        """Apply batch after batch until one is refused or fails, or the queue was dropped for another look."""
+        while not self._ending:
             records = await self.intake.take()
             if not records or not await self._apply(records):
                 return
@@ -257,10 +267,11 @@ class Lane:
             sends.append(outputs.send(outputs.topics.transitions, self.partition, batch.transitions))
         if batch.dead_letters:
             sends.append(outputs.dead_letters(self.partition, batch.dead_letters))
-        ends = await asyncio.gather(*sends, return_exceptions=True)
-        for end in ends:
+        ends: list[int | None] = []
+        for end in await asyncio.gather(*sends, return_exceptions=True):
             if isinstance(end, BaseException):
                 raise end
+            ends.append(end)
         return ends[0] if batch.states else None
 
     def _commit_of(self, batch: Batch, position: int, records: list[SourceRecord]) -> Commit:
@@ -320,6 +331,8 @@ class Lane:
         await self._services.clock.sleep(self._backoff.next())
 
     def _recovered(self) -> None:
+        if self.stopped:
+            return
         if self._backoff.failing:
             self._log.info("recovered", position=self.position)
         self._backoff.reset()

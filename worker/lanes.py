@@ -23,6 +23,8 @@ class Lanes:
         self._services = services
         self._lanes: dict[int, Lane] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        services.metrics.lanes.labels("stopped").set_function(lambda: self._count(stopped=True))
+        services.metrics.lanes.labels("running").set_function(lambda: self._count(stopped=False))
 
     def __iter__(self) -> Iterator[Lane]:
         """The lanes, by partition."""
@@ -39,7 +41,6 @@ class Lanes:
                 continue
             lane = self._lanes[partition] = Lane(partition, self._services)
             self._tasks[partition] = asyncio.create_task(lane.run(), name=f"lane-{partition}")
-        self._count()
 
     async def revoke(self, partitions: Iterable[int]) -> None:
         """End the lanes of these partitions: what is queued is dropped, the batch in hand finished or refused."""
@@ -56,7 +57,6 @@ class Lanes:
                 log.warning("lane_cancelled", lane=task.get_name(), seconds=END_SECONDS)
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
-        self._count()
 
     async def end(self) -> None:
         """End every lane."""
@@ -70,7 +70,5 @@ class Lanes:
         else:
             lane.offer(fetched, acknowledge)
 
-    def _count(self) -> None:
-        stopped = sum(lane.stopped for lane in self._lanes.values())
-        self._services.metrics.lanes.labels("stopped").set(stopped)
-        self._services.metrics.lanes.labels("running").set(len(self._lanes) - stopped)
+    def _count(self, *, stopped: bool) -> int:
+        return sum(lane.stopped is stopped for lane in self._lanes.values())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
 from schemas.names import Topics
@@ -16,6 +17,7 @@ from worker.ports import Output
 
 # Kafka's default limit on a batch is 1,048,588 bytes; the rest is left for its framing.
 _BATCH_BYTES: Final = 1_000_000
+_PING_SECONDS: Final = 2.0
 # Longer than a leader election usually takes, and short enough that a lane that must end ends.
 REQUEST_TIMEOUT_MS: Final = 10_000
 
@@ -45,6 +47,18 @@ class Outputs:
     async def stop(self) -> None:
         """Send what is under way and disconnect."""
         await self._producer.stop()
+
+    async def ping(self) -> None:
+        """Ask whether a broker answers.
+
+        Raises:
+            OutputError: if none does within 2 seconds.
+        """
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await self._producer.client.fetch_all_metadata()
+        except TimeoutError:
+            raise KafkaConnectionError(f"no broker answers within {_PING_SECONDS:g} s") from None
 
     async def send(self, topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
         """Append records in order, wait until all are acknowledged, and return the offset after the last.

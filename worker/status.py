@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from schemas.settings import Settings
-from worker.ports import StoreError
+from worker.ports import OutputError, StoreError
 
 if TYPE_CHECKING:
     from worker.app import Worker
@@ -62,7 +62,7 @@ class StatusPage:
         return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
     async def _status(self, _: Request) -> Response:
-        redis = await self._redis_finding()
+        redis, kafka = await asyncio.gather(self._redis_finding(), self._kafka_finding())
         lanes = [
             {
                 "partition": lane.partition,
@@ -72,18 +72,27 @@ class StatusPage:
             }
             for lane in self._worker.lanes
         ]
-        findings = [redis, self._worker.kafka_finding, *(lane["finding"] for lane in lanes)]
+        healthy = not any((redis, kafka, *(lane["finding"] for lane in lanes)))
         body: dict[str, Any] = {
-            "ok": not any(findings),
-            "dependencies": {"redis": redis or "ok", "kafka": self._worker.kafka_finding or "ok"},
+            "ok": healthy,
+            "dependencies": {"redis": redis or "ok", "kafka": kafka or "ok"},
             "lanes": lanes,
         }
-        return JSONResponse(body, status_code=503 if any(findings) else 200)
+        return JSONResponse(body, status_code=200 if healthy else 503)
 
     async def _redis_finding(self) -> str | None:
         try:
             await self._worker.store.ping()
         except StoreError as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    async def _kafka_finding(self) -> str | None:
+        if self._worker.kafka_finding is not None:
+            return self._worker.kafka_finding
+        try:
+            await self._worker.outputs.ping()
+        except OutputError as error:
             return f"{type(error).__name__}: {error}"
         return None
 

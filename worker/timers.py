@@ -7,7 +7,7 @@ so that a change reaches those who sleep.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -24,7 +24,7 @@ _PAGE: Final = 2_000
 _REPEAT_MS: Final = 5_000
 # Tenants to whom a sweep after new rules sends timers in one go, and the pause between: about 10,000 a second.
 _SWEEP_PAGE: Final = 500
-_SWEEP_PAUSE_SECONDS: Final = 0.05
+_SWEEP_PAUSE_MS: Final = 50
 
 
 class Owner(Protocol):
@@ -41,6 +41,16 @@ class _Published(NamedTuple):
 
     due: int
     again_at: int
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """How far the tenants have been told of the rules with this number, and when the next page may be."""
+
+    number: int
+    cursor: int = 0
+    told: int = 0
+    again_at: int = 0
 
 
 class Timers:
@@ -60,6 +70,7 @@ class Timers:
         self._log = log
         self._not_before: dict[str, int] = {}
         self._published: dict[str, _Published] = {}
+        self._sweep: _Sweep | None = None
         self._next: int | None = None
         self._woken = asyncio.Event()
         self._failing = False
@@ -69,6 +80,7 @@ class Timers:
     def begin(self, swept: int, newest: int) -> None:
         """Start afresh from what progress says: the rules that tenants were told of, and the newest."""
         self.swept, self._newest = swept, newest
+        self._sweep = None
         self._published.clear()
         self._not_before.clear()
         self._woken.set()
@@ -104,10 +116,10 @@ class Timers:
     async def run(self, owner: Owner) -> None:
         """Publish what falls due, until ended."""
         while not self._ended:
-            await self._wait()
+            await self._wait(owner)
             try:
                 if owner.position is not None and await self._publish_due(owner) and self.swept < self._newest:
-                    await self._sweep()
+                    await self._sweep_page()
                 self._failing = False
             except (StoreError, OutputError) as error:
                 if not self._failing:
@@ -115,14 +127,19 @@ class Timers:
                 self._failing = True
                 await self._clock.sleep(_LONGEST_WAIT_SECONDS)
 
-    async def _wait(self) -> None:
+    async def _wait(self, owner: Owner) -> None:
         """Wait for the earliest deadline, a wake-up, or a second."""
         wait = _LONGEST_WAIT_SECONDS
-        if self._next is not None:
+        # Without a position nothing can be done about a deadline, however late it is.
+        if self._next is not None and owner.position is not None:
             wait = min(max((self._next - self._clock.now()) / 1000, 0.0), wait)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await self._woken.wait()
+        waits = [asyncio.ensure_future(self._clock.sleep(wait)), asyncio.ensure_future(self._woken.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for either in waits:
+                either.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
         self._woken.clear()
 
     async def _publish_due(self, owner: Owner) -> bool:
@@ -170,20 +187,25 @@ class Timers:
         self._arm(now + _REPEAT_MS)
         return _output(tenant, due)
 
-    async def _sweep(self) -> None:
-        """Send every tenant of the partition a timer, paced, so that it is folded under the newest rules."""
-        number, now = self._newest, self._clock.now()
-        cursor, told = 0, 0
-        while True:
-            cursor, page = await self._store.scan(self.partition, cursor, _SWEEP_PAGE)
-            outputs = [_output(tenant.decode(), now) for tenant in page]
-            await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
-            told += len(outputs)
-            if not cursor:
-                break
-            await self._clock.sleep(_SWEEP_PAUSE_SECONDS)
-        self.swept = number
-        self._log.info("rules_announced", number=number, tenants=told)
+    async def _sweep_page(self) -> None:
+        """Send the next tenants of the partition a timer, so that they are folded under the newest rules."""
+        sweep = self._sweep
+        if sweep is None or sweep.number != self._newest:
+            sweep = self._sweep = _Sweep(self._newest)
+        now = self._clock.now()
+        if now < sweep.again_at:
+            self._arm(sweep.again_at)
+            return
+        cursor, page = await self._store.scan(self.partition, sweep.cursor, _SWEEP_PAGE)
+        outputs = [_output(tenant.decode(), now) for tenant in page]
+        await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+        sweep.cursor = cursor
+        sweep.told += len(outputs)
+        sweep.again_at = self._clock.now() + _SWEEP_PAUSE_MS
+        self._arm(sweep.again_at)
+        if not cursor and self._sweep is sweep:
+            self.swept = sweep.number
+            self._log.info("rules_announced", number=sweep.number, tenants=sweep.told)
 
 
 def _output(tenant: str, due: int) -> Output:

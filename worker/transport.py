@@ -5,6 +5,7 @@ what is fetched (only partitions whose lane wants more, after the seek that the 
 is (a whole batch), and which offset is committed for the group (what the lane has applied, so that lag is true).
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
@@ -21,6 +22,7 @@ from worker.lanes import Lanes
 log = structlog.get_logger("worker.transport")
 # While a lane is closed the fetch returns early, so that the lane is asked again soon after it opens.
 _CLOSED_POLL_SECONDS: Final = 0.02
+CLOSE_SECONDS: Final = 5.0
 
 
 class BatchConsumerThread(AIOKafkaConsumerThread):
@@ -44,6 +46,17 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             consumer, partitions, timeout=seconds, max_records=self.app.conf.broker_max_poll_records
         )
         return found
+
+    async def on_thread_stop(self) -> None:
+        """Close the consumer, within bounds and whatever it raises: Faust would wait for this thread for ever.
+
+        With the broker away aiokafka's fetcher lets the cancellation of its own tasks out of `stop`.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super().on_thread_stop()
+        except (asyncio.CancelledError, KafkaError, OSError, TimeoutError) as error:
+            log.warning("consumer_not_closed", error=repr(error))
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit for the group; a failure costs nothing but a stale lag, since Redis says where to start."""

@@ -24,7 +24,7 @@ async def _throughput(services: Services, directory: Path) -> None:
 
 async def _commands(services: Services, directory: Path) -> None:
     async with Installation.open(services, Namespace.fresh(), directory) as installation:
-        one, many = await command_latencies(installation, directory)
+        one, many = await command_latencies(installation)
     print(f"sync command,  1 caller    p50 {one.p50:6.1f} ms   p99 {one.p99:6.1f} ms   {one.rate:7,.0f}/s")
     print(f"sync command, {CALLERS} callers   p50 {many.p50:6.1f} ms   p99 {many.p99:6.1f} ms   {many.rate:7,.0f}/s")
 

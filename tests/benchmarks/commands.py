@@ -2,20 +2,15 @@
 
 import asyncio
 import json
-import socket
 import statistics
 import time
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from sleepctl.tokens import SigningKey, TokenClaims
 from tests.installation import Installation
 
 CALLERS: Final = 32
 ONE_CALLER_REQUESTS: Final = 400
 REQUESTS: Final = 6_000
-ISSUER: Final = "https://issuer.test"
-AUDIENCE: Final = "sleep"
 
 
 class Latencies(NamedTuple):
@@ -26,31 +21,19 @@ class Latencies(NamedTuple):
     rate: float
 
 
-async def command_latencies(installation: Installation, directory: Path) -> tuple[Latencies, Latencies]:
+async def command_latencies(installation: Installation) -> tuple[Latencies, Latencies]:
     """Return the figures with one caller and with 32; JWT, embedded policy and HTTP included."""
-    key = SigningKey.generate()
-    jwks = directory / "jwks.json"
-    jwks.write_bytes(key.jwks())
-    port = _free_port()
     worker = installation.start("worker")
-    api = installation.start(
-        "api",
-        SLEEP_API_PORT=str(port),
-        SLEEP_JWT_JWKS=str(jwks),
-        SLEEP_JWT_ISSUER=ISSUER,
-        SLEEP_JWT_AUDIENCE=AUDIENCE,
-    )
-    tokens = [
-        key.token(TokenClaims(ISSUER, AUDIENCE, "bench", "sleep:read sleep:write", f"tenant-{caller}", 3600))
-        for caller in range(CALLERS)
-    ]
+    door = await installation.open_door()
+    port = int(door.url.rpartition(":")[2])
+    tokens = [door.token(f"tenant-{caller}") for caller in range(CALLERS)]
     try:
         await _until_served(port, tokens[0])
         await _measure(port, tokens, REQUESTS // 4)
         one = await _measure(port, tokens[:1], ONE_CALLER_REQUESTS)
         return one, await _measure(port, tokens, REQUESTS)
     finally:
-        await asyncio.to_thread(api.stop)
+        await asyncio.to_thread(door.process.stop)
         await asyncio.to_thread(worker.stop)
 
 
@@ -116,11 +99,3 @@ class Caller:
     def close(self) -> None:
         """Close the connection."""
         self._writer.close()
-
-
-def _free_port() -> int:
-
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

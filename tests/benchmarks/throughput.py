@@ -33,9 +33,7 @@ def heartbeats(count: int, partitions: int, seed: int = 1) -> Iterator[Sent]:
         if name not in states or chance.random() < _CHANGES:
             states[name] = chance.choice(("closed", "open", "half_open"))
         data = {"breaker": breaker, "instance": instance, "state": states[name]}
-        value = encode(
-            type_=events.BREAKER, id_=str(index), source="urn:bench", subject=tenant, time=None, data=data
-        )
+        value = encode(type_=events.BREAKER, id_=str(index), source="urn:bench", subject=tenant, time=None, data=data)
         yield Sent(tenant, value, partition_of(tenant, partitions))
 
 

@@ -54,7 +54,5 @@ async def timer_lags(installation: Installation) -> Lags:
 
 def _sleep(tenant: str, ttl_ms: int, partitions: int) -> Sent:
     data = {"operation_id": f"bench-{tenant}-{time.time_ns()}", "target": "deep", "ttl_ms": ttl_ms, "actor": "bench"}
-    value = encode(
-        type_=events.OPERATION, id_=tenant, source="urn:bench", subject=tenant, time=None, data=data
-    )
+    value = encode(type_=events.OPERATION, id_=tenant, source="urn:bench", subject=tenant, time=None, data=data)
     return Sent(tenant, value, partition_of(tenant, partitions))

@@ -1,0 +1,1 @@
+"""Integration tests: real Kafka and Redis."""

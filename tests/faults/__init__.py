@@ -1,0 +1,1 @@
+"""Fault tests: dependencies go away and come back, processes are killed."""

@@ -1,0 +1,226 @@
+"""What a lane does with a batch: outputs first, then the commit, then the answers; and what it remembers."""
+
+from collections.abc import AsyncIterator
+from zlib import crc32
+
+import pytest
+from pydantic_core import from_json
+from structlog.testing import capture_logs
+
+from schemas.operation import OperationRecord
+from tests.fakes import REPLY_TO, World, breaker, event, operation, rules, timer
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """One partition, one worker, nothing in the log."""
+    async with World() as world:
+        yield world
+
+
+async def test_a_commit_carries_everything_that_a_batch_led_to(world: World) -> None:
+    """Records, timers, counts, open-ended tenants, operations and the progress, in one step."""
+    world.assign()
+    world.log(
+        breaker("acme", "open"),
+        breaker("other", "forced_open"),
+        operation("acme", "op-1"),
+        event("sleep.unknown.v1", "acme"),
+        operation("acme", "op-2", ttl_ms=0),
+    )
+    await world.run()
+    held = world.held()
+    last = world.events().records[-1]
+    assert held.progress == {
+        b"next": b"5",
+        b"timestamp": str(last.timestamp).encode(),
+        b"crc": str(crc32(last.value or b"", crc32(b"acme"))).encode(),
+        b"states_next": str(world.kafka.log(world.topics.states).end).encode(),
+        b"records": b"2",
+        b"swept": b"0",
+        b"partitions": b"1",
+        b"layout": b"1",
+    }
+    assert set(held.tenants) == {"acme", "other"}
+    assert held.timers == {"acme": last.timestamp + 60_000}
+    assert held.counts == {"freeze": 2}
+    assert held.open == {"other"}
+    assert {key: OperationRecord.unpack(packed).code for key, (packed, _) in held.operations.items()} == {
+        ("acme", "op-1"): None,
+        ("acme", "op-2"): "ttl_out_of_range",
+    }
+    assert len(world.kafka.records(world.topics.deadletter)) == 1
+
+
+async def test_a_tenant_that_retires_leaves_nothing_but_a_tombstone(world: World) -> None:
+    """Its record, its timer and its count go."""
+    world.assign()
+    world.log(rules({"retire_after_seconds": 60}), breaker("acme", "closed"))
+    await world.advance(61)
+    held = world.held()
+    assert (held.tenants, held.timers, held.counts) == ({}, {}, {"active": 0})
+    assert held.progress[b"records"] == b"0"
+    tombstone = world.kafka.records(world.topics.states)[-1]
+    assert (tombstone.key, tombstone.value) == (b"acme", None)
+
+
+async def test_a_batch_without_output_keeps_the_end_of_the_states_partition(world: World) -> None:
+    """Only the lane's own appends move it."""
+    world.assign()
+    world.log(timer("nobody", 0))
+    await world.run()
+    assert world.held().next == 1
+    assert b"states_next" not in world.held().progress
+    assert world.outputs.faults.calls["send"] == 0
+
+
+async def test_new_rules_are_kept_numbered_and_published(world: World) -> None:
+    """Every version stays, since records name theirs."""
+    world.assign()
+    world.log(rules({"policy": {"ceiling": "deep"}}), rules({"retire_after_seconds": 60}))
+    await world.run()
+    kept = from_json(world.held().progress[b"rules"])
+    assert [document["retire_after_seconds"] for document in kept] == [86_400, 60]
+    published = world.kafka.records(world.topics.states)
+    assert [record.key for record in published] == [b"*rules:1", b"*rules:2"]
+    world.log(breaker("acme", "open"))
+    await world.run()
+    assert world.held().counts["freeze"] == 1
+    assert len(from_json(world.held().progress[b"rules"])) == 2
+
+
+async def test_callers_are_answered_after_the_commit(world: World) -> None:
+    """An answer is a promise that the command has been applied."""
+    world.assign()
+    await world.run()
+    committing = world.store.faults.hold("commit")
+    world.log(operation("acme", "op-1", reply_to=REPLY_TO))
+    await world.run()
+    assert world.kafka.records(world.topics.transitions)
+    assert world.store.answers == []
+    committing.set()
+    await world.run()
+    [(channel, packed)] = world.store.answers
+    assert channel == REPLY_TO
+    answer = OperationRecord.unpack(packed)
+    assert (answer.operation_id, answer.refused, answer.position) == ("op-1", False, "0:0")
+
+
+async def test_a_batch_that_is_refused_answers_nobody(world: World) -> None:
+    """Whoever applied it has."""
+    world.assign()
+    await world.run()
+    committing = world.store.faults.hold("commit")
+    world.log(operation("acme", "op-1", reply_to=REPLY_TO))
+    await world.run()
+    world.held().progress[b"next"] = b"1"
+    committing.set()
+    await world.run()
+    assert world.store.answers == []
+    assert world.store.faults.calls["answer"] == 0
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "sleep:reply:",
+        "sleep:reply:018f3a52",
+        "other:reply:018f3a52-7c1d-7b52-9a64-3f1f9d3c2a10",
+        "sleep:reply:018f3a52-7c1d-7b52-9a64-3f1f9d3c2a10:more",
+        "sleep-reply:018f3a52-7c1d-7b52-9a64-3f1f9d3c2a10",
+        "__keyspace@0__:{sleep:0}:progress",
+    ],
+)
+async def test_nothing_is_published_to_a_channel_that_is_no_reply_channel(world: World, channel: str) -> None:
+    """Whoever writes to the log must not be able to speak on any channel of Redis."""
+    world.assign()
+    world.log(operation("acme", "op-1", reply_to=channel))
+    await world.run()
+    assert world.held().next == 1
+    assert world.store.faults.calls["answer"] == 0
+
+
+async def test_an_answer_that_is_lost_is_said_and_holds_nobody_up(world: World) -> None:
+    """The caller finds the outcome in the operation's record."""
+    lane = world.assign()
+    await world.run()
+    world.store.faults.down.add("answer")
+    world.log(operation("acme", "op-1", reply_to=REPLY_TO))
+    with capture_logs() as logs:
+        await world.run()
+    assert [(line["event"], line["count"], line["error"]) for line in logs] == [("answers_lost", 1, "redis is away")]
+    assert lane.position == 1
+    assert lane.finding is None
+
+
+async def test_what_a_lane_wrote_itself_is_not_read_again(world: World) -> None:
+    """Its last commit counts as loaded."""
+    world.assign()
+    world.log(breaker("acme", "open"))
+    await world.run()
+    loads = world.store.faults.calls["load"]
+    world.log(breaker("acme", "half_open"), breaker("acme", "closed"))
+    await world.run()
+    assert world.store.faults.calls["load"] == loads
+    assert world.held().counts["active"] == 1
+
+
+async def test_a_lane_remembers_a_bounded_number_of_tenants(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those seen last; the others are read again."""
+    monkeypatch.setattr("worker.lane._REMEMBERED_TENANTS", 3)
+    world.assign()
+    for name in ("a", "b", "c", "a", "d"):
+        world.log(breaker(name, "open"))
+        await world.run()
+    loads = world.store.faults.calls["load"]
+    world.log(breaker("a", "closed"), breaker("c", "closed"), breaker("d", "closed"))
+    await world.run()
+    assert world.store.faults.calls["load"] == loads
+    world.log(breaker("b", "closed"))
+    await world.run()
+    assert world.store.faults.calls["load"] == loads + 1
+    assert world.held().counts["active"] == 4
+
+
+async def test_batches_are_acknowledged_when_they_are_applied(world: World) -> None:
+    """And not before."""
+    world.assign()
+    await world.run()
+    committing = world.store.faults.hold("commit")
+    world.log(breaker("acme", "open"))
+    await world.run()
+    assert world.worker.consumer.acknowledged == 0
+    committing.set()
+    await world.run()
+    assert world.worker.consumer.acknowledged == 1
+
+
+async def test_what_arrives_while_a_batch_is_in_hand_is_folded_as_one(world: World) -> None:
+    """A lane that is behind makes bigger batches, not more."""
+    world.assign()
+    await world.run()
+    committing = world.store.faults.hold("commit")
+    world.log(breaker("first", "open"))
+    await world.run()
+    for number in range(20):
+        world.log(breaker(f"tenant-{number}", "open"))
+        await world.run()
+    committing.set()
+    await world.run()
+    assert world.held().next == 21
+    assert world.store.faults.calls["commit"] == 2
+
+
+async def test_a_lane_whose_queue_is_full_wants_no_more_until_it_has_caught_up(world: World) -> None:
+    """A slow store makes the worker slower, not bigger."""
+    lane = world.assign()
+    await world.run()
+    committing = world.store.faults.hold("commit")
+    world.log(*[breaker("acme", "open")] * 12_000)
+    await world.run()
+    assert not lane.open
+    assert world.worker.consumer.poll() == 0
+    committing.set()
+    await world.run()
+    assert lane.open
+    assert world.held().next == 12_000

@@ -1,0 +1,225 @@
+"""How a lane ends: the batch in hand is finished, what is queued is dropped, and a failure is loud."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from schemas.policy import BUILT_IN_RULES
+from schemas.record import new_record, pack
+from tests.fakes import World, breaker, operation, settle
+from worker.ports import Due, Output
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """One partition, one worker, nothing in the log."""
+    async with World() as world:
+        yield world
+
+
+def task_of(partition: int = 0) -> asyncio.Task[None]:
+    """Return the task of a lane."""
+    return next(task for task in asyncio.all_tasks() if task.get_name() == f"lane-{partition}")
+
+
+async def test_ending_finishes_the_batch_in_hand_and_drops_what_is_queued(world: World) -> None:
+    """The next owner reads the rest."""
+    lane = world.assign()
+    await world.run()
+    committing = world.store.faults.hold("commit")
+    world.log(breaker("acme", "open"))
+    await world.run()
+    world.log(breaker("other", "open"))
+    await world.run()
+    task = task_of()
+    lane.end()
+    await settle()
+    assert not task.done()
+    assert world.worker.consumer.acknowledged == 2
+    committing.set()
+    await settle()
+    assert task.done()
+    assert world.held().next == 1
+    assert set(world.held().tenants) == {"acme"}
+    assert not lane.open
+
+
+async def test_an_idle_lane_ends_at_once(world: World) -> None:
+    """Nothing is in hand."""
+    lane = world.assign()
+    await world.run()
+    task = task_of()
+    lane.end()
+    await settle()
+    assert task.done()
+    assert not lane.stopped
+
+
+async def test_a_lane_ends_while_it_looks_for_its_position(world: World) -> None:
+    """What it finds is of no use any more."""
+    looking = world.store.faults.hold("standing")
+    lane = world.assign()
+    await world.run()
+    task = task_of()
+    lane.end()
+    looking.set()
+    await settle()
+    assert task.done()
+
+
+async def test_a_lane_ends_in_an_outage_after_its_present_wait(world: World) -> None:
+    """It does not try again."""
+    world.store.faults.down.add("standing")
+    lane = world.assign()
+    await world.advance(30)
+    task = task_of()
+    lane.end()
+    tries = world.store.faults.calls["standing"]
+    await world.advance(5)
+    assert task.done()
+    assert world.store.faults.calls["standing"] == tries
+
+
+async def test_an_ended_lane_takes_nothing_more(world: World) -> None:
+    """A batch that was under way is acknowledged and dropped."""
+    lane = world.assign()
+    await world.run()
+    world.log(breaker("acme", "open"))
+    late = world.worker.consumer.fetched(0, lane.intake.generation)
+    lane.end()
+    acknowledged: list[bool] = []
+    lane.offer(late, lambda: acknowledged.append(True))
+    await settle()
+    assert acknowledged == [True]
+    assert world.held().next == 0
+
+
+async def test_a_cancelled_lane_leaves_no_task_behind(world: World) -> None:
+    """The timers go with it."""
+    world.assign()
+    await world.run()
+    task = task_of()
+    task.cancel()
+    await settle()
+    assert task.cancelled()
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("timers")]
+
+
+async def test_an_unexpected_failure_stops_the_lane_loudly(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is swallowed, and nothing goes on half done."""
+
+    async def fail(*_: object) -> int:
+        raise RuntimeError("a bug of ours")
+
+    lane = world.assign()
+    await world.run()
+    monkeypatch.setattr(world.outputs, "send", fail)
+    world.log(breaker("acme", "open"))
+    with capture_logs() as logs:
+        await world.run()
+    assert lane.stopped
+    assert not lane.open
+    assert lane.finding == "the lane failed: RuntimeError('a bug of ours'); see the log, then restart the worker"
+    assert [(line["event"], line["log_level"]) for line in logs] == [("lane_failed", "error")]
+    assert isinstance(logs[0]["exc_info"], RuntimeError)
+    assert world.held().next == 0
+
+
+async def test_timers_that_fail_unexpectedly_stop_their_lane_loudly(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without timers nobody would wake, and nobody would know."""
+
+    async def fail(*_: object) -> Due:
+        raise RuntimeError("a bug of ours")
+
+    lane = world.assign()
+    await world.run()
+    task = task_of()
+    monkeypatch.setattr(world.store, "due", fail)
+    with capture_logs() as logs:
+        await world.advance(1)
+    assert task.done()
+    assert lane.stopped
+    assert lane.finding == "the lane failed: RuntimeError('a bug of ours'); see the log, then restart the worker"
+    assert [(line["event"], line["log_level"]) for line in logs] == [("lane_failed", "error")]
+    world.log(breaker("acme", "open"))
+    await world.run()
+    assert world.held().next == 0
+
+
+async def test_timers_that_fail_with_a_batch_in_hand_leave_it_whole_and_the_lane_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A success afterwards does not hide the failure."""
+
+    async def fail(*_: object) -> Due:
+        raise RuntimeError("a bug of ours")
+
+    lane = world.assign()
+    await world.run()
+    committing = world.store.faults.hold("commit")
+    world.log(breaker("acme", "open"))
+    await world.run()
+    monkeypatch.setattr(world.store, "due", fail)
+    with capture_logs():
+        await world.advance(1)
+    committing.set()
+    await world.run()
+    assert world.held().next == 1
+    assert lane.stopped
+    assert "a bug of ours" in str(lane.finding)
+
+
+def break_records(world: World, count: int) -> None:
+    """Give tenants records of a newer layout, on which this version fails."""
+    newer = b"[2" + pack(new_record(BUILT_IN_RULES, 0), BUILT_IN_RULES.schedule)[2:]
+    world.held().tenants.update({f"tenant-{number}": newer for number in range(count)})
+    world.held().progress[b"records"] = str(count).encode()
+
+
+def events_of(count: int) -> Sequence[Output]:
+    """Return a command of each such tenant."""
+    return [operation(f"tenant-{number}", "op-1") for number in range(count)]
+
+
+@pytest.mark.parametrize(("failures", "stops"), [(499, False), (500, True)])
+async def test_a_lane_stops_where_our_own_code_fails_on_too_much(world: World, failures: int, *, stops: bool) -> None:
+    """That is a bad deploy; the batch is neither committed nor set aside."""
+    break_records(world, failures)
+    world.log(*events_of(failures))
+    with capture_logs() as logs:
+        lane = world.assign()
+        await world.run()
+    assert lane.stopped is stops
+    assert len(world.kafka.records(world.topics.deadletter)) == (0 if stops else failures)
+    assert world.held().next == (0 if stops else failures)
+    if stops:
+        assert lane.finding == (
+            "our own code failed on most of the last records up to 0:499: a bad deploy, not bad data; roll back, or "
+            "set SLEEP_DEADLETTER_MAX_RATIO=1 to go on"
+        )
+        assert [line["event"] for line in logs] == ["lane_stopped"]
+
+
+async def test_with_the_ratio_at_one_a_lane_goes_on_whatever_fails() -> None:
+    """A person has decided that these records are to be set aside."""
+    async with World(deadletter_max_ratio=1) as world:
+        break_records(world, 600)
+        world.log(*events_of(600))
+        lane = world.assign()
+        await world.run()
+        assert not lane.stopped
+        assert len(world.kafka.records(world.topics.deadletter)) == 600
+
+
+async def test_bad_data_never_stops_a_lane(world: World) -> None:
+    """One emitter's rubbish is set aside, however much of it comes."""
+    world.log(*[Output(b"acme", b"rubbish")] * 1_500, breaker("acme", "open"))
+    lane = world.assign()
+    await world.run()
+    assert not lane.stopped
+    assert lane.position == 1_501
+    assert len(world.kafka.records(world.topics.deadletter)) == 1_500

@@ -1,0 +1,317 @@
+"""Timers: never early, not twice without need, and the eyes of an idle partition."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic_core import from_json
+from structlog.testing import capture_logs
+
+from tests.fakes import NOW, LogRecord, World, breaker, operation, rules, tenants_on
+
+TIMER = "sleep.timer.v1"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """One partition, one worker, nothing in the log."""
+    async with World() as world:
+        yield world
+
+
+def timers(world: World) -> list[LogRecord]:
+    """Return the timers in the log."""
+    return [record for record in world.events().records if from_json(record.value or b"")["type"] == TIMER]
+
+
+def published_at(world: World) -> list[int]:
+    """Return when each timer was published, in milliseconds after the beginning."""
+    return [record.timestamp - NOW for record in timers(world)]
+
+
+async def test_a_timer_comes_when_it_is_due_and_not_a_millisecond_before(world: World) -> None:
+    """And the tenant wakes by it."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=1_500))
+    await world.advance(1.499)
+    assert timers(world) == []
+    await world.advance(0.001)
+    assert published_at(world) == [1_500]
+    assert world.held().counts["active"] == 1
+    value = from_json(timers(world)[0].value or b"")
+    assert value["subject"] == "acme"
+    assert value["data"] == {"due_at": NOW + 1_500}
+
+
+async def test_a_timer_that_is_due_later_is_waited_for_to_the_millisecond(world: World) -> None:
+    """After one was published the loop knows the next."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=1_500), operation("other", "op-1", ttl_ms=1_733))
+    await world.advance(5)
+    assert published_at(world) == [1_500, 1_733]
+
+
+async def test_a_commit_that_arms_an_earlier_timer_wakes_the_loop(world: World) -> None:
+    """Nobody waits for the second to pass."""
+    world.assign()
+    world.log(breaker("acme", "open"))
+    await world.advance(0.01)
+    world.log(operation("other", "op-1", ttl_ms=20))
+    await world.advance(0.02)
+    assert published_at(world) == [30]
+
+
+async def test_a_timer_that_is_not_folded_is_published_again_after_five_seconds(world: World) -> None:
+    """It may have been lost; before that it may only be late."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=100))
+    await world.run()
+    folding = world.store.faults.hold("commit")
+    await world.advance(5.099)
+    assert published_at(world) == [100]
+    await world.advance(5.001)
+    assert published_at(world) == [100, 5_100, 10_100]
+    folding.set()
+    await world.advance(60)
+    assert len(timers(world)) == 3
+
+
+async def test_a_log_whose_clock_is_behind_gets_the_timer_again_when_the_rest_has_passed(world: World) -> None:
+    """The fold does not wake anyone early, and the loop does not ask without end."""
+    world.kafka.behind_ms = 300
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=1_000), at=NOW)
+    await world.advance(1.299)
+    assert published_at(world) == [700]
+    assert world.held().counts["active"] == 0
+    await world.advance(0.001)
+    assert published_at(world) == [700, 1_000]
+    assert world.held().counts["active"] == 1
+    await world.advance(60)
+    assert len(timers(world)) == 2
+
+
+async def test_thousands_that_are_due_at_once_come_page_by_page_and_each_once(world: World) -> None:
+    """Redis answers at most 2,000 at a time."""
+    world.assign()
+    names = [f"tenant-{number}" for number in range(4_500)]
+    world.log(*(operation(name, "op-1", ttl_ms=10_000) for name in names))
+    await world.run()
+    looks = world.store.faults.calls["due"]
+    folding = world.store.faults.hold("load")
+    await world.advance(10)
+    assert world.store.faults.calls["due"] - looks <= 10 + 3
+    folding.set()
+    await world.advance(0)
+    assert sorted(str((record.key or b"").decode()) for record in timers(world)) == sorted(names)
+    assert world.held().counts == {"deep": 0, "active": 4_500}
+
+
+async def test_new_rules_are_announced_to_every_tenant_paced(world: World) -> None:
+    """Five hundred at a time, with a pause between."""
+    world.assign()
+    world.log(*(breaker(f"tenant-{number}", "open") for number in range(1_200)))
+    await world.run()
+    with capture_logs() as logs:
+        world.log(rules({"policy": {"ceiling": "light"}}))
+        await world.advance(1)
+    assert Counter(published_at(world)) == {0: 500, 50: 500, 100: 200}
+    assert world.held().counts["light"] == 1_200
+    assert [(line["event"], line["number"], line["tenants"]) for line in logs] == [("rules_announced", 1, 1_200)]
+
+
+async def test_rules_that_were_announced_are_not_announced_again_by_the_next_owner(world: World) -> None:
+    """The number is kept with the next commit."""
+    world.assign()
+    world.log(breaker("acme", "open"), rules({}))
+    await world.advance(1)
+    world.log(breaker("acme", "open"))
+    await world.run()
+    assert world.held().progress[b"swept"] == b"1"
+    await world.end()
+    world.assign()
+    await world.advance(5)
+    assert len(timers(world)) == 1
+
+
+async def test_rules_that_were_not_announced_to_all_are_announced_by_the_next_owner(world: World) -> None:
+    """A crash in the middle forgets nobody."""
+    world.assign()
+    world.log(breaker("acme", "open"), rules({"policy": {"ceiling": "light"}}))
+    world.outputs.faults.down.add(f"send:{world.topics.events}")
+    await world.advance(3)
+    await world.end()
+    world.outputs.faults.heal()
+    assert world.held().progress[b"swept"] == b"0"
+    world.assign()
+    await world.advance(1)
+    assert world.held().counts["light"] == 1
+
+
+async def test_rules_that_come_during_an_announcement_begin_it_anew(world: World) -> None:
+    """Each tenant is told after the newest rules, and once is enough."""
+    world.assign()
+    world.log(*(breaker(f"tenant-{number}", "open") for number in range(1_200)))
+    world.log(rules({"policy": {"ceiling": "light"}}))
+    await world.advance(0.06)
+    assert len(timers(world)) == 1_000
+    world.log(rules({"policy": {"ceiling": "active"}}))
+    await world.advance(1)
+    assert len(timers(world)) == 1_000 + 1_200
+    assert world.held().counts["active"] == 1_200
+
+
+async def test_an_announcement_holds_up_no_timer_that_falls_due(world: World) -> None:
+    """A big partition takes seconds to be told; a TTL ends meanwhile all the same."""
+    world.assign()
+    world.log(*(breaker(f"tenant-{number}", "open") for number in range(5_000)))
+    world.log(operation("acme", "op-1", ttl_ms=110))
+    await world.run()
+    world.log(rules({}))
+    await world.advance(0.110)
+    ours = [record.timestamp - NOW for record in timers(world) if from_json(record.value or b"")["data"]["due_at"] == NOW + 110]
+    assert ours == [110]
+    assert len(timers(world)) < 5_000
+    await world.advance(2)
+    assert world.held().next == world.events().end
+
+
+async def test_an_announcement_that_fails_goes_on_where_it_was(world: World) -> None:
+    """Nobody is told twice for a hiccup of Redis."""
+    world.assign()
+    world.log(*(breaker(f"tenant-{number}", "open") for number in range(1_200)))
+    await world.run()
+    world.log(rules({}))
+    await world.advance(0.01)
+    assert len(timers(world)) == 500
+    world.store.faults.down.add("scan")
+    await world.advance(3)
+    world.store.faults.heal()
+    await world.advance(3)
+    assert len({record.key for record in timers(world)}) == len(timers(world)) == 1_200
+
+
+async def test_a_rollback_of_an_idle_partition_is_noticed_at_the_second_look(world: World) -> None:
+    """Nothing arrives, so nobody but the timers would see it."""
+    lane = world.assign()
+    world.log(breaker("acme", "open"))
+    await world.run()
+    snapshot = world.store.snapshot()
+    world.log(breaker("acme", "closed"))
+    await world.advance(1)
+    world.store.restore(snapshot)
+    with capture_logs() as logs:
+        await world.advance(1)
+        assert world.held().next == 1
+        await world.advance(1)
+    assert [(line["event"], line["position"], line["found"]) for line in logs] == [("moved_elsewhere", 2, 1)]
+    assert lane.position == world.held().next == 2
+    assert world.held().counts["active"] == 1
+
+
+async def test_a_commit_that_is_on_its_way_back_is_no_reason_to_look_again(world: World) -> None:
+    """Redis may already stand where the lane is about to."""
+    lane = world.assign()
+    world.log(breaker("acme", "open"))
+    await world.run()
+    generation = lane.intake.generation
+    world.held().progress[b"next"] = b"2"
+    await world.advance(1)
+    lane.position = 2
+    await world.advance(5)
+    assert lane.intake.generation == generation
+
+
+async def test_timers_are_published_though_a_commit_is_on_its_way_back(world: World) -> None:
+    """A position that is ahead is no rollback."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=1_000))
+    await world.run()
+    world.held().progress[b"next"] = b"2"
+    await world.advance(1)
+    assert set(published_at(world)) == {1_000}
+
+
+async def test_no_timer_is_published_from_a_store_that_fell_back(world: World) -> None:
+    """What it holds is old; the lane looks again first."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=1_000))
+    await world.run()
+    world.held().progress[b"next"] = b"0"
+    await world.advance(1)
+    assert timers(world) == []
+
+
+async def test_an_idle_partition_is_looked_at_once_a_second(world: World) -> None:
+    """Often enough to notice a rollback, and no oftener."""
+    world.assign()
+    world.log(breaker("acme", "open"))
+    await world.run()
+    looks = world.store.faults.calls["due"]
+    await world.advance(60)
+    assert world.store.faults.calls["due"] - looks == 60
+
+
+async def test_a_timer_that_is_overdue_while_the_lane_waits_makes_no_busy_loop(world: World) -> None:
+    """Without a position there is nothing to publish, however late it is."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=2_000))
+    await world.run()
+    world.broker.down.add("bounds")
+    world.outputs.faults.down.add("send")
+    world.log(breaker("other", "open"))
+    looks = world.store.faults.calls["due"]
+    await world.advance(60)
+    assert world.store.faults.calls["due"] - looks <= 60
+    world.broker.heal()
+    world.outputs.faults.heal()
+    await world.advance(10)
+    assert world.held().counts["active"] == 1
+
+
+async def test_a_store_that_is_away_is_said_once_and_asked_once_a_second(world: World) -> None:
+    """The lane itself may be idle and notice nothing."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=5_000))
+    await world.run()
+    world.store.faults.down.add("due")
+    with capture_logs() as logs:
+        await world.advance(30)
+    assert [(line["event"], line["reason"]) for line in logs] == [
+        ("timers_waiting", "ConnectionError: redis is away")
+    ]
+    assert world.store.faults.calls["due"] <= 40
+    world.store.faults.heal()
+    await world.advance(2)
+    assert len(timers(world)) == 1
+    world.store.faults.down.add("due")
+    with capture_logs() as logs:
+        await world.advance(5)
+    assert [line["event"] for line in logs] == ["timers_waiting"]
+
+
+async def test_a_lane_that_ends_publishes_no_more_timers(world: World) -> None:
+    """The next owner does."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=2_000))
+    await world.run()
+    await world.end()
+    looks = world.store.faults.calls["due"]
+    await world.advance(10)
+    assert timers(world) == []
+    assert world.store.faults.calls["due"] == looks
+
+
+async def test_each_owner_publishes_the_timers_of_its_own_partition() -> None:
+    """They lie in the partition of their tenant."""
+    async with World(partitions=2) as world:
+        for partition in (0, 1):
+            world.assign(partition)
+            tenant = tenants_on(partition, 2, 1)[0]
+            world.log(operation(tenant, "op-1", ttl_ms=1_000), partition=partition)
+        await world.advance(2)
+        for partition in (0, 1):
+            assert [record.key for record in world.events(partition).records][1:] == [
+                tenants_on(partition, 2, 1)[0].encode()
+            ]
+            assert world.held(partition).counts["active"] == 1
