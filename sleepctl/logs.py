@@ -9,13 +9,15 @@ import structlog
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
 # At info these speak of every rebalance, connection and request; what matters of it we log ourselves.
-NOISY: Final = ("aiokafka", "faust", "mode", "kafka", "uvicorn", "httpx", "httpcore", "asyncio", "rdkafka")
+NOISY: Final = ("abc", "faust", "mode", "kafka", "uvicorn", "httpx", "httpcore", "asyncio", "rdkafka")
+# Says at every retry what our own processes say once an outage, and in /status.
+REPEATING: Final = ("aiokafka",)
 
 
 def configure_logging(level: LogLevel, format_: LogFormat) -> None:
     """Send every log line to stderr, as JSON or for a console, from this level on.
 
-    Libraries are heard from WARNING on, at `debug` from DEBUG on. Tracebacks never show local variables,
+    Libraries are heard from WARNING on, aiokafka from CRITICAL on, at `debug` all from DEBUG on. Tracebacks never show local variables,
     which may hold secrets.
     """
     shared: list[structlog.typing.Processor] = [
@@ -44,6 +46,8 @@ def configure_logging(level: LogLevel, format_: LogFormat) -> None:
     floor = logging.DEBUG if level == "debug" else max(logging.WARNING, root.level)
     for name in NOISY:
         logging.getLogger(name).setLevel(floor)
+    for name in REPEATING:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 

@@ -7,7 +7,6 @@ dict, a forecast is found by letting deadline after deadline pass, and nothing i
 
 import re
 from collections.abc import Iterable
-from copy import deepcopy
 from typing import Any
 
 from schemas.cloudevents import UndecodableError, decode
@@ -21,6 +20,7 @@ from worker.deadletter import SourceRecord
 Document = dict[str, Any]
 DEPTHS = ["active", "light", "deep", "freeze"]
 HOUR = 3_600_000
+BUILT_IN_RULE: Document = {"match": "*", "open": "freeze", "half_open": "light", "quorum": 1, "lease_seconds": 900}
 _TRIPPED = {"open": "open", "forced_open": "open", "half_open": "half_open"}
 _NOT_SHOWN = ("clock", "rules_number", "at", "position", "version")
 
@@ -41,6 +41,7 @@ class Terms:
         self.deepen = ms(policy["ramp_seconds"]["deepen"])
         self.wake = ms(policy["ramp_seconds"]["wake"])
         self.breakers: list[Document] = policy["breakers"]
+        self._found: dict[str, Document] = {}
         self.schedule: Document = (
             policy["schedule"] or rules.document["schedule"] or dict(schedule_as_json(BUILT_IN_SCHEDULE))
         )
@@ -48,11 +49,15 @@ class Terms:
 
     def rule_of(self, name: str) -> Document:
         """Return the first rule whose pattern matches the name, else the built-in one."""
-        for rule in self.breakers:
-            pattern = re.escape(rule["match"]).replace(r"\*", ".*").replace(r"\?", ".")
-            if re.fullmatch(pattern, name, re.DOTALL):
-                return rule
-        return {"match": "*", "open": "freeze", "half_open": "light", "quorum": 1, "lease_seconds": 900}
+        if name not in self._found:
+            matching = (rule for rule in self.breakers if self._matches(rule["match"], name))
+            self._found[name] = next(matching, BUILT_IN_RULE)
+        return self._found[name]
+
+    @staticmethod
+    def _matches(pattern: str, name: str) -> bool:
+        expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+        return re.fullmatch(expression, name, re.DOTALL) is not None
 
     def meaning(self, name: str, breaker_state: str) -> str:
         """Return what a breaker's state means."""
@@ -64,6 +69,11 @@ class Terms:
         if claim["source"] == "breaker":
             return self.meaning(claim["key"].split("@")[0], claim["breaker_state"])
         return str(claim["state"])
+
+
+def copied(record: Document) -> Document:
+    """Return a copy whose claims may be changed; parameters and policies are replaced whole."""
+    return {**record, "claims": {key: dict(claim) for key, claim in record["claims"].items()}}
 
 
 def ms(seconds: float) -> int:
@@ -170,7 +180,7 @@ def settle_one(record: Document, terms: Terms, due: int) -> tuple[tuple[str, str
 
 def forecast(record: Document, terms: Terms) -> list[Document]:
     """Return the changes of `state` that follow if nothing else arrives, by letting everything fall due in turn."""
-    record = deepcopy(record)
+    record = copied(record)
     found = []
     while (due := earliest(record)) is not None:
         state = record["state"]
@@ -271,8 +281,10 @@ class Reference:
     def document(self, tenant: str) -> Document | None:
         """Return the state record as it stands now, None for a tenant without one."""
         record = self.tenants.get(tenant)
-        if record is None:
-            return None
+        return None if record is None else self.document_of(record)
+
+    def document_of(self, record: Document) -> Document:
+        """Return the state record of a record."""
         terms = self.terms(record)
         claims = [
             {**claim, "state": terms.depth(claim)}
@@ -322,7 +334,8 @@ class _Fold:
         self.data: Document = event.data.model_dump()
         self.rules = log.rules[-1]
         self.before = log.document(self.tenant)
-        self.record = deepcopy(log.tenants.get(self.tenant)) or self.new()
+        kept = log.tenants.get(self.tenant)
+        self.record = self.new() if kept is None else copied(kept)
         self.rows: list[Document] = []
 
     def new(self) -> Document:
@@ -350,7 +363,7 @@ class _Fold:
             self.timer(clock_before)
             return
         self.decided, self.state = record["decided"], record["state"]
-        settled = deepcopy(record)
+        settled = copied(record)
         try:
             if isinstance(self.event, BreakerEvent):
                 self.breaker()
@@ -592,21 +605,11 @@ class _Fold:
 
     def changed(self) -> bool:
         """Tell whether the state record shows anything else than before the event."""
-        kept = self.log.tenants.get(self.tenant)
-        self.log.tenants[self.tenant] = self.record
-        after = self.log.document(self.tenant)
-        if kept is None:
-            del self.log.tenants[self.tenant]
-        else:
-            self.log.tenants[self.tenant] = kept
-        assert after is not None
-        return self.before is None or shown(self.before) != shown(after)
+        return self.before is None or shown(self.before) != shown(self.log.document_of(self.record))
 
     def keep(self) -> None:
         """Keep the record, and publish it where it shows a change."""
-        published = self.changed()
-        if published:
-            self.record.update(at=self.now, position=self.position, version=self.record["version"] + 1)
         self.log.tenants[self.tenant] = self.record
-        if published:
-            self.log.states.append((self.tenant, self.log.document(self.tenant)))
+        if self.changed():
+            self.record.update(at=self.now, position=self.position, version=self.record["version"] + 1)
+            self.log.states.append((self.tenant, self.log.document_of(self.record)))

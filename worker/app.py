@@ -65,9 +65,16 @@ class _BatchSchema(faust.Schema[None, Fetched]):
         return cast("Fetched", message.value)
 
 
+class _App(faust.App):
+    """Faust without its tables' folders: state lives in Redis, and nothing is written to the working directory."""
+
+    def _create_directories(self) -> None:
+        """Create none."""
+
+
 def build_app(settings: Settings, lanes: Lanes, ingress: Ingress) -> faust.App:
     """Return the Faust app of one worker process; nothing connects before it is started."""
-    app = faust.App(
+    app = _App(
         settings.consumer_group,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.kafka_bootstrap.split(",")],
         autodiscover=False,

@@ -67,6 +67,7 @@ class Outputs:
 
         Raises:
             OutputError: if any was not acknowledged in time; some may have been appended.
+            ValueError: if a record is too big for Kafka, which would refuse it however often it came.
         """
         pending: list[asyncio.Future[RecordMetadata]] = []
         index = count = 0
@@ -79,9 +80,8 @@ class Outputs:
                     break
                 index += 1
             count = index - first
-            if not count:
-                size = len(outputs[index].value or b"")
-                raise ValueError(f"a record of {size} bytes for {topic} fits no batch of {_BATCH_BYTES} bytes")
+            if (size := batch.size()) > _BATCH_BYTES:  # aiokafka takes the first record of a batch whatever its size.
+                raise ValueError(f"a record for {topic} makes a batch of {size} bytes, more than {_BATCH_BYTES}")
             batch.close()
             pending.append(await self._producer.send_batch(batch, topic, partition=partition))
         acknowledged = await asyncio.gather(*pending)

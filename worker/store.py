@@ -76,7 +76,8 @@ class Store:
             ValueError: if the progress is of a newer layout, or not readable.
         """
         keys = self.keys(partition)
-        async with self._redis.pipeline(transaction=False) as pipeline:
+        # Together: a commit between the two would look like a Redis that has lost records.
+        async with self._redis.pipeline(transaction=True) as pipeline:
             _ = pipeline.hgetall(keys.progress)
             _ = pipeline.hlen(keys.tenants)
             fields, records = await pipeline.execute()

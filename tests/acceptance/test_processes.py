@@ -1,6 +1,7 @@
 """A worker and an API as two processes on real services, operated by the command line alone."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -47,6 +48,9 @@ def installation(
     services: Services, module_namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
     """Topics, a key, a worker and an API."""
+    if not services.log_append_time:
+        # The mark works for each test, and this is made before the first of them.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs a real Kafka; services are {services}")
     folder = tmp_path_factory.mktemp("installation")
     environment = {
         **services.environ(),

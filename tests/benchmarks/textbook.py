@@ -63,7 +63,7 @@ def build(settings: Settings) -> faust.App:
             if folded.record is not None:
                 await redis.set(key, pack(folded.record, terms.schedule))
                 value = to_json(state_record(event.subject, message.partition, folded.record, terms))
-                await states.send(key=event.subject.encode(), value=value)
+                _ = await states.send(key=event.subject.encode(), value=value)
             yield
 
     return app

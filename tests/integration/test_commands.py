@@ -214,8 +214,8 @@ async def test_bad_records_are_set_aside_with_field_and_reason_and_the_next_one_
         assert (answer.status_code, answer.json()["state"]) == (200, "light")
     found: dict[str, str] = {}
     for number in range(PARTITIONS):
-        for record in await installation.read(installation.settings.topics.deadletter, number):
-            headers = {name: value.decode() for name, value in record.headers}
+        for letter in await installation.read(installation.settings.topics.deadletter, number):
+            headers = {name: value.decode() for name, value in letter.headers}
             found[headers["sleep.error.code"]] = headers["sleep.error.message"]
     assert set(bad) <= set(found)
     assert "specversion" in found["invalid_event"] or "subject" in found["invalid_event"]

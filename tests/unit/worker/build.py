@@ -191,8 +191,9 @@ class Tenant:
         assert found, f"{self.name} has no claim {source_} {key}"
         return dict(found[0])
 
+    @property
     def keys(self) -> list[str]:
-        """Return the keys of the claims, sorted by source and key."""
+        """The keys of the claims, sorted by source and key."""
         return [key for _, key in sorted(self.known.claims)]
 
     @property

@@ -1,0 +1,251 @@
+"""What the store sends to Redis and makes of the answers; the scripts themselves are tested on a real Redis."""
+
+from collections import deque
+from collections.abc import Callable
+from hashlib import sha1
+from importlib import resources
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import NoScriptError
+
+from schemas.settings import Settings
+from worker.ports import Commit, Due, Loaded
+from worker.store import Store
+
+Sent = list[tuple[Any, ...]]
+
+
+class _Pipeline:
+    """Notes the commands, and that they go together."""
+
+    def __init__(self, redis: "_Redis", transaction: object) -> None:
+        self._redis = redis
+        self._commands: list[tuple[Any, ...]] = [("pipeline", transaction)]
+
+    async def __aenter__(self) -> "_Pipeline":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to give back."""
+
+    def __getattr__(self, name: str) -> Callable[..., "_Pipeline"]:
+        def note(*arguments: Any) -> "_Pipeline":
+            self._commands.append((name, *arguments))
+            return self
+
+        return note
+
+    async def execute(self) -> Any:
+        self._redis.sent.append(tuple(self._commands))
+        return self._redis.answers.popleft()
+
+
+class _Redis:
+    """Notes what is sent and answers what the test has laid out."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.sent: Sent = []
+        self.answers: deque[Any] = deque(answers)
+
+    def pipeline(self, *, transaction: bool) -> _Pipeline:
+        return _Pipeline(self, transaction)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def command(*arguments: Any, **options: Any) -> Any:
+            self.sent.append((name, *arguments, *options.items()))
+            answer = self.answers.popleft() if self.answers else None
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return command
+
+
+def store_of(redis: _Redis) -> Store:
+    """Return a store on a client that notes what is sent."""
+    return Store(cast("Redis", redis), "sleep")
+
+
+def text_of(name: str) -> str:
+    """Return a script of the package."""
+    return resources.files("worker.lua").joinpath(f"{name}.lua").read_text("utf-8")
+
+
+async def test_a_load_sends_the_position_and_what_to_read() -> None:
+    """Every key is passed as a key, with one hash tag."""
+    redis = _Redis([[b"a", None], [b"o"]])
+    loaded = await store_of(redis).load(3, 17, ["acme", "other"], [("acme", "op-1")])
+    assert redis.sent == [
+        (
+            "eval",
+            text_of("load"),
+            3,
+            "{sleep:3}:progress",
+            "{sleep:3}:tenants",
+            "{sleep:3}:operation:acme/op-1",
+            17,
+            "acme",
+            "other",
+        )
+    ]
+    assert loaded == Loaded([b"a", None], [b"o"])
+
+
+async def test_a_load_that_the_fence_refuses_is_none() -> None:
+    """The script answers false."""
+    assert await store_of(_Redis(None)).load(3, 17, ["acme"], []) is None
+
+
+@pytest.mark.parametrize(("answer", "expected"), [(1, True), (0, False)])
+async def test_a_commit_tells_whether_the_fence_let_it_pass(answer: int, *, expected: bool) -> None:
+    """The script answers 1 or 0."""
+    commit = Commit(5, {"next": 6}, {}, [], {}, [], {}, {}, [])
+    assert await store_of(_Redis(answer)).commit(0, commit) is expected
+
+
+async def test_a_commit_sends_its_sections_each_led_by_its_number_of_items() -> None:
+    """In the order in which the script reads them."""
+    redis = _Redis(1)
+    commit = Commit(
+        position=17,
+        progress={"next": 19, "rules": b"[]"},
+        records={"acme": b"record"},
+        removed=["gone", "too"],
+        timers={"acme": 1_000},
+        untimed=["gone"],
+        counts={"freeze": 1, "active": -1},
+        open_ended={"acme": True, "gone": False},
+        operations=[("acme", "op-1", b"operation", 60_000)],
+    )
+    await store_of(redis).commit(3, commit)
+    [(command, text, count, *rest)] = redis.sent
+    assert (command, text, count) == ("eval", text_of("commit"), 7)
+    assert rest[:7] == [
+        "{sleep:3}:progress",
+        "{sleep:3}:tenants",
+        "{sleep:3}:timers",
+        "{sleep:3}:counts",
+        "{sleep:3}:open",
+        "{sleep:3}:operation:acme/op-1",
+        "{sleep:3}:receipt:acme/op-1",
+    ]
+    assert rest[7:] == [
+        17,
+        *(2, "next", 19, "rules", b"[]"),
+        *(1, "acme", b"record"),
+        *(2, "gone", "too"),
+        *(1, 1_000, "acme"),
+        *(1, "gone"),
+        *(2, "freeze", 1, "active", -1),
+        *(2, "acme", 1, "gone", 0),
+        *(1, b"operation", 60_000),
+    ]
+
+
+async def test_a_commit_of_nothing_but_progress_sends_empty_sections() -> None:
+    """A batch may change no tenant."""
+    redis = _Redis(1)
+    await store_of(redis).commit(0, Commit(0, {"next": 1}, {}, [], {}, [], {}, {}, []))
+    assert redis.sent[0][8:] == (0, 1, "next", 1, 0, 0, 0, 0, 0, 0, 0)
+
+
+async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
+    """Redis answers scores as text."""
+    redis = _Redis([b"17", [b"acme", b"1795334837992", b"other", b"1795334837993"], b"1.795334838e+12"])
+    due = await store_of(redis).due(3, 1_795_334_837_994, 2_000, 500)
+    assert redis.sent == [
+        ("eval", text_of("due"), 2, "{sleep:3}:progress", "{sleep:3}:timers", 1_795_334_837_994, 2_000, 500)
+    ]
+    assert due == Due(17, [("acme", 1_795_334_837_992), ("other", 1_795_334_837_993)], 1_795_334_838_000)
+
+
+async def test_no_timer_at_all_is_an_empty_page() -> None:
+    """The script answers an empty string for none that comes later."""
+    assert await store_of(_Redis([b"0", [], b""])).due(0, 5, 0, 10) == Due(0, [], None)
+
+
+async def test_a_script_is_sent_whole_once_and_by_its_digest_afterwards() -> None:
+    """Kilobytes on every batch would be a waste."""
+    redis = _Redis(None, None, None)
+    store = store_of(redis)
+    for _ in range(3):
+        await store.load(0, 0, [], [])
+    digest = sha1(text_of("load").encode(), usedforsecurity=False).hexdigest()
+    assert [sent[:2] for sent in redis.sent] == [("eval", text_of("load")), ("evalsha", digest), ("evalsha", digest)]
+    assert redis.sent[1][2:] == redis.sent[0][2:]
+
+
+async def test_a_script_that_redis_has_forgotten_is_sent_again() -> None:
+    """It was restarted, or a replica took over."""
+    redis = _Redis(None, NoScriptError("NOSCRIPT"), [[], []])
+    store = store_of(redis)
+    await store.load(0, 0, [], [])
+    assert await store.load(0, 0, [], []) == Loaded([], [])
+    assert [sent[0] for sent in redis.sent] == ["eval", "evalsha", "eval"]
+
+
+async def test_where_a_partition_stands_is_read_in_one_step() -> None:
+    """A commit between the two reads would look like a Redis that has lost records."""
+    redis = _Redis([{b"next": b"17", b"records": b"2"}, 2])
+    standing = await store_of(redis).standing(3)
+    assert redis.sent == [
+        (("pipeline", True), ("hgetall", "{sleep:3}:progress"), ("hlen", "{sleep:3}:tenants")),
+    ]
+    assert (standing.progress.next, standing.progress.records, standing.records) == (17, 2, 2)
+
+
+async def test_a_progress_of_a_newer_layout_is_refused() -> None:
+    """Rather than damaged."""
+    with pytest.raises(ValueError, match="layout 9, newer than 1"):
+        await store_of(_Redis([{b"layout": b"9"}, 0])).standing(0)
+
+
+async def test_a_scan_goes_on_from_its_cursor() -> None:
+    """Pages of the tenants' hash."""
+    redis = _Redis((b"42", {b"acme": b"record"}))
+    assert await store_of(redis).scan(3, 7, 500) == (42, {b"acme": b"record"})
+    assert redis.sent == [("hscan", "{sleep:3}:tenants", 7, ("count", 500))]
+
+
+async def test_answers_go_out_in_one_round_trip() -> None:
+    """A batch may have hundreds."""
+    redis = _Redis([1, 0])
+    await store_of(redis).answer([("sleep:reply:a", b"1"), ("sleep:reply:b", b"2")])
+    assert redis.sent == [
+        (("pipeline", False), ("publish", "sleep:reply:a", b"1"), ("publish", "sleep:reply:b", b"2")),
+    ]
+
+
+async def test_a_ping_and_a_close_go_to_the_client() -> None:
+    """For /status, and for the end."""
+    redis = _Redis(True, None)
+    store = store_of(redis)
+    await store.ping()
+    await store.close()
+    assert redis.sent == [("ping",), ("aclose",)]
+
+
+def settings_of(url: str) -> Settings:
+    """Return settings with this Redis."""
+    return Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": url})
+
+
+async def test_a_client_neither_waits_for_ever_nor_repeats_a_command_by_itself() -> None:
+    """A commit that was repeated blindly could only be refused; the lane looks first what became of it."""
+    store = Store.connect(settings_of("rediss://:secret@redis.example:6380/2"))
+    client = store._redis  # noqa: SLF001 - what the client was told is all there is to see without a socket
+    assert isinstance(client, Redis)
+    told = client.connection_pool.connection_kwargs
+    assert (told["host"], told["port"], told["db"], told["password"]) == ("redis.example", 6380, 2, "secret")
+    assert told["socket_timeout"] == told["socket_connect_timeout"] == 5.0
+    assert told["retry"].get_retries() == 0
+    await store.close()
+
+
+async def test_a_cluster_is_spoken_to_as_one() -> None:
+    """The URL says so."""
+    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
+    assert isinstance(store._redis, RedisCluster)  # noqa: SLF001 - as above
+    await store.close()
