@@ -218,9 +218,7 @@ def _typed(value: Any) -> Any:
 def asked(event: CommandEvent) -> Document:
     """Return what is compared when a command's id comes again."""
     data = event.data.model_dump()
-    compared = {
-        name: data.get(name) for name in ("target", "ttl_ms", "override", "cancels", "policy", "if_version")
-    }
+    compared = {name: data.get(name) for name in ("target", "ttl_ms", "override", "cancels", "policy", "if_version")}
     if compared["policy"] is not None:
         try:
             compared["policy"] = parse_policy(compared["policy"]).document
@@ -306,8 +304,7 @@ class Reference:
         """Tell whether the tenant has a pin, or a claim deeper than active without an end."""
         record = self.tenants.get(tenant)
         return record is not None and any(
-            claim["source"] == "pin"
-            or (claim["expires_at"] is None and self.terms(record).depth(claim) != "active")
+            claim["source"] == "pin" or (claim["expires_at"] is None and self.terms(record).depth(claim) != "active")
             for claim in record["claims"].values()
         )
 
@@ -594,12 +591,23 @@ class _Fold:
         terms = self.terms() if rules is None else Terms(self.record["policy"] or rules.document["policy"], rules)
         self.rows.append(
             {
-                "id": f"{self.position}:{len(self.rows)}", "kind": kind, "tenant": self.tenant, "from": before,
-                "to": after, "cause": cause, "event_id": event.id, "event_type": event.type,
-                "operation_id": data.get("operation_id"), "actor": data.get("actor"),
-                "reason": data.get("cause") if isinstance(event, BreakerEvent) else data.get("reason"), "code": code,
-                "decision_id": data.get("decision_id"), "enforced": terms.enforce, "at": self.now if at is None else at,
-                "position": self.position, "rules": (rules or self.rules).digest,
+                "id": f"{self.position}:{len(self.rows)}",
+                "kind": kind,
+                "tenant": self.tenant,
+                "from": before,
+                "to": after,
+                "cause": cause,
+                "event_id": event.id,
+                "event_type": event.type,
+                "operation_id": data.get("operation_id"),
+                "actor": data.get("actor"),
+                "reason": data.get("cause") if isinstance(event, BreakerEvent) else data.get("reason"),
+                "code": code,
+                "decision_id": data.get("decision_id"),
+                "enforced": terms.enforce,
+                "at": self.now if at is None else at,
+                "position": self.position,
+                "rules": (rules or self.rules).digest,
             }  # fmt: skip
         )
 

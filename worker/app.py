@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 import faust
 import structlog
+import uvloop
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.streams import Stream
@@ -232,6 +233,7 @@ class Worker:
             app = self._app = build_app(self._settings, self.lanes, Ingress(self.outputs, self._settings.partitions))
             try:
                 await app.start()
+                self.kafka_finding = None
                 log.info("worker_ready", group=self._settings.consumer_group)
                 await _first(stop.wait(), app.wait_until_stopped(), _crashed(app))
             except (KafkaError, OSError) as error:
@@ -241,8 +243,12 @@ class Worker:
                 # The lanes first, so that what is in hand is committed while the partitions are still ours.
                 await self.lanes.end()
                 await _within(STOP_SECONDS, app.stop(), "consumer")
+                # A rebalance on the way may have brought new lanes, for which the next consumer has not sought.
+                await self.lanes.end()
             if not stop.is_set():
-                log.error("consumer_restarts", reason=repr(crash) if crash else self.kafka_finding)
+                if crash is not None:
+                    self.kafka_finding = f"the consumer stopped: {crash!r}; it is started afresh"
+                log.error("consumer_restarts", reason=self.kafka_finding)
                 await _wait(stop, backoff.next())
 
 
@@ -284,4 +290,6 @@ async def serve(
     """Run a worker until `stop` is set; `ready` is set once Kafka answers and the topics are right."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    # Faust's consumer thread makes a loop of its own, by the policy.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     await Worker(settings, embedded=embedded).run(stop, ready)

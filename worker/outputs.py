@@ -15,7 +15,8 @@ from schemas.names import Topics
 from schemas.settings import Settings
 from worker.ports import Output
 
-# Kafka's default limit on a batch is 1,048,588 bytes; the rest is left for its framing.
+# Kafka's default limit on a batch; ours are smaller, but for one of a single big record.
+_MOST_BYTES: Final = 1_048_588
 _BATCH_BYTES: Final = 1_000_000
 _PING_SECONDS: Final = 2.0
 # Longer than a leader election usually takes, and short enough that a lane that must end ends.
@@ -80,8 +81,8 @@ class Outputs:
                     break
                 index += 1
             count = index - first
-            if (size := batch.size()) > _BATCH_BYTES:  # aiokafka takes the first record of a batch whatever its size.
-                raise ValueError(f"a record for {topic} makes a batch of {size} bytes, more than {_BATCH_BYTES}")
+            if (size := batch.size()) > _MOST_BYTES:  # aiokafka takes the first record of a batch whatever its size.
+                raise ValueError(f"a record for {topic} makes a batch of {size} bytes, more than {_MOST_BYTES}")
             batch.close()
             pending.append(await self._producer.send_batch(batch, topic, partition=partition))
         acknowledged = await asyncio.gather(*pending)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class StatusPage:
-    """Serves `/healthz`, `/readyz`, `/status`, `/version` and `/metrics` on the worker's port."""
+    """Serves `/healthz`, `/readyz`, `/status`, `/version` and `/metrics` on the worker's port.
+
+    Attributes:
+        app: what is served there.
+    """
 
     def __init__(self, worker: "Worker", settings: Settings) -> None:
         self._worker = worker
@@ -32,8 +36,9 @@ class StatusPage:
             Route("/version", self._version),
             Route("/metrics", self._metrics),
         ]
+        self.app = Starlette(routes=routes)
         config = uvicorn.Config(
-            Starlette(routes=routes), host=settings.api_host, port=settings.worker_metrics_port,
+            self.app, host=settings.api_host, port=settings.worker_metrics_port,
             log_config=None, access_log=False, lifespan="off", ws="none",
         )  # fmt: skip
         self._server = uvicorn.Server(config)

@@ -17,6 +17,7 @@ from faust.types import TP, ConsumerMessage, Message
 
 from worker.deadletter import SourceRecord
 from worker.intake import Fetched
+from worker.lane import Lane
 from worker.lanes import Lanes
 
 log = structlog.get_logger("worker.transport")
@@ -29,6 +30,8 @@ CLOSE_SECONDS: Final = 5.0
 
 class BatchConsumerThread(AIOKafkaConsumerThread):
     """The thread in which aiokafka runs."""
+
+    _commits_fail = False
 
     def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -72,8 +75,11 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         try:
             await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in assigned})
         except KafkaError as error:
-            log.warning("group_offset_not_committed", error=str(error))
+            if not self._commits_fail:
+                log.warning("group_offset_not_committed", error=str(error))
+            self._commits_fail = True
             return False
+        self._commits_fail = False
         return True
 
 
@@ -94,7 +100,7 @@ class BatchConsumer(Consumer):
     ) -> dict[TP, list[Fetched]]:
         """Return at most one batch a partition, from the partitions whose lane wants more."""
         seeks: dict[TP, int] = {}
-        generations: dict[TP, int] = {}
+        asked: dict[TP, tuple[Lane, int]] = {}
         wanted: set[TP] = set()
         closed = False
         for tp in active_partitions or ():
@@ -109,14 +115,21 @@ class BatchConsumer(Consumer):
                 seeks[tp] = offset
                 # Faust passes over a message below the last one that it saw.
                 self._read_offset[tp] = None
-            generations[tp] = lane.intake.generation
+            asked[tp] = lane, lane.intake.generation
             wanted.add(tp)
         if not wanted:
             # aiokafka reads an empty set as every partition.
             await self.sleep(_CLOSED_POLL_SECONDS)
             return {}
         found = await self._thread.seek_and_fetch(seeks, wanted, _CLOSED_POLL_SECONDS if closed else timeout)
-        return {TP(*tp): [Fetched(generations.get(TP(*tp), 0), records)] for tp, records in found.items() if records}
+        batches: dict[TP, list[Fetched]] = {}
+        for found_tp, records in found.items():
+            tp = TP(*found_tp)
+            lane, generation = asked.get(tp, (None, 0))
+            # A lane that came meanwhile counts its generations anew, and would take an older lane's batch for its own.
+            if records and (lane is None or self.lanes.get(tp.partition) is lane):
+                batches[tp] = [Fetched(generation, records)]
+        return batches
 
     def _to_message(self, tp: TP, record: Fetched) -> ConsumerMessage:
         """Make one message of a batch; its offset is the last record's."""
@@ -169,6 +182,14 @@ class BatchConsumer(Consumer):
             return None if lane is None else lane.position
         acknowledged = self._acked.pop(tp, None)
         return acknowledged[-1] + 1 if acknowledged else None
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:  # noqa: FBT001, FBT002 - Faust's
+        """Commit, and try again in a second where it failed: Faust would take it for done."""
+        before = {tp: self._committed_offset[tp] for tp in offsets}
+        done: bool = await super()._commit_offsets(offsets, start_new_transaction)
+        if not done:
+            self._committed_offset.update(before)
+        return done
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust would expand the offsets between two messages, here a whole batch; nothing needs them."""

@@ -186,7 +186,10 @@ async def test_counts_and_open_ended_tenants_are_kept_as_they_move(real: Store, 
         0, EMPTY._replace(counts={"freeze": 2, "light": 1}, open_ended={"acme": True, "other": True, "third": False})
     )
     await real.commit(
-        0, EMPTY._replace(position=1, progress={"next": 2}, counts={"freeze": -1, "active": 1}, open_ended={"acme": False})
+        0,
+        EMPTY._replace(
+            position=1, progress={"next": 2}, counts={"freeze": -1, "active": 1}, open_ended={"acme": False}
+        ),
     )
     keys = real.keys(0)
     assert await redis.hgetall(keys.counts) == {b"freeze": b"1", b"light": b"1", b"active": b"1"}  # type: ignore[misc]

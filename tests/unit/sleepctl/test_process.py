@@ -98,8 +98,9 @@ def test_our_lines_and_the_libraries_are_json_on_stderr(capsys: pytest.CaptureFi
     """With level, logger, time and fields."""
     configure_logging("info", "json")
     structlog.get_logger("worker.lane").info("recovered", position=7)
-    logging.getLogger("aiokafka.client").info("chatter")
-    logging.getLogger("aiokafka.client").warning("lost %s", "broker-1")
+    logging.getLogger("faust.app").info("chatter")
+    logging.getLogger("aiokafka.client").warning("once more")
+    logging.getLogger("faust.app").warning("lost %s", "broker-1")
     ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (ours["event"], ours["position"], ours["level"], ours["logger"]) == ("recovered", 7, "info", "worker.lane")
     assert (theirs["event"], theirs["level"]) == ("lost broker-1", "warning")

@@ -160,7 +160,9 @@ _rules_documents = st.one_of(
 @st.composite
 def events(draw: st.DrawFn, now: int, tenant: str) -> Document:
     """Draw an event of any type that the log gets at `now`."""
-    kind = draw(st.sampled_from(["breaker"] * 5 + ["sleep"] * 4 + ["mode"] * 3 + ["timer", "cancel"] * 2 + ["policy", "rules"]))
+    kind = draw(
+        st.sampled_from(["breaker"] * 5 + ["sleep"] * 4 + ["mode"] * 3 + ["timer", "cancel"] * 2 + ["policy", "rules"])
+    )
     if kind == "breaker":
         return breaker(
             draw(st.sampled_from(["open", "open", "half_open", "closed", *get_args(BreakerState)])),
@@ -187,7 +189,9 @@ def events(draw: st.DrawFn, now: int, tenant: str) -> Document:
     if kind == "policy":
         return policy(draw(_ids), draw(_documents), if_version=draw(st.sampled_from([None, None, 0, 1])), **sent)
     pins = draw(_rarely)
-    return mode(draw(_ids), draw(state_names), draw(_wild_ttls if pins else st.none() | _wild_ttls), override=pins, **sent)
+    return mode(
+        draw(_ids), draw(state_names), draw(_wild_ttls if pins else st.none() | _wild_ttls), override=pins, **sent
+    )
 
 
 @st.composite

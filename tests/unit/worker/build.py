@@ -37,14 +37,18 @@ def event(type_: str, data: Mapping[str, Any], tenant: str | None = "acme", **at
     return {name: value for name, value in (found | attributes).items() if value is not None}
 
 
-def breaker(state: str, name: str = "payments@1", *, tenant: str = "acme", time: str | None = None, **more: Any) -> Document:
+def breaker(
+    state: str, name: str = "payments@1", *, tenant: str = "acme", time: str | None = None, **more: Any
+) -> Document:
     """Return a breaker's event, its claim's key given as `name@instance`."""
     breaker_, instance = name.split("@")
     data = {"breaker": breaker_, "instance": instance, "state": state, **more}
     return event("sleep.breaker.v1", data, tenant, time=time)
 
 
-def sleep(operation_id: str, target: str = "deep", ttl_ms: Any = MINUTE, *, tenant: str = "acme", **more: Any) -> Document:
+def sleep(
+    operation_id: str, target: str = "deep", ttl_ms: Any = MINUTE, *, tenant: str = "acme", **more: Any
+) -> Document:
     """Return a utility sleep."""
     data = {"operation_id": operation_id, "target": target, "ttl_ms": ttl_ms, "actor": "ops", **more}
     return event("sleep.operation.v1", data, tenant)

@@ -49,9 +49,7 @@ def assert_applied_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("method", ["load", "commit"])
-async def test_a_refused_call_makes_the_lane_look_again_and_go_on_from_there(
-    world: World, method: str
-) -> None:
+async def test_a_refused_call_makes_the_lane_look_again_and_go_on_from_there(world: World, method: str) -> None:
     """Someone else has applied the first record while this lane was about to."""
     lane = world.assign()
     await world.run()

@@ -39,9 +39,7 @@ def give_back(world: World) -> None:
 
 
 @pytest.mark.parametrize(("method", "finding"), AWAY.items())
-async def test_an_outage_is_said_once_waited_out_and_recovered_from(
-    world: World, method: str, finding: str
-) -> None:
+async def test_an_outage_is_said_once_waited_out_and_recovered_from(world: World, method: str, finding: str) -> None:
     """At the start as well as later; the records are folded when it is over."""
     take_away(world, method)
     world.log(breaker("acme", "open"), event("sleep.unknown.v1", "acme"))

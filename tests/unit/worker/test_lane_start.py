@@ -86,9 +86,7 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
         ),
     ],
 )
-async def test_a_lane_stops_and_says_what_to_run(
-    world: World, progress: dict[bytes, bytes], expected: str
-) -> None:
+async def test_a_lane_stops_and_says_what_to_run(world: World, progress: dict[bytes, bytes], expected: str) -> None:
     """Nothing is skipped silently, and nothing is changed."""
     world.log(*[breaker("acme", "open")] * 4)
     world.events().trim(2)
@@ -98,9 +96,7 @@ async def test_a_lane_stops_and_says_what_to_run(
         await world.run()
     assert lane.stopped
     assert lane.finding == expected
-    assert [(line["event"], line["reason"], line["partition"]) for line in logs] == [
-        ("lane_stopped", expected, 0)
-    ]
+    assert [(line["event"], line["reason"], line["partition"]) for line in logs] == [("lane_stopped", expected, 0)]
     assert not world.held().tenants
 
 

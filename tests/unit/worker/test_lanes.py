@@ -20,7 +20,9 @@ async def world() -> AsyncIterator[World]:
 def lanes_by_state(world: World) -> dict[str, float | None]:
     """Return the gauge as it is scraped."""
     registry = world.worker.metrics.registry
-    return {state: registry.get_sample_value("sleep_worker_lanes", {"state": state}) for state in ("running", "stopped")}
+    return {
+        state: registry.get_sample_value("sleep_worker_lanes", {"state": state}) for state in ("running", "stopped")
+    }
 
 
 async def test_an_assignment_makes_a_lane_for_each_new_partition(world: World) -> None:

@@ -378,7 +378,9 @@ def test_a_refused_event_does_not_undo_what_fell_due(event: Document) -> None:
     assert (row["from"], row["to"]) == ("light", "light")
 
 
-@pytest.mark.parametrize("event", [event for event in REFUSED if "used" not in str(event) and "closed" not in str(event)])
+@pytest.mark.parametrize(
+    "event", [event for event in REFUSED if "used" not in str(event) and "closed" not in str(event)]
+)
 def test_a_tenant_without_a_record_stays_without_one_after_a_refused_command(event: Document) -> None:
     """Nothing is published; the command is remembered all the same."""
     tenant = Tenant()

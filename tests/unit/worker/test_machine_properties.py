@@ -39,7 +39,9 @@ def test_equals_the_reference_fold(log: list[Source], at: list[int], remembers: 
     assert not any(lane.failures), lane.dead_letters
     documents = {tenant: reference.document(tenant) for tenant in TENANTS}
     assert_fold({tenant: lane.document(tenant) for tenant in TENANTS}, documents)
-    published = [(key.decode(), value) for (key, *_), value in zip(lane.states, values(lane.states), strict=True) if key]
+    published = [
+        (key.decode(), value) for (key, *_), value in zip(lane.states, values(lane.states), strict=True) if key
+    ]
     assert published == reference.states
     assert without_decision(lane.rows()) == reference.rows
     told = [{name: value for name, value in answer.items() if name != "asked"} for answer in reference.answers]

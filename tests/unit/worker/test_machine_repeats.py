@@ -16,7 +16,10 @@ FILLED = {"floor": "light", "max_ttl_seconds": 3600, "ramp_seconds": {"deepen": 
     [
         (sleep("id", "deep", 5), sleep("id", "deep", 5)),
         (sleep("id", "deep", 5), sleep("id", "deep", 5.0)),
-        (sleep("id", "deep", 5), sleep("id", "deep", 5, reason="r", trace_id="t", actor="a", reply_to="x", not_after=0)),
+        (
+            sleep("id", "deep", 5),
+            sleep("id", "deep", 5, reason="r", trace_id="t", actor="a", reply_to="x", not_after=0),
+        ),
         (mode("id", "deep"), mode("id", "deep", None, override=False)),
         (mode("id", "deep"), mode("id", "deep", override=None)),
         (cancel("id", "op"), cancel("id", "op")),
@@ -88,7 +91,10 @@ def test_the_same_id_with_another_decision_is_a_conflict(first: Document, again:
     ],
 )
 def test_a_command_is_remembered_for_an_hour_after_it_finished(
-    event: Document, finished: int, passed: int, known: bool  # noqa: FBT001
+    event: Document,
+    finished: int,
+    passed: int,
+    known: bool,  # noqa: FBT001
 ) -> None:
     """A refused one too, an operation from its end on, and also where its tenant has no record."""
     tenant = Tenant()

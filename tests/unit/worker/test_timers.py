@@ -169,7 +169,11 @@ async def test_an_announcement_holds_up_no_timer_that_falls_due(world: World) ->
     await world.run()
     world.log(rules({}))
     await world.advance(0.110)
-    ours = [record.timestamp - NOW for record in timers(world) if from_json(record.value or b"")["data"]["due_at"] == NOW + 110]
+    ours = [
+        record.timestamp - NOW
+        for record in timers(world)
+        if from_json(record.value or b"")["data"]["due_at"] == NOW + 110
+    ]
     assert ours == [110]
     assert len(timers(world)) < 5_000
     await world.advance(2)
@@ -277,9 +281,7 @@ async def test_a_store_that_is_away_is_said_once_and_asked_once_a_second(world: 
     world.store.faults.down.add("due")
     with capture_logs() as logs:
         await world.advance(30)
-    assert [(line["event"], line["reason"]) for line in logs] == [
-        ("timers_waiting", "ConnectionError: redis is away")
-    ]
+    assert [(line["event"], line["reason"]) for line in logs] == [("timers_waiting", "ConnectionError: redis is away")]
     assert world.store.faults.calls["due"] <= 40
     world.store.faults.heal()
     await world.advance(2)

@@ -1,0 +1,98 @@
+"""Dead letters, and the ceiling on those that are our own failures."""
+
+import pytest
+
+from tests.unit.worker.build import Source, T
+from worker.deadletter import Ceiling, Failure, dead_letter
+
+
+def headers_of(record: Source, failure: Failure) -> dict[str, bytes]:
+    """Return the headers of a record's dead letter."""
+    return dict(dead_letter(record, failure).headers)
+
+
+def test_a_dead_letter_has_the_raw_record_and_what_happened() -> None:
+    """Its own headers come after ours."""
+    record = Source(7, T, b"acme", b"{", (("ce_id", b"x"),), "sleep.events", 3)
+    letter = dead_letter(record, Failure("undecodable", "the value is not JSON"))
+    assert (letter.key, letter.value) == (b"acme", b"{")
+    assert letter.headers == [
+        ("sleep.error.code", b"undecodable"),
+        ("sleep.error.message", b"the value is not JSON"),
+        ("sleep.error.topic", b"sleep.events"),
+        ("sleep.error.partition", b"3"),
+        ("sleep.error.offset", b"7"),
+        ("sleep.error.at", str(T).encode()),
+        ("sleep.error.size", b"1"),
+        ("ce_id", b"x"),
+    ]
+
+
+def test_a_value_is_cut_at_64_kib_and_its_size_told() -> None:
+    """The whole of it is still in the log."""
+    record = Source(7, T, b"acme", b"x" * 1_000_000)
+    letter = dead_letter(record, Failure("oversize", "too large"))
+    assert letter.value == b"x" * 65_536
+    assert dict(letter.headers)["sleep.error.size"] == b"1000000"
+
+
+def test_a_record_without_key_or_value_stays_without() -> None:
+    """A tombstone is told from an empty value."""
+    letter = dead_letter(Source(7, T, None, None), Failure("undecodable", "no value"))
+    assert (letter.key, letter.value) == (None, None)
+    assert dict(letter.headers)["sleep.error.size"] == b"0"
+    assert dead_letter(Source(7, T, b"", b""), Failure("undecodable", "x")).value == b""
+
+
+def test_a_dead_letter_that_is_one_again_has_its_last_error_only() -> None:
+    """Of a redriven record, what happened now counts."""
+    record = Source(7, T, b"acme", b"{", (("sleep.error.code", b"old"), ("sleep.error.at", b"1"), ("other", b"kept")))
+    found = dead_letter(record, Failure("wrong_key", "now")).headers
+    assert [name for name, _ in found].count("sleep.error.code") == 1
+    assert dict(found)["sleep.error.code"] == b"wrong_key"
+    assert ("other", b"kept") in found
+
+
+def test_a_long_message_is_cut() -> None:
+    """A traceback may be as long as it likes."""
+    assert (
+        len(headers_of(Source(7, T, None, b"x"), Failure("fold_failed", "é" * 9_000))["sleep.error.message"]) == 8_000
+    )
+
+
+def feed(ceiling: Ceiling, *runs: tuple[int, bool]) -> Ceiling:
+    """Count runs of records, failed or not."""
+    for times, failed in runs:
+        for _ in range(times):
+            ceiling.count(failed=failed)
+    return ceiling
+
+
+@pytest.mark.parametrize(
+    ("runs", "reached"),
+    [
+        ([(499, True)], False),
+        ([(500, True)], True),
+        ([(500, False), (500, True)], False),
+        ([(499, False), (501, True)], True),
+        ([(501, True), (499, False)], True),
+        ([(501, True), (500, False)], False),
+        ([(10_000, False), (500, True)], False),
+        ([(10_000, False), (501, True)], True),
+        ([(10_000, True), (500, False)], False),
+    ],
+)
+def test_the_ceiling_is_half_of_the_last_1000_and_at_least_500(runs: list[tuple[int, bool]], reached: bool) -> None:  # noqa: FBT001
+    """More than that is a bad deploy, not bad data."""
+    assert feed(Ceiling(0.5), *runs).reached is reached
+
+
+@pytest.mark.parametrize(("ratio", "reached"), [(1.0, False), (0.9, True), (0.0, True)])
+def test_a_ratio_of_1_is_no_ceiling(ratio: float, reached: bool) -> None:  # noqa: FBT001
+    """That is how a person says go on."""
+    assert feed(Ceiling(ratio), (2_000, True)).reached is reached
+
+
+def test_a_ceiling_of_0_still_wants_500_failures() -> None:
+    """A handful is never a bad deploy."""
+    assert not feed(Ceiling(0.0), (499, True), (400, False)).reached

@@ -1,0 +1,167 @@
+"""Ingress: only breaker events pass, with a time, to the partition of their tenant; the rest is set aside."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from schemas.cloudevents import STRUCTURED_HEADERS, decode
+from schemas.events import EVENT_MODELS, BreakerEvent
+from schemas.names import Topics
+from schemas.partition import partition_of
+from tests.unit.worker.build import (
+    Document, Source, T, Tenant, breaker, cancel, event, mode, policy, rules, sleep, source, timer,
+)  # fmt: skip
+from worker.deadletter import Failure
+from worker.ingress import Ingress, normalise
+from worker.ports import Output
+
+ISO = "2026-11-22T08:47:18.001Z"
+
+
+class Sent:
+    """Outputs that note what was sent where."""
+
+    def __init__(self) -> None:
+        self.topics = Topics.of("sleep")
+        self.sent: list[tuple[str, int, list[Output]]] = []
+        self.dead: list[tuple[int, list[Output]]] = []
+
+    async def send(self, topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
+        self.sent.append((topic, partition, list(outputs)))
+        return None
+
+    async def dead_letters(self, partition: int, outputs: Sequence[Output]) -> None:
+        self.dead.append((partition, list(outputs)))
+
+
+def emitted(document: Document, key: bytes | None = b"any", partition: int = 7) -> Source:
+    """Return a record as an emitter writes it: its key and its partition say nothing."""
+    return Source(3, T, key, json.dumps(document).encode(), (), "sleep.breakers", partition)
+
+
+def passed(document: Document) -> BreakerEvent:
+    """Return the event that comes out, read as the worker will read it."""
+    found = normalise(emitted(document))
+    assert not isinstance(found, Failure)
+    tenant, output = found
+    assert output.key == tenant.encode()
+    assert output.headers == STRUCTURED_HEADERS
+    read = decode(output.key, output.value, output.headers)
+    assert isinstance(read, BreakerEvent)
+    return read
+
+
+def test_a_breaker_event_passes_and_is_the_same_event() -> None:
+    """Its id, source, subject and data; fields that nobody knows are left behind."""
+    document = breaker("open", cause="timeouts", library="resilience4j", occurred_at=T - 5, tomorrow=1)
+    read = passed(document | {"extension": "x"})
+    assert (read.id, read.source, read.subject, read.time) == ("e-1", "test", "acme", None)
+    assert read.data.model_dump() == {
+        "breaker": "payments", "instance": "1", "state": "open", "occurred_at": T - 5, "cause": "timeouts",
+        "library": "resilience4j",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "occurred_at"),
+    [
+        ({}, T),
+        ({"time": ISO}, 1_795_337_238_001),
+        ({"occurred_at": 5}, 5),
+        ({"occurred_at": 5, "time": ISO}, 5),
+        ({"occurred_at": 0}, 0),
+    ],
+)
+def test_an_event_without_a_time_gets_the_source_records(more: dict[str, Any], occurred_at: int) -> None:
+    """So that a repeat after a crash is stale or a renewal; a time of the emitter's goes first."""
+    assert passed(breaker("open", **more)).data.occurred_at == occurred_at
+
+
+def test_a_repeat_after_a_crash_changes_nothing() -> None:
+    """What is published twice is the same twice, and the fold takes it once."""
+    assert normalise(emitted(breaker("open"))) == normalise(emitted(breaker("open")))
+    tenant = Tenant()
+    opened, closed = (
+        json.loads(normalised[1].value or b"")
+        for normalised in (
+            normalise(emitted(breaker("open"))),
+            normalise(emitted(breaker("closed"))._replace(timestamp=T + 1)),
+        )
+        if not isinstance(normalised, Failure)
+    )
+    for document in (opened, closed, opened, closed):
+        tenant(document, T + 2)
+    assert [row["code"] for row in tenant.rows if row["kind"] == "refusal"] == ["stale_event"]
+    assert (tenant.state, tenant.known.version) == ("active", 2)
+
+
+@pytest.mark.parametrize(
+    "document", [sleep("op"), cancel("c", "op"), mode("m", "freeze"), policy("p", {}), rules({}), timer()]
+)
+def test_no_other_type_passes(document: Document) -> None:
+    """Whoever may write there may command nobody."""
+    found = normalise(emitted(document))
+    assert isinstance(found, Failure)
+    assert (found.code, found.ours) == ("not_a_breaker_event", False)
+    assert document["type"] in found.message
+    assert document["type"] in EVENT_MODELS
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        (Source(0, T, None, b"{"), "undecodable"),
+        (Source(0, T, None, None), "undecodable"),
+        (Source(0, T, None, b" " * 65_537), "oversize"),
+        (source(0, T, event("sleep.other.v1", {})), "unknown_type"),
+        (source(0, T, breaker("ajar")), "invalid_event"),
+        (source(0, T, breaker("open") | {"subject": "no/slash"}), "invalid_event"),
+    ],
+)
+def test_bad_input_is_set_aside_with_its_code(record: Source, code: str) -> None:
+    """As it is on the events topic."""
+    found = normalise(record)
+    assert isinstance(found, Failure)
+    assert (found.code, found.ours) == (code, False)
+
+
+async def test_each_tenants_events_go_to_its_partition_in_order() -> None:
+    """Whatever partition the emitter chose."""
+    outputs = Sent()
+    tenants = [f"tenant-{number % 5}" for number in range(20)]
+    await Ingress(outputs, 8).forward(
+        [emitted(breaker("open", tenant=name, occurred_at=i)) for i, name in enumerate(tenants)]
+    )
+    assert outputs.dead == []
+    seen: dict[str, list[int]] = {}
+    for topic, partition, sent in outputs.sent:
+        assert topic == "sleep.events"
+        for output in sent:
+            document = json.loads(output.value or b"")
+            assert partition == partition_of(document["subject"], 8)
+            seen.setdefault(document["subject"], []).append(document["data"]["occurred_at"])
+    assert seen == {name: [i for i, other in enumerate(tenants) if other == name] for name in set(tenants)}
+
+
+async def test_what_is_set_aside_holds_nothing_up() -> None:
+    """Dead letters follow what passes, with their own partition and offset."""
+    outputs = Sent()
+    records = [Source(1, T, b"k", b"{", (), "sleep.breakers", 7), emitted(breaker("open")), emitted(timer())]
+    await Ingress(outputs, 1).forward(records)
+    ((_, _, sent),) = outputs.sent
+    assert len(sent) == 1
+    ((partition, dead),) = outputs.dead
+    assert partition == 7
+    headers = [dict(letter.headers) for letter in dead]
+    assert [found["sleep.error.code"] for found in headers] == [b"undecodable", b"not_a_breaker_event"]
+    assert (headers[0]["sleep.error.topic"], headers[0]["sleep.error.offset"]) == (b"sleep.breakers", b"1")
+    assert dead[0].value == b"{"
+
+
+async def test_nothing_to_set_aside_sends_no_dead_letters() -> None:
+    """An empty batch sends nothing at all."""
+    outputs = Sent()
+    await Ingress(outputs, 1).forward([])
+    assert (outputs.sent, outputs.dead) == ([], [])

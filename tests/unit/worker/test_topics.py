@@ -1,0 +1,206 @@
+"""The topics: what is created, and what is refused."""
+
+from typing import Any
+
+import pytest
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource
+
+from schemas.settings import Settings
+from worker.topics import TopicAdmin, TopicsError, verify_topics, wanted_topics
+
+
+def settings_of(**more: Any) -> Settings:
+    """Return settings with these deviations."""
+    return Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"} | more)
+
+
+class _Answer:
+    """One answer of the broker; each field as aiokafka names it."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+class _Admin:
+    """A broker as an administrator sees it."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, tuple[int, dict[str, str]]] = {}
+        self.created: list[NewTopic] = []
+        self.refusals: dict[str, tuple[Any, ...]] = {}
+        self.open = False
+        self.options: dict[str, Any] = {}
+
+    def __call__(self, **options: Any) -> "_Admin":
+        self.options = options
+        return self
+
+    async def start(self) -> None:
+        self.open = True
+
+    async def close(self) -> None:
+        self.open = False
+
+    async def list_topics(self) -> list[str]:
+        return list(self.topics)
+
+    async def create_topics(self, topics: list[NewTopic]) -> _Answer:
+        self.created += topics
+        return _Answer(topic_errors=[(topic.name, *self.refusals.get(topic.name, (0,))) for topic in topics])
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        return [
+            {"topic": name, "error_code": 0, "partitions": [{}] * self.topics[name][0]}
+            if name in self.topics
+            else {"topic": name, "error_code": 3, "partitions": []}
+            for name in names
+        ]
+
+    async def describe_configs(self, resources: list[ConfigResource]) -> list[_Answer]:
+        [resource] = resources
+        entries = [(name, value, False, False, False) for name, value in self.topics[resource.name][1].items()]
+        return [_Answer(resources=[(0, None, 2, resource.name, entries)])]
+
+    def have(self, settings: Settings) -> None:
+        """Have the topics as they should be."""
+        self.topics = {topic.name: (topic.partitions, dict(topic.config)) for topic in wanted_topics(settings)}
+
+
+@pytest.fixture
+def admin(monkeypatch: pytest.MonkeyPatch) -> _Admin:
+    """The broker that an administrative client finds."""
+    found = _Admin()
+    monkeypatch.setattr("worker.topics.AIOKafkaAdminClient", found)
+    return found
+
+
+def test_the_topics_are_those_of_the_design() -> None:
+    """Names, partitions, clean-up, retention and log time."""
+    day = 86_400_000
+    found = {topic.name: (topic.partitions, topic.config) for topic in wanted_topics(settings_of(partitions=16))}
+    clean = {"unclean.leader.election.enable": "false"}
+    log_time = {"message.timestamp.type": "LogAppendTime"}
+    delete = {"cleanup.policy": "delete"}
+    assert found == {
+        "sleep.events": (16, clean | delete | log_time | {"retention.ms": str(7 * day)}),
+        "sleep.states": (16, clean | {"cleanup.policy": "compact"}),
+        "sleep.transitions": (16, clean | delete | {"retention.ms": str(30 * day)}),
+        "sleep.breakers": (16, clean | delete | log_time | {"retention.ms": str(day)}),
+        "sleep.deadletter": (16, clean | delete | {"retention.ms": str(30 * day)}),
+    }
+
+
+@pytest.mark.parametrize(("replication", "expected"), [(1, None), (2, None), (3, "2"), (5, "2")])
+def test_with_three_replicas_two_must_have_a_record_before_it_counts(replication: int, expected: str | None) -> None:
+    """With fewer that would stop the topic whenever one is away."""
+    for topic in wanted_topics(settings_of(replication=replication)):
+        assert topic.config.get("min.insync.replicas") == expected
+
+
+async def test_topics_that_are_missing_are_created_and_those_that_stand_are_left(admin: _Admin) -> None:
+    """A topic in use is changed by a person only."""
+    settings = settings_of(replication=3, kafka_bootstrap="a:1,b:2")
+    admin.topics["sleep.events"] = (99, {})
+    async with TopicAdmin(settings) as topics:
+        assert admin.open
+        names = await topics.create()
+    assert not admin.open
+    assert admin.options["bootstrap_servers"] == "a:1,b:2"
+    assert names == ["sleep.states", "sleep.transitions", "sleep.breakers", "sleep.deadletter"]
+    states = admin.created[0]
+    assert (states.num_partitions, states.replication_factor) == (8, 3)
+    assert states.topic_configs == {
+        "unclean.leader.election.enable": "false",
+        "min.insync.replicas": "2",
+        "cleanup.policy": "compact",
+    }
+
+
+async def test_a_topic_that_another_has_just_created_is_fine(admin: _Admin) -> None:
+    """Two may start at once."""
+    admin.refusals["sleep.states"] = (36, "exists")
+    async with TopicAdmin(settings_of()) as topics:
+        assert "sleep.states" in await topics.create()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ((38, "Replication factor: 9 larger than available brokers: 1."), "Replication factor: 9 larger"),
+        ((29,), ""),
+    ],
+)
+async def test_a_topic_that_the_broker_refuses_is_an_error(
+    admin: _Admin, refusal: tuple[Any, ...], reason: str
+) -> None:
+    """It names the topic and the broker's reason."""
+    admin.refusals["sleep.breakers"] = refusal
+    async with TopicAdmin(settings_of()) as topics:
+        with pytest.raises(TopicsError, match=rf"topic sleep\.breakers was not created: \w+Error: {reason}"):
+            await topics.create()
+
+
+async def test_topics_that_are_as_they_should_be_are_accepted(admin: _Admin) -> None:
+    """A longer retention is nobody's business."""
+    settings = settings_of(topic_prefix="ours", partitions=3)
+    admin.have(settings)
+    admin.topics["ours.events"][1]["retention.ms"] = "1"
+    await verify_topics(settings)
+    assert not admin.open
+
+
+@pytest.mark.parametrize(
+    ("name", "partitions", "config", "finding"),
+    [
+        ("sleep.events", 4, {}, "topic sleep.events has 4 partitions and SLEEP_PARTITIONS is 8"),
+        (
+            "sleep.events",
+            8,
+            {"message.timestamp.type": "CreateTime"},
+            "topic sleep.events has message.timestamp.type=CreateTime, and needs LogAppendTime",
+        ),
+        (
+            "sleep.states",
+            8,
+            {"cleanup.policy": "delete"},
+            "topic sleep.states has cleanup.policy=delete, and needs compact",
+        ),
+        (
+            "sleep.events",
+            8,
+            {"cleanup.policy": "compact"},
+            "topic sleep.events has cleanup.policy=compact, and needs delete",
+        ),
+    ],
+)
+async def test_a_topic_that_would_break_a_promise_is_refused(
+    admin: _Admin, name: str, partitions: int, config: dict[str, str], finding: str
+) -> None:
+    """The worker does not start on it."""
+    admin.have(settings_of())
+    admin.topics[name] = (partitions, admin.topics[name][1] | config)
+    with pytest.raises(TopicsError) as refused:
+        await verify_topics(settings_of())
+    assert str(refused.value) == finding
+    assert not admin.open
+
+
+async def test_missing_topics_are_all_named_with_what_to_run(admin: _Admin) -> None:
+    """So that one command repairs them."""
+    admin.have(settings_of())
+    del admin.topics["sleep.states"], admin.topics["sleep.deadletter"]
+    with pytest.raises(TopicsError) as refused:
+        await verify_topics(settings_of())
+    assert str(refused.value) == (
+        "topic sleep.states is missing; run `sleepctl topics create`; "
+        "topic sleep.deadletter is missing; run `sleepctl topics create`"
+    )
+
+
+async def test_a_config_that_may_not_be_read_is_not_taken_for_right(admin: _Admin) -> None:
+    """It fails closed."""
+    admin.have(settings_of())
+    admin.topics["sleep.events"] = (8, {})
+    with pytest.raises(TopicsError, match=r"message\.timestamp\.type=None, and needs LogAppendTime"):
+        await verify_topics(settings_of())
