@@ -1,40 +1,28 @@
 """The worker's surroundings in memory: a clock moved by hand, a log, a store with the fence of the scripts, outputs.
 
 Everything implements the protocols of `worker.ports`, yields to the event loop as the real thing does, and can be
-made to fail: a method that is away, an answer that is lost on the way back, a call that is held up.
-
-    world = World()
-    lane = world.assign(0)
-    world.log(breaker("acme", "open"))
-    await world.run()          # until nothing more happens at this moment
-    await world.advance(900)   # seconds pass, and every sleeper wakes at its own time
+made to fail: a method that is away, an answer that is lost on the way back, a call that is held up. `tests.world`
+puts them together.
 """
 
 import asyncio
 import copy
 import heapq
-import random
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from schemas.cloudevents import STRUCTURED_HEADERS, Headers, encode
-from schemas.names import Topics, reply_channel
-from schemas.partition import partition_of
+from schemas.cloudevents import Headers
+from schemas.names import Topics
 from schemas.progress import Progress
-from worker.intake import Fetched
-from worker.lane import Lane, Services
-from worker.lanes import Lanes
-from worker.metrics import Metrics
-from worker.ports import Commit, Due, Loaded, Output, OutputError, Standing, StoreError
+from worker.ports import Commit, Due, Loaded, Output, OutputError, Standing
 
 NOW: Final = 1_795_334_837_992
-REPLY_TO: Final = "sleep:reply:018f3a52-7c1d-7b52-9a64-3f1f9d3c2a10"
 # A loop that is still busy after so many rounds, with nothing outside to wait for, is busy for ever.
 _MANY_ROUNDS: Final = 100_000
 
@@ -140,7 +128,8 @@ class Faults:
             event_.set()
 
 
-class LogRecord(NamedTuple):
+@dataclass(slots=True)
+class LogRecord:
     """A record as a consumer sees it."""
 
     topic: str
@@ -326,193 +315,3 @@ class FakeStore:
 
 def _bytes(value: bytes | str | int) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
-
-
-class FakeConsumer:
-    """Feeds lanes from the log as `worker.transport` does: seek, then fetch what the open lanes want."""
-
-    def __init__(self, lanes: Lanes, kafka: FakeKafka, topic: str, most: int = 2_000) -> None:
-        self.most = most
-        self.acknowledged = 0
-        self._lanes = lanes
-        self._kafka = kafka
-        self._topic = topic
-        self._positions: dict[int, int] = {}
-
-    def poll(self) -> int:
-        """Fetch once, hand over at most one batch a lane, and return the number of records."""
-        fetched = 0
-        for lane in self._lanes:
-            if lane.open:
-                fetched += self._poll(lane)
-        return fetched
-
-    def _poll(self, lane: Lane) -> int:
-        partition = lane.partition
-        if (offset := lane.intake.take_seek()) is not None:
-            self._positions[partition] = offset
-        records = self._kafka.log(self._topic, partition).read(self._positions[partition], self.most)
-        if records:
-            self._positions[partition] = records[-1].offset + 1
-            self._lanes.offer(partition, Fetched(lane.intake.generation, records), self._acknowledge)
-        return len(records)
-
-    def lose(self, partition: int, count: int) -> None:
-        """Pass over records that were fetched and never handed over."""
-        self._positions[partition] += count
-
-    def fetched(self, partition: int, generation: int) -> Fetched:
-        """Return what a fetch under some generation finds."""
-        records = self._kafka.log(self._topic, partition).read(self._positions[partition], self.most)
-        return Fetched(generation, records)
-
-    def _acknowledge(self) -> None:
-        self.acknowledged += 1
-
-
-class FakeWorker:
-    """One worker process in a world: its lanes, and the consumer that feeds them."""
-
-    def __init__(self, world: "World") -> None:
-        self.metrics = Metrics()
-        self.lanes = Lanes(world.services(self.metrics))
-        self.consumer = FakeConsumer(self.lanes, world.kafka, world.topics.events)
-
-
-class World:
-    """Everything together, with one worker; more join with `join`.
-
-    Args:
-        partitions: how many the topics have.
-        seed: of the jitter.
-        deadletter_max_ratio: the setting of this name.
-    """
-
-    def __init__(self, partitions: int = 1, seed: int = 1, deadletter_max_ratio: float = 0.5) -> None:
-        self.partitions = partitions
-        self.topics = Topics.of("sleep")
-        self.clock = FakeClock()
-        self.kafka = FakeKafka(self.clock)
-        self.store = FakeStore()
-        self.outputs = FakeOutputs(self.kafka, self.topics)
-        self.broker = Faults(lambda: OutputError("the broker is away"))
-        self._random = random.Random(seed)
-        self._ratio = deadletter_max_ratio
-        self.workers: list[FakeWorker] = []
-        self.worker = self.join()
-
-    def join(self) -> FakeWorker:
-        """Add a worker process that owns nothing yet."""
-        worker = FakeWorker(self)
-        self.workers.append(worker)
-        return worker
-
-    def services(self, metrics: Metrics) -> Services:
-        """Return what the lanes of one worker share."""
-        return Services(
-            store=self.store,
-            outputs=self.outputs,
-            bounds=self.bounds,
-            clock=self.clock,
-            metrics=metrics,
-            random=self._random,
-            partitions=self.partitions,
-            reply_prefix=reply_channel("sleep", ""),
-            deadletter_max_ratio=self._ratio,
-        )
-
-    async def bounds(self, partition: int) -> tuple[int, int]:
-        """Return the start and the end of a partition of the events topic; its fault is named `bounds`."""
-        async with self.broker.of("bounds"):
-            log = self.events(partition)
-            return log.start, log.end
-
-    def events(self, partition: int = 0) -> FakeLog:
-        """Return a partition of the events topic."""
-        return self.kafka.log(self.topics.events, partition)
-
-    def log(self, *outputs: Output, partition: int = 0, at: int | None = None) -> int:
-        """Append events and return the offset after the last."""
-        return self.events(partition).append(outputs, at)
-
-    def held(self, partition: int = 0) -> Held:
-        """Return what the store holds of a partition."""
-        return self.store.partitions[partition]
-
-    def assign(self, partition: int = 0) -> Lane:
-        """Give a partition to the first worker and return its lane."""
-        self.worker.lanes.assign([partition])
-        lane = self.worker.lanes.get(partition)
-        assert lane is not None
-        return lane
-
-    async def run(self) -> None:
-        """Let everybody work until nothing more happens at this moment."""
-        await settle()
-        while sum(worker.consumer.poll() for worker in self.workers):
-            await settle()
-
-    async def advance(self, seconds: float) -> None:
-        """Let time pass; whoever sleeps wakes at his own time, and does what he has to."""
-        until = self.clock.now() + round(seconds * 1000)
-        await self.run()
-        while self.clock.wake(until):
-            await self.run()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """End every lane of every worker, whatever the test has made unavailable."""
-        for faults in (self.store.faults, self.outputs.faults, self.broker):
-            faults.heal()
-        await self.end()
-
-    async def end(self) -> None:
-        """End every lane of every worker; time passes until they have."""
-        ending = asyncio.gather(*(worker.lanes.end() for worker in self.workers))
-        while not ending.done():
-            await self.advance(1)
-        await ending
-
-
-def breaker(tenant: str, state: str, name: str = "payments", instance: str = "pod-1", **more: Any) -> Output:
-    """Return a breaker's event as a record of the log."""
-    return event("sleep.breaker.v1", tenant, breaker=name, instance=instance, state=state, **more)
-
-
-def operation(tenant: str, operation_id: str, ttl_ms: int | None = 60_000, target: str = "deep", **more: Any) -> Output:
-    """Return the command that asks for a utility sleep."""
-    return event(
-        "sleep.operation.v1", tenant, operation_id=operation_id, target=target, ttl_ms=ttl_ms, actor="ops", **more
-    )
-
-
-def timer(tenant: str, due_at: int) -> Output:
-    """Return a timer."""
-    return event("sleep.timer.v1", tenant, due_at=due_at)
-
-
-def rules(document: dict[str, Any]) -> Output:
-    """Return new rules."""
-    return event("sleep.rules.v1", None, rules=document, operation_id="rules-1", actor="ops")
-
-
-def event(type_: str, tenant: str | None, **data: Any) -> Output:
-    """Return an event as a record of the log."""
-    value = encode(type_=type_, id_="e", source="urn:test", subject=tenant, time=None, data=data)
-    return Output(None if tenant is None else tenant.encode(), value, STRUCTURED_HEADERS)
-
-
-def tenants_on(partition: int, partitions: int, count: int) -> list[str]:
-    """Return tenants whose records belong to a partition."""
-    names = (f"tenant-{number}" for number in range(1_000_000))
-    found = (name for name in names if partition_of(name, partitions) == partition)
-    return [next(found) for _ in range(count)]
-
-
-__all__ = [
-    "NOW", "REPLY_TO", "FakeClock", "FakeConsumer", "FakeKafka", "FakeLog", "FakeOutputs", "FakeStore", "FakeWorker",
-    "Faults", "Held", "LogRecord", "StoreError", "World", "breaker", "event", "operation", "rules", "settle",
-    "tenants_on", "timer",
-]  # fmt: skip

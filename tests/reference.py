@@ -5,226 +5,20 @@ Tests compare the worker with it. It shares with the worker what events, policie
 dict, a forecast is found by letting deadline after deadline pass, and nothing is kept for the next event.
 """
 
-import re
-from collections.abc import Iterable
-from typing import Any
-
 from schemas.cloudevents import UndecodableError, decode
 from schemas.events import BreakerEvent, CommandEvent, Event, RulesEvent, TenantEvent, TimerEvent
 from schemas.partition import partition_of
 from schemas.policy import BUILT_IN_RULES, InvalidDocumentError, Rules, parse_policy, parse_rules
-from schemas.schedule import BUILT_IN_SCHEDULE, schedule_as_json
 from schemas.values import time_ms
+from tests import reference_decision as naive
+from tests.reference_decision import Claims, Document, Terms, ms
 from worker.deadletter import SourceRecord
 
-Document = dict[str, Any]
-DEPTHS = ["active", "light", "deep", "freeze"]
 HOUR = 3_600_000
-BUILT_IN_RULE: Document = {"match": "*", "open": "freeze", "half_open": "light", "quorum": 1, "lease_seconds": 900}
-_TRIPPED = {"open": "open", "forced_open": "open", "half_open": "half_open"}
-_NOT_SHOWN = ("clock", "rules_number", "at", "position", "version")
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is no error
     """An event that changes nothing; the text is its code."""
-
-
-class Terms:
-    """What decides a tenant's sleep beside its claims, read from documents."""
-
-    def __init__(self, policy: Document, rules: Rules) -> None:
-        self.floor: str = policy["floor"]
-        self.ceiling = min(policy["ceiling"], rules.document["policy"]["ceiling"], key=DEPTHS.index)
-        self.enforce: bool = policy["enforce"]
-        self.min_sleep = ms(policy["min_sleep_seconds"])
-        self.max_ttl = ms(policy["max_ttl_seconds"])
-        self.deepen = ms(policy["ramp_seconds"]["deepen"])
-        self.wake = ms(policy["ramp_seconds"]["wake"])
-        self.breakers: list[Document] = policy["breakers"]
-        self._found: dict[str, Document] = {}
-        self.schedule: Document = (
-            policy["schedule"] or rules.document["schedule"] or dict(schedule_as_json(BUILT_IN_SCHEDULE))
-        )
-        self.retire_after = ms(rules.document["retire_after_seconds"])
-
-    def rule_of(self, name: str) -> Document:
-        """Return the first rule whose pattern matches the name, else the built-in one."""
-        if name not in self._found:
-            matching = (rule for rule in self.breakers if self._matches(rule["match"], name))
-            self._found[name] = next(matching, BUILT_IN_RULE)
-        return self._found[name]
-
-    @staticmethod
-    def _matches(pattern: str, name: str) -> bool:
-        expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-        return re.fullmatch(expression, name, re.DOTALL) is not None
-
-    def meaning(self, name: str, breaker_state: str) -> str:
-        """Return what a breaker's state means."""
-        field = _TRIPPED.get(breaker_state)
-        return "active" if field is None else str(self.rule_of(name)[field])
-
-    def depth(self, claim: Document) -> str:
-        """Return what a claim asks for."""
-        if claim["source"] == "breaker":
-            return self.meaning(claim["key"].split("@")[0], claim["breaker_state"])
-        return str(claim["state"])
-
-
-def copied(record: Document) -> Document:
-    """Return a copy whose claims may be changed; parameters and policies are replaced whole."""
-    return {**record, "claims": {key: dict(claim) for key, claim in record["claims"].items()}}
-
-
-def ms(seconds: float) -> int:
-    """Return seconds as milliseconds, rounded to the nearest."""
-    return round(seconds * 1000)
-
-
-def deepest(depths: Iterable[str]) -> str:
-    """Return the deepest, `active` where there is none."""
-    return max(depths, key=DEPTHS.index, default="active")
-
-
-def parameters_at(ramp: Document, now: int) -> Document:
-    """Return the parameters at a time: `from + (to - from) * clamp(passed)`, exactly `to` from `ends_at` on."""
-    if now >= ramp["ends_at"]:
-        return dict(ramp["to"])
-    passed = min(max((now - ramp["starts_at"]) / (ramp["ends_at"] - ramp["starts_at"]), 0), 1)
-    return {
-        name: start + (end - start) * passed
-        for (name, start), end in zip(ramp["from"].items(), ramp["to"].values(), strict=True)
-    }
-
-
-def wanted(record: Document, terms: Terms) -> str:
-    """Return the decision before any hold."""
-    claims = record["claims"]
-    if ("pin", "pin") in claims:
-        return str(claims["pin", "pin"]["state"])
-    asked = [terms.floor]
-    names: dict[str, list[str]] = {}
-    for claim in claims.values():
-        if claim["source"] == "breaker":
-            names.setdefault(claim["key"].split("@")[0], []).append(terms.depth(claim))
-        else:
-            asked.append(claim["state"])
-    for name, depths in names.items():
-        quorum = terms.rule_of(name)["quorum"]
-        depths.sort(key=DEPTHS.index, reverse=True)
-        asked.append(depths[quorum - 1] if len(depths) >= quorum else "active")
-    return min(deepest(asked), terms.ceiling, key=DEPTHS.index)
-
-
-def hold(record: Document, target: str, terms: Terms, now: int) -> int | None:
-    """Return until when `decided` stays although `target` is shallower, or None."""
-    decided = DEPTHS.index(record["decided"])
-    until: int = record["since"] + terms.min_sleep
-    kind = None if record["cause"] is None else record["cause"]["kind"]
-    excepted = (
-        DEPTHS.index(terms.ceiling) < decided
-        or ("pin", "pin") in record["claims"]
-        or kind in ("pin", "pin_ended")
-        or not terms.enforce
-        or record["state"] != record["decided"]  # "a hold never adds sleep that was not there"
-    )
-    return until if DEPTHS.index(target) < decided and now < until and not excepted else None
-
-
-def decide(record: Document, terms: Terms, now: int, cause: Document) -> tuple[str, str] | None:
-    """Take the decision into the record; return `decided` before and after it where anything changed."""
-    target = wanted(record, terms)
-    record["held_until"] = hold(record, target, terms, now)
-    decided = target if record["held_until"] is None else record["decided"]
-    state = decided if terms.enforce else "active"
-    ramp = record["parameters"]
-    if state != record["state"] or terms.schedule[state] != ramp["to"]:
-        deeper = DEPTHS.index(state) > DEPTHS.index(record["state"])
-        length = terms.deepen if deeper else terms.wake
-        record["parameters"] = {
-            "from": parameters_at(ramp, now),
-            "to": terms.schedule[state],
-            "starts_at": now,
-            "ends_at": now + length,
-        }
-    before = record["decided"]
-    if decided == before and state == record["state"]:
-        return None
-    if decided != before:
-        record.update(since=now, cause=cause)
-    record.update(decided=decided, state=state)
-    return before, decided
-
-
-def earliest(record: Document) -> int | None:
-    """Return the earliest deadline: a claim's end, or the hold's."""
-    times = [record["held_until"], *(claim["expires_at"] for claim in record["claims"].values())]
-    return min((time for time in times if time is not None), default=None)
-
-
-def settle_one(record: Document, terms: Terms, due: int) -> tuple[tuple[str, str] | None, Document]:
-    """Let what ends at `due` end; return what the decision changed, and the cause."""
-    claims = record["claims"]
-    ended = [claim for claim in claims.values() if claim["expires_at"] is not None and claim["expires_at"] <= due]
-    for claim in ended:
-        del claims[claim["source"], claim["key"]]
-    if any(claim["source"] == "pin" for claim in ended):
-        cause = {"kind": "pin_ended", "key": "pin"}
-    elif ended:
-        ended.sort(key=lambda claim: (claim["source"], claim["key"]))
-        cause = {"kind": "expired", "key": max(ended, key=lambda claim: DEPTHS.index(terms.depth(claim)))["key"]}
-    else:
-        cause = {"kind": "hold_ended", "key": None}
-    return decide(record, terms, due, cause), cause
-
-
-def forecast(record: Document, terms: Terms) -> list[Document]:
-    """Return the changes of `state` that follow if nothing else arrives, by letting everything fall due in turn."""
-    record = copied(record)
-    found = []
-    while (due := earliest(record)) is not None:
-        state = record["state"]
-        settle_one(record, terms, due)
-        if record["state"] != state:
-            found.append({"at": due, "state": record["state"], "parameters": record["parameters"]})
-    return found
-
-
-def next_deadline(record: Document, terms: Terms) -> int | None:
-    """Return when a pin, a claim deeper than active, or the hold ends."""
-    times = [record["held_until"]]
-    for claim in record["claims"].values():
-        if claim["source"] == "pin" or terms.depth(claim) != "active":
-            times.append(claim["expires_at"])
-    return min((time for time in times if time is not None), default=None)
-
-
-def shown(document: Document) -> Document:
-    """Return what counts as a change of the state record."""
-    kept = {name: value for name, value in document.items() if name not in _NOT_SHOWN}
-    kept["claims"] = [{**claim, "occurred_at": None} for claim in kept["claims"]]
-    return kept
-
-
-def _typed(value: Any) -> Any:
-    """Return JSON that compares as JSON does: 1 and 1.0 are equal, 1 and true are not."""
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, dict):
-        return {name: _typed(item) for name, item in value.items()}
-    return [_typed(item) for item in value] if isinstance(value, list) else value
-
-
-def asked(event: CommandEvent) -> Document:
-    """Return what is compared when a command's id comes again."""
-    data = event.data.model_dump()
-    compared = {name: data.get(name) for name in ("target", "ttl_ms", "override", "cancels", "policy", "if_version")}
-    if compared["policy"] is not None:
-        try:
-            compared["policy"] = parse_policy(compared["policy"]).document
-        except InvalidDocumentError:
-            compared["policy"] = _typed(compared["policy"])
-    return {"type": event.type, **compared}
 
 
 class Reference:
@@ -271,6 +65,15 @@ class Reference:
         document = {"number": number, "rules": rules.document, "position": position, "at": timestamp}
         self.states.append((f"*rules:{number}", document))
 
+    def take_over(self, document: Document) -> None:
+        """Begin with a tenant's state record instead of with nothing."""
+        record = {name: value for name, value in document.items() if name not in ("forecast", "next_deadline")}
+        record["claims"] = {
+            (claim["source"], claim["key"]): {**claim, "state": None if claim["breaker_state"] else claim["state"]}
+            for claim in document["claims"]
+        }
+        self.tenants[record["tenant"]] = record
+
     def terms(self, record: Document) -> Terms:
         """Return the terms that a record was last folded under."""
         rules = self.rules[record["rules_number"]]
@@ -288,7 +91,7 @@ class Reference:
             {**claim, "state": terms.depth(claim)}
             for claim in sorted(record["claims"].values(), key=lambda claim: (claim["source"], claim["key"]))
         ]
-        derived = {"forecast": forecast(record, terms), "next_deadline": next_deadline(record, terms)}
+        derived = {"forecast": naive.forecast(record, terms), "next_deadline": naive.next_deadline(record, terms)}
         return {**record, **derived, "claims": claims}
 
     def timer_due(self, tenant: str) -> int | None:
@@ -297,7 +100,7 @@ class Reference:
         if record is None:
             return None
         terms = self.terms(record)
-        due = next_deadline(record, terms)
+        due = naive.next_deadline(record, terms)
         return due if due is not None else self.retires_at(record, terms)
 
     def open_ended(self, tenant: str) -> bool:
@@ -332,20 +135,8 @@ class _Fold:
         self.rules = log.rules[-1]
         self.before = log.document(self.tenant)
         kept = log.tenants.get(self.tenant)
-        self.record = self.new() if kept is None else copied(kept)
+        self.record = naive.fresh(self.tenant, self.rules, timestamp) if kept is None else naive.copied(kept)
         self.rows: list[Document] = []
-
-    def new(self) -> Document:
-        """Return the record of a tenant that was never seen."""
-        terms = Terms(self.rules.document["policy"], self.rules)
-        active = terms.schedule["active"]
-        now = self.timestamp
-        return {
-            "tenant": self.tenant, "state": "active", "decided": "active", "since": now, "cause": None, "claims": {},
-            "parameters": {"from": active, "to": active, "starts_at": now, "ends_at": now},
-            "policy": None, "policy_version": 0, "held_until": None, "at": now, "clock": now,
-            "position": self.position, "version": 0, "rules_number": self.rules.number,
-        }  # fmt: skip
 
     def run(self) -> None:
         """Take the six steps."""
@@ -360,7 +151,7 @@ class _Fold:
             self.timer(clock_before)
             return
         self.decided, self.state = record["decided"], record["state"]
-        settled = copied(record)
+        settled = naive.copied(record)
         try:
             if isinstance(self.event, BreakerEvent):
                 self.breaker()
@@ -381,8 +172,8 @@ class _Fold:
         """Step 2: what fell due is settled at its own time, under the rules last folded under."""
         earlier = self.log.rules[self.record["rules_number"]]
         terms = self.log.terms(self.record)
-        while (due := earliest(self.record)) is not None and due <= self.now:
-            change, cause = settle_one(self.record, terms, due)
+        while (due := naive.earliest(self.record)) is not None and due <= self.now:
+            change, cause = naive.settle_one(self.record, terms, due)
             if change is not None:
                 self.row("transition", *change, cause=cause, at=due, rules=earlier, own=False)
 
@@ -392,7 +183,7 @@ class _Fold:
             return
         self.record["rules_number"] = self.rules.number
         cause = {"kind": "rules", "key": None}
-        change = decide(self.record, self.terms(), self.now, cause)
+        change = naive.decide(self.record, self.terms(), self.now, cause)
         if change is not None:
             self.row("transition", *change, cause=cause, own=False)
 
@@ -417,7 +208,7 @@ class _Fold:
     def breaker(self) -> None:
         """Steps 4 and 5 of a breaker's event."""
         data, terms, now = self.data, self.terms(), self.now
-        claims: Document = self.record["claims"]
+        claims: Claims = self.record["claims"]
         occurred_at = data["occurred_at"]
         if occurred_at is None and self.event.time is not None:
             occurred_at = time_ms(self.event.time)
@@ -437,9 +228,8 @@ class _Fold:
         expires_at = now + lease if lease else None
         if held is not None and held["breaker_state"] == data["state"]:
             held["occurred_at"] = occurred_at
-            if held["expires_at"] is None or expires_at is None:
-                held["expires_at"] = expires_at
-            elif held["expires_at"] - now < 0.75 * lease or held["expires_at"] - now > lease:
+            left = None if held["expires_at"] is None else held["expires_at"] - now
+            if left is None or not 0.75 * lease <= left <= lease:
                 held["expires_at"] = expires_at
             return
 
@@ -465,14 +255,12 @@ class _Fold:
         """Judge the command's id, then take steps 4 and 5, and remember the outcome."""
         log, data = self.log, self.data
         first = log.commands.get((self.tenant, data["operation_id"]))
-        if first is not None and self.now < self.finished_at(first) + HOUR:
-            same = first["asked"] == asked(event)
+        if first is not None and self.now < naive.finished_at(first) + HOUR:
+            same = first["asked"] == naive.asked(event)
             code = "duplicate_operation" if same else "idempotency_conflict"
             log.answers.append(dict(first) if same else self.outcome(event, code=code))
             raise Refused(code)
         try:
-            if data["not_after"] is not None and self.now > data["not_after"]:
-                raise Refused("too_late")
             expires_at = self.apply()
         except Refused as refused:
             self.remember(self.outcome(event, code=str(refused)))
@@ -488,7 +276,9 @@ class _Fold:
     def apply(self) -> int | None:
         """Apply the command; return the end of what it set."""
         data, terms, now = self.data, self.terms(), self.now
-        claims: Document = self.record["claims"]
+        claims: Claims = self.record["claims"]
+        if data["not_after"] is not None and now > data["not_after"]:
+            raise Refused("too_late")
         ttl = data.get("ttl_ms")
         kind = self.event.type.split(".")[1]
         if kind == "operation":
@@ -506,20 +296,28 @@ class _Fold:
             self.decide("cancel", cancels)
             return None
         if kind == "mode":
-            source = "pin" if data["override"] else "mode"
-            removes = data["target"] == "active" and (ttl is None or source == "mode")
-            if ttl is None:
-                wrong = source == "pin" and not removes
-            else:
-                wrong = not 1 <= ttl <= terms.max_ttl or removes
-            if wrong:
-                raise Refused("ttl_out_of_range")
-            if not removes:
-                return self.claim(source, source)
-            claims.pop((source, source), None)
-            self.decide(source, source)
-            return None
-        record = self.record
+            return self.mode(ttl)
+        self.policy()
+        return None
+
+    def mode(self, ttl: int | None) -> int | None:
+        """Set or remove the mode or the pin; return the end of what it set."""
+        data = self.data
+        source = "pin" if data["override"] else "mode"
+        removes = data["target"] == "active" and (ttl is None or source == "mode")
+        if ttl is None and source == "pin" and not removes:
+            raise Refused("ttl_out_of_range")
+        if ttl is not None and (removes or not 1 <= ttl <= self.terms().max_ttl):
+            raise Refused("ttl_out_of_range")
+        if not removes:
+            return self.claim(source, source)
+        self.record["claims"].pop((source, source), None)
+        self.decide(source, source)
+        return None
+
+    def policy(self) -> None:
+        """Set or clear the tenant's policy."""
+        data, record = self.data, self.record
         if data["if_version"] not in (None, record["policy_version"]):
             raise Refused("version_conflict")
         try:
@@ -528,11 +326,11 @@ class _Fold:
             raise Refused("invalid_policy") from None
         record["policy_version"] += 1
         self.decide("policy", "policy")
-        return None
 
     def claim(self, source: str, key: str) -> int | None:
         """Set a claim of the command's target; setting the same state again keeps `since` and `reason`."""
-        data, claims = self.data, self.record["claims"]
+        data = self.data
+        claims: Claims = self.record["claims"]
         expires_at: int | None = None if data["ttl_ms"] is None else self.now + data["ttl_ms"]
         claim = {
             "source": source, "key": key, "state": data["target"], "breaker_state": None, "occurred_at": None,
@@ -548,18 +346,9 @@ class _Fold:
     def decide(self, kind: str, key: str) -> None:
         """Step 5."""
         cause = {"kind": kind, "key": key}
-        change = decide(self.record, self.terms(), self.now, cause)
+        change = naive.decide(self.record, self.terms(), self.now, cause)
         if change is not None:
             self.row("transition", *change, cause=cause)
-
-    @staticmethod
-    def finished_at(outcome: Document) -> int:
-        """Return when a command was, or will be, over."""
-        if outcome["cancelled_at"] is not None:
-            return int(outcome["cancelled_at"])
-        if outcome["type"] == "operation" and outcome["code"] is None:
-            return int(outcome["expires_at"])
-        return int(outcome["created_at"])
 
     def outcome(
         self, event: CommandEvent, *, code: str | None = None, state: str | None = None, expires_at: int | None = None
@@ -571,7 +360,7 @@ class _Fold:
             "refused": code is not None, "cancelled_at": None, "target_state": data.get("target"),
             "created_at": self.now, "expires_at": expires_at, "code": code, "state": state or self.state,
             "previous_state": self.state, "position": self.position, "actor": data["actor"],
-            "reason": data["reason"], "trace_id": data["trace_id"], "asked": asked(event),
+            "reason": data["reason"], "trace_id": data["trace_id"], "asked": naive.asked(event),
         }  # fmt: skip
 
     def row(  # noqa: PLR0913 - an audit row has these columns
@@ -589,31 +378,19 @@ class _Fold:
         """Write an audit row; those of steps 2 and 3 are nobody's own."""
         data, event = self.data if own else {}, self.event
         terms = self.terms() if rules is None else Terms(self.record["policy"] or rules.document["policy"], rules)
-        self.rows.append(
-            {
-                "id": f"{self.position}:{len(self.rows)}",
-                "kind": kind,
-                "tenant": self.tenant,
-                "from": before,
-                "to": after,
-                "cause": cause,
-                "event_id": event.id,
-                "event_type": event.type,
-                "operation_id": data.get("operation_id"),
-                "actor": data.get("actor"),
-                "reason": data.get("cause") if isinstance(event, BreakerEvent) else data.get("reason"),
-                "code": code,
-                "decision_id": data.get("decision_id"),
-                "enforced": terms.enforce,
-                "at": self.now if at is None else at,
-                "position": self.position,
-                "rules": (rules or self.rules).digest,
-            }  # fmt: skip
-        )
+        row = {
+            "id": f"{self.position}:{len(self.rows)}", "kind": kind, "tenant": self.tenant, "from": before, "to": after,
+            "cause": cause, "event_id": event.id, "event_type": event.type, "operation_id": data.get("operation_id"),
+            "actor": data.get("actor"), "code": code, "decision_id": data.get("decision_id"),
+            "reason": data.get("cause") if isinstance(event, BreakerEvent) else data.get("reason"),
+            "enforced": terms.enforce, "at": self.now if at is None else at, "position": self.position,
+            "rules": (rules or self.rules).digest,
+        }  # fmt: skip
+        self.rows.append(row)
 
     def changed(self) -> bool:
         """Tell whether the state record shows anything else than before the event."""
-        return self.before is None or shown(self.before) != shown(self.log.document_of(self.record))
+        return self.before is None or naive.shown(self.before) != naive.shown(self.log.document_of(self.record))
 
     def keep(self) -> None:
         """Keep the record, and publish it where it shows a change."""

@@ -19,6 +19,7 @@ _MAX_RECORDS: Final = 2_000
 _MAX_BYTES: Final = 1 << 20
 # Two batches: one is gathered while one is in hand, and a slow store makes the worker slower, not bigger.
 _QUEUED_RECORDS: Final = 2 * _MAX_RECORDS
+_QUEUED_BYTES: Final = 2 * _MAX_BYTES
 _FUTURE_MS: Final = 60_000
 _FUTURE_POLL_SECONDS: Final = 1.0
 
@@ -44,6 +45,7 @@ class Intake:
         self._clock = clock
         self._log = log
         self._queue: deque[SourceRecord] = deque()
+        self._queued_bytes = 0
         self._unacknowledged: deque[tuple[int, Callable[[], object]]] = deque()
         self._arrived = asyncio.Event()
         self._seek_to: int | None = None
@@ -54,7 +56,8 @@ class Intake:
     @property
     def open(self) -> bool:
         """Whether more is wanted."""
-        return self._expected is not None and len(self._queue) < _QUEUED_RECORDS
+        full = len(self._queue) >= _QUEUED_RECORDS or self._queued_bytes >= _QUEUED_BYTES
+        return self._expected is not None and not full
 
     def seek(self, offset: int) -> None:
         """Begin a generation at an offset: the transport seeks there before its next fetch."""
@@ -72,6 +75,7 @@ class Intake:
         self.generation += 1
         self._expected = self._seek_to = None
         self._queue.clear()
+        self._queued_bytes = 0
         while self._unacknowledged:
             self._unacknowledged.popleft()[1]()
         self._arrived.set()
@@ -89,6 +93,7 @@ class Intake:
             return
         self._sought = False
         self._queue.extend(fetched.records)
+        self._queued_bytes += sum(map(_size, fetched.records))
         self._expected = fetched.records[-1].offset + 1
         self._unacknowledged.append((self._expected, acknowledge))
         self._arrived.set()
@@ -123,10 +128,12 @@ class Intake:
         taken: list[SourceRecord] = []
         size = 0
         latest = self._clock.now() + _FUTURE_MS
-        while self._queue and len(taken) < _MAX_RECORDS and size < _MAX_BYTES and self._queue[0].timestamp <= latest:
-            record = self._queue.popleft()
-            taken.append(record)
-            size += len(record.value or b"")
+        while self._queue and len(taken) < _MAX_RECORDS and self._queue[0].timestamp <= latest:
+            size += _size(self._queue[0])
+            if taken and size > _MAX_BYTES:
+                break
+            taken.append(self._queue.popleft())
+        self._queued_bytes -= sum(map(_size, taken))
         return taken
 
     async def _wait_for_the_future(self) -> None:
@@ -138,3 +145,8 @@ class Intake:
             "set the clocks of broker and worker"
         )
         await self._clock.sleep(_FUTURE_POLL_SECONDS)
+
+
+def _size(record: SourceRecord) -> int:
+    """Return how much a record weighs, in bytes; a bad emitter's key or value may be of any size."""
+    return len(record.key or b"") + len(record.value or b"")

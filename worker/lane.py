@@ -192,14 +192,11 @@ class Lane:
         """Apply batch after batch until one is refused or fails, or the queue was dropped for another look."""
         while not self._ending:
             records = await self.intake.take()
-            if not records or not await self._apply(records):
+            if not records or self.position is None or not await self._apply(self.position, records):
                 return
 
-    async def _apply(self, records: list[SourceRecord]) -> bool:
+    async def _apply(self, position: int, records: list[SourceRecord]) -> bool:
         """Fold a batch and make it last; False where Redis refused it or something did not answer."""
-        position = self.position
-        if position is None:
-            return False
         try:
             if records[0].offset > position:
                 start, _ = await self._services.bounds(self.partition)

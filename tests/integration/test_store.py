@@ -173,7 +173,7 @@ async def test_more_than_fits_the_stack_of_a_script_is_read_and_written_whole(st
 async def test_a_number_of_records_that_is_wrong_refuses_everything(real: Store, redis: Redis) -> None:
     """A Redis that evicted or lost some is not worked on."""
     await real.commit(0, commit(0, 1, records={"acme": b"A", "other": b"O"}))
-    await redis.hdel(real.keys(0).tenants, "acme")  # type: ignore[misc] - typed for both the sync and async client
+    await redis.hdel(real.keys(0).tenants, "acme")
     assert await real.load(0, 1, ["other"], []) is None
     assert not await real.commit(0, commit(1, 2, records={"other": b"X"}))
     standing = await real.standing(0)
@@ -192,8 +192,8 @@ async def test_counts_and_open_ended_tenants_are_kept_as_they_move(real: Store, 
         ),
     )
     keys = real.keys(0)
-    assert await redis.hgetall(keys.counts) == {b"freeze": b"1", b"light": b"1", b"active": b"1"}  # type: ignore[misc]
-    assert await redis.smembers(keys.open) == {b"other"}  # type: ignore[misc]
+    assert await redis.hgetall(keys.counts) == {b"freeze": b"1", b"light": b"1", b"active": b"1"}
+    assert await redis.smembers(keys.open) == {b"other"}
 
 
 async def test_an_operation_ends_by_itself_and_takes_its_receipt_with_it(real: Store, redis: Redis) -> None:

@@ -15,7 +15,20 @@ from schemas.record import Record, unpack
 from schemas.state import LABELS, BreakerState
 from tests.unit.schemas.build import policies, state_names
 from tests.unit.worker.build import (
-    HOUR, MINUTE, SECOND, Document, Source, T, breaker, cancel, mode, policy, rules, sleep, source, timer,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Document,
+    Source,
+    T,
+    breaker,
+    cancel,
+    mode,
+    policy,
+    rules,
+    sleep,
+    source,
+    timer,
 )  # fmt: skip
 from worker.batch import Batch, Decoder, OperationKey, Written, count_changes, operations_of, tenants_of
 from worker.ports import Output
@@ -158,7 +171,7 @@ _rules_documents = st.one_of(
 
 
 @st.composite
-def events(draw: st.DrawFn, now: int, tenant: str) -> Document:
+def events(draw: st.DrawFn, now: int, tenant: str) -> Document:  # noqa: PLR0911 - one a type
     """Draw an event of any type that the log gets at `now`."""
     kind = draw(
         st.sampled_from(["breaker"] * 5 + ["sleep"] * 4 + ["mode"] * 3 + ["timer", "cancel"] * 2 + ["policy", "rules"])
@@ -176,7 +189,7 @@ def events(draw: st.DrawFn, now: int, tenant: str) -> Document:
         return timer(now, tenant=tenant)
     if kind == "rules":
         return rules(draw(_rules_documents))
-    sent = {
+    sent: dict[str, Any] = {
         "tenant": tenant,
         "reply_to": "reply",
         "reason": draw(st.sampled_from([None, "night"])),

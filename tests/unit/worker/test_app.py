@@ -6,22 +6,26 @@ from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import faust
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
+from faust.types import AgentT
 from structlog.testing import capture_logs
 
 from schemas.settings import Settings
-from tests.fakes import FakeStore, World, breaker, settle
-from worker.app import Worker, build_app, serve
+from tests.fakes import FakeStore, settle
+from tests.world import World, breaker
+from worker.app import Worker, _wait, build_app, serve
 from worker.clock import Backoff
 from worker.ingress import Ingress
 from worker.intake import Fetched
 from worker.topics import TopicsError
+from worker.transport import BatchConsumer
 
 
-def settings_of(**more: Any) -> Settings:
+def settings_of(**more: object) -> Settings:
     """Return settings with these deviations."""
     return Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"} | more)
 
@@ -33,7 +37,7 @@ async def world() -> AsyncIterator[World]:
         yield world
 
 
-def app_of(world: World, **settings: Any) -> Any:
+def app_of(world: World, **settings: object) -> faust.App:
     """Return the Faust app of this world's worker."""
     return build_app(settings_of(**settings), world.worker.lanes, Ingress(world.outputs, world.partitions))
 
@@ -72,7 +76,7 @@ async def test_what_faust_is_told_about_time_and_room(world: World) -> None:
 
 async def test_the_consumer_feeds_the_lanes_from_the_events_topic(world: World) -> None:
     """Of this worker and no other."""
-    consumer = app_of(world, topic_prefix="ours").transport.Consumer
+    consumer = cast("type[BatchConsumer]", app_of(world, topic_prefix="ours").transport.Consumer)
     assert consumer.lanes is world.worker.lanes
     assert consumer.events_topic == "ours.events"
 
@@ -89,7 +93,7 @@ async def test_the_consumer_feeds_the_lanes_from_the_events_topic(world: World) 
     ],
 )
 async def test_there_is_one_agent_for_the_events_and_one_for_each_ingress_topic(
-    world: World, ingress: Any, expected: dict[str, list[str]]
+    world: World, ingress: object, expected: dict[str, list[str]]
 ) -> None:
     """Each with its own topic, in one task."""
     app = app_of(world, ingress=ingress)
@@ -126,9 +130,9 @@ class _Stream:
             yield event
 
 
-async def drain(agent: Any, *events: _Event) -> None:
+async def drain(agent: AgentT[Fetched], *events: _Event) -> None:
     """Let an agent work through events."""
-    async for _ in agent.fun(_Stream(*events)):
+    async for _ in cast("Any", agent).fun(_Stream(*events)):
         pass
 
 
@@ -190,6 +194,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds for which the worker would have waited."""
     _Impatient.waits = []
     monkeypatch.setattr("worker.app.Backoff", _Impatient)
+    monkeypatch.setattr("worker.app._wait", lambda *_: asyncio.sleep(0))
     return _Impatient.waits
 
 
@@ -301,7 +306,7 @@ class _Rig:
         self.stop = asyncio.Event()
         self.ready = asyncio.Event()
 
-    def _service(self, name: str) -> Any:
+    def _service(self, name: str) -> SimpleNamespace:
         async def start() -> None:
             if name == "outputs" and self.failures["connect"]:
                 raise self.failures["connect"].pop(0)
@@ -317,7 +322,7 @@ class _Rig:
             raise self.failures["verify"].pop(0)
         self.steps.append("topics verified")
 
-    def _build(self, *_: Any) -> _App:
+    def _build(self, *_: object) -> _App:
         self.apps.append(_App(self.steps, self.failures["app"].pop(0) if self.failures["app"] else None))
         return self.apps[-1]
 
@@ -382,7 +387,8 @@ async def test_a_kafka_that_is_away_at_the_start_is_waited_for_and_said_once(rig
     with capture_logs() as logs:
         running = asyncio.create_task(worker.run(rig.stop, rig.ready))
         await rig.until(lambda: len(waits) == 5)
-        assert worker.kafka_finding == "OSError: refused"
+        meanwhile = worker.kafka_finding
+        assert meanwhile == "OSError: refused"
         assert not rig.ready.is_set()
         await rig.until(rig.ready.is_set)
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["waiting_for_kafka"]
@@ -473,7 +479,7 @@ async def test_a_consumer_that_does_not_stop_does_not_keep_the_worker(
     async def never() -> None:
         await asyncio.get_running_loop().create_future()
 
-    rig.apps[0].stop = never  # type: ignore[method-assign] - hangs
+    monkeypatch.setattr(rig.apps[0], "stop", never)
     rig.stop.set()
     with capture_logs() as logs:
         await running
@@ -497,10 +503,10 @@ async def test_serving_runs_one_worker_with_what_it_was_given(monkeypatch: pytes
     made: list[tuple[Any, ...]] = []
 
     class _Worker:
-        def __init__(self, *arguments: Any, **options: Any) -> None:
+        def __init__(self, *arguments: object, **options: object) -> None:
             made.append((*arguments, options))
 
-        async def run(self, *arguments: Any) -> None:
+        async def run(self, *arguments: object) -> None:
             made.append(arguments)
 
     monkeypatch.setattr("worker.app.Worker", _Worker)
@@ -511,10 +517,8 @@ async def test_serving_runs_one_worker_with_what_it_was_given(monkeypatch: pytes
     assert made == [(settings, {"embedded": True}), (stop, ready)]
 
 
-async def test_waiting_ends_early_when_the_worker_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_ends_early_when_the_worker_is_stopped() -> None:
     """However long the wait."""
-    from worker.app import _wait  # noqa: PLC0415, PLC2701 - the one place where real time would pass
-
     stop = asyncio.Event()
     waiting = asyncio.create_task(_wait(stop, 3_600))
     await settle()

@@ -1,19 +1,31 @@
-"""Bad input: each record gets its dead letter, which says what and why, and those after it are folded as if without it."""
+"""Bad input: each record gets a dead letter that says what and why, and the others are folded as if without it."""
 
 import json
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.cloudevents import Headers
 from schemas.events import BREAKER
 from schemas.operation import OperationRecord
 from schemas.partition import partition_of
 from schemas.record import LAYOUT
 from tests.unit.worker.batches import Lane, apply_all, logs
 from tests.unit.worker.build import (
-    Document, Source, T, breaker, cancel, event, mode, policy, rules, sleep, source, timer,
+    Document,
+    Source,
+    T,
+    breaker,
+    cancel,
+    event,
+    mode,
+    policy,
+    rules,
+    sleep,
+    source,
+    timer,
 )  # fmt: skip
 from worker.apply import APPLY, Step
 from worker.batch import Decoder
@@ -21,7 +33,7 @@ from worker.deadletter import Ceiling
 from worker.ports import Output
 
 
-def raw(value: bytes | None, key: bytes | None = b"acme", headers: Any = ()) -> Source:
+def raw(value: bytes | None, key: bytes | None = b"acme", headers: Headers = ()) -> Source:
     """Return a record with bytes as they are."""
     return Source(1, T + 1, key, value, headers)
 
@@ -64,7 +76,7 @@ BAD: list[tuple[str, Source, str, str]] = [
     ("a number in quotes", told(sleep("op", ttl_ms="5")), "invalid_event", "data.ttl_ms: "),
     ("no object", raw(b"[1]"), "invalid_event", ""),
     ("null", raw(b"null"), "invalid_event", ""),
-    ("specversion", told(breaker("open") | {"specversion": "0.3"}), "invalid_event", "specversion: Input should be '1.0'"),
+    ("specversion", told(breaker("open") | {"specversion": "0.3"}), "invalid_event", "specversion: "),
     ("no specversion", told(without(breaker("open"), "specversion")), "invalid_event", "specversion: Field required"),
     ("no id", told(without(breaker("open"), "id")), "invalid_event", "id: Field required"),
     ("no type", told(without(breaker("open"), "type")), "invalid_event", "type"),
@@ -83,12 +95,12 @@ BAD: list[tuple[str, Source, str, str]] = [
     ("bad id", told(sleep("ö")), "invalid_event", "data.operation_id: "),
     ("override as a number", told(mode("m", "deep", override=1)), "invalid_event", "data.override: "),
     ("policy as a list", told(policy("p", [])), "invalid_event", "data.policy: "),
-    ("no policy", told(event("sleep.policy.v1", {"operation_id": "p", "actor": "a"})), "invalid_event", "data.policy: "),
+    ("no policy", told(event("sleep.policy.v1", {"operation_id": "p", "actor": "a"})), "invalid_event", "data.policy"),
     ("bad tenant", told(breaker("open", tenant="a/b"), b"a/b"), "invalid_event", "subject: "),
     ("long tenant", told(breaker("open", tenant="a" * 129), b"a" * 129), "invalid_event", "subject: "),
     ("empty tenant", told(breaker("open", tenant=""), b""), "invalid_event", "subject: "),
     ("tenant with a line break", told(breaker("open", tenant="a\n"), b"a\n"), "invalid_event", "subject: "),
-    ("another key", told(breaker("open"), b"bolt"), "wrong_key", "the record's key 'bolt' is not the event's subject 'acme'"),
+    ("another key", told(breaker("open"), b"bolt"), "wrong_key", "key 'bolt' is not the event's subject 'acme'"),
     ("no key", told(breaker("open"), None), "wrong_key", "None"),
     ("no text as a key", told(breaker("open"), b"\xff\xfe"), "wrong_key", "acme"),
     ("rules with a key", told(rules({})), "wrong_key", "the record's key 'acme' is not the event's subject None"),
@@ -100,7 +112,7 @@ BAD: list[tuple[str, Source, str, str]] = [
     ("rules too quick", told(rules({"retire_after_seconds": 59}), None), "invalid_rules", "retire_after_seconds: "),
     ("binary, other version", raw(GOOD, headers=binary(specversion=b"2.0")), "invalid_event", "specversion: "),
     ("binary, other key", raw(GOOD, headers=binary(subject=b"bolt")), "wrong_key", "bolt"),
-    ("binary, no UTF-8", raw(GOOD, headers=binary(subject=b"\xff")), "undecodable", "ce_subject"),
+    ("binary, no UTF-8", raw(GOOD, headers=binary(subject=b"\xff")), "undecodable", "header of the event is not UTF-8"),
     ("binary, no JSON", raw(b"x", headers=binary()), "undecodable", "the value is not JSON"),
 ]  # fmt: skip
 
@@ -148,7 +160,7 @@ def test_dead_letters_anywhere_change_nothing(log: list[Source], data: st.DataOb
     dirty: list[Source] = []
     for record in log:
         for bad in data.draw(st.lists(st.sampled_from([row[1] for row in BAD]), max_size=1)):
-            dirty.append(bad._replace(offset=record.offset, timestamp=record.timestamp))  # noqa: PERF401 - reads plainer
+            dirty.append(replace(bad, offset=record.offset, timestamp=record.timestamp))  # noqa: PERF401 - reads plainer
         dirty.append(record)
     assert_same(apply_all(dirty, [3], remembers=True), apply_all(log))
 
@@ -238,7 +250,7 @@ def test_a_record_on_which_the_fold_raises_is_set_aside_with_the_trace(monkeypat
     bad = source(1, T + 1, mode("m", "freeze"))
     log, good = around(bad)
     with monkeypatch.context() as patch:
-        patch.setitem(APPLY, bad_type := "sleep.mode.v1", fail)  # type: ignore[arg-type]
+        patch.setitem(APPLY, bad_type := "sleep.mode.v1", fail)
         lane = apply_all(log)
         assert bad_type in str(bad.value)
     assert_same(lane, apply_all(good))
@@ -290,9 +302,9 @@ def test_what_our_decoder_trips_over_is_our_failure(monkeypatch: pytest.MonkeyPa
 def test_bad_data_never_reaches_the_ceiling_and_our_own_failures_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """One emitter's rubbish stops nobody; a fold that raises on everything is a bad deploy."""
     rubbish, ours = Ceiling(0.5), Ceiling(0.5)
-    for failed in apply_all([raw(b"{]")._replace(offset=offset) for offset in range(2_000)]).failures:
+    for failed in apply_all([replace(raw(b"{]"), offset=offset) for offset in range(2_000)]).failures:
         rubbish.count(failed=failed)
-    monkeypatch.setitem(APPLY, BREAKER, fail)  # type: ignore[arg-type]
+    monkeypatch.setitem(APPLY, BREAKER, fail)
     for failed in apply_all([source(offset, T, breaker("open")) for offset in range(600)]).failures:
         ours.count(failed=failed)
     assert (rubbish.reached, ours.reached) == (False, True)
@@ -368,7 +380,7 @@ def test_no_field_of_any_event_makes_us_fail(data: st.DataObject) -> None:
     record = Source(
         0, T, key.encode("utf-8", "replace") if isinstance(key, str) else None, json.dumps(document).encode()
     )
-    lane = apply_all([record, record._replace(offset=1)], [1])
+    lane = apply_all([record, replace(record, offset=1)], [1])
     assert lane.failures == [False, False], lane.dead_letters
 
 

@@ -46,10 +46,10 @@ def test_each_wait_is_jittered_down_to_a_half() -> None:
 def test_a_success_starts_afresh() -> None:
     """And ends the failing."""
     backoff = Backoff(Highest())
-    assert not backoff.failing
+    seen = [backoff.failing]
     backoff.next()
     backoff.next()
-    assert backoff.failing
+    seen.append(backoff.failing)
     backoff.reset()
-    assert not backoff.failing
+    assert [*seen, backoff.failing] == [False, True, False]
     assert backoff.next() == 0.1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,19 @@ from schemas.events import EVENT_MODELS, BreakerEvent
 from schemas.names import Topics
 from schemas.partition import partition_of
 from tests.unit.worker.build import (
-    Document, Source, T, Tenant, breaker, cancel, event, mode, policy, rules, sleep, source, timer,
+    Document,
+    Source,
+    T,
+    Tenant,
+    breaker,
+    cancel,
+    event,
+    mode,
+    policy,
+    rules,
+    sleep,
+    source,
+    timer,
 )  # fmt: skip
 from worker.deadletter import Failure
 from worker.ingress import Ingress, normalise
@@ -87,7 +100,7 @@ def test_a_repeat_after_a_crash_changes_nothing() -> None:
         json.loads(normalised[1].value or b"")
         for normalised in (
             normalise(emitted(breaker("open"))),
-            normalise(emitted(breaker("closed"))._replace(timestamp=T + 1)),
+            normalise(replace(emitted(breaker("closed")), timestamp=T + 1)),
         )
         if not isinstance(normalised, Failure)
     )

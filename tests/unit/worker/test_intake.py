@@ -203,13 +203,32 @@ async def test_a_batch_holds_at_most_2000_records(desk: Desk) -> None:
     assert offsets(await desk.intake.take()) == [2_010]
 
 
-async def test_a_batch_holds_about_a_mebibyte(desk: Desk) -> None:
-    """It is full with the record that reaches it, so that one big record is a batch and not a stop."""
-    desk.offer("large", records(10, 40, size=65_536))
-    assert len(await desk.intake.take()) == 16
-    desk.offer("huge", records(41, 42, size=2 << 20))
-    assert len(await desk.intake.take()) == 15 + 1
+async def test_a_batch_holds_at_most_a_mebibyte_of_keys_and_values(desk: Desk) -> None:
+    """The record that would go beyond it waits, unless it is the first: one that is too big must pass too."""
+    size = 65_536 - len(b"acme")
+    desk.offer("large", [*records(10, 40, size=size), *records(41, 42, size=2 << 20), *records(43, 43)])
+    assert offsets(await desk.intake.take()) == list(range(10, 26))
+    assert offsets(await desk.intake.take()) == list(range(26, 41))
+    assert offsets(await desk.intake.take()) == [41]
     assert offsets(await desk.intake.take()) == [42]
+    assert offsets(await desk.intake.take()) == [43]
+
+
+async def test_two_mebibytes_queued_close_it_until_they_are_taken(desk: Desk) -> None:
+    """So that nobody's big records fill the memory."""
+    desk.offer("a", records(10, 10, size=(2 << 20) - 5))
+    seen = [desk.intake.open]
+    desk.offer("b", records(11, 11))
+    seen.append(desk.intake.open)
+    await desk.intake.take()
+    assert [*seen, desk.intake.open] == [True, False, True]
+
+
+def test_what_is_dropped_weighs_nothing(desk: Desk) -> None:
+    """The next generation begins with an empty queue."""
+    desk.offer("a", records(10, 10, size=3 << 20))
+    desk.intake.seek(10)
+    assert desk.intake.open
 
 
 async def test_a_tombstone_has_no_size(desk: Desk) -> None:
@@ -221,11 +240,11 @@ async def test_a_tombstone_has_no_size(desk: Desk) -> None:
 async def test_more_than_two_batches_queued_close_it_until_they_are_taken(desk: Desk) -> None:
     """A slow store makes the worker slower, not bigger."""
     desk.offer("a", records(10, 4_008))
-    assert desk.intake.open
+    seen = [desk.intake.open]
     desk.offer("b", records(4_009, 4_009))
-    assert not desk.intake.open
+    seen.append(desk.intake.open)
     await desk.intake.take()
-    assert desk.intake.open
+    assert [*seen, desk.intake.open] == [True, False, True]
 
 
 async def test_what_is_applied_is_acknowledged_whole_batches_only(desk: Desk) -> None:

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from structlog.testing import capture_logs
 
 from schemas.operation import OperationRecord
-from tests.fakes import REPLY_TO, World, breaker, event, operation, rules, timer
+from tests.world import REPLY_TO, World, breaker, event, operation, rules, timer
 
 
 @pytest.fixture
@@ -218,7 +218,8 @@ async def test_a_lane_whose_queue_is_full_wants_no_more_until_it_has_caught_up(w
     committing = world.store.faults.hold("commit")
     world.log(*[breaker("acme", "open")] * 12_000)
     await world.run()
-    assert not lane.open
+    meanwhile = lane.open
+    assert not meanwhile
     assert world.worker.consumer.poll() == 0
     committing.set()
     await world.run()

@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 
 from schemas.policy import BUILT_IN_RULES
 from schemas.record import new_record, pack
-from tests.fakes import World, breaker, operation, settle
+from tests.fakes import settle
+from tests.world import World, breaker, operation
 from worker.ports import Due, Output
 
 

@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.policy import BUILT_IN_RULES
-from tests.fakes import LogRecord, World, breaker, operation, rules, settle
+from tests.fakes import LogRecord, settle
 from tests.invariants import assert_fenced, assert_fold, assert_once
+from tests.world import World, breaker, operation, rules
 from worker.batch import Batch, Decoder
 
 

@@ -6,7 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.names import Topics
-from tests.fakes import World, breaker, settle
+from tests.fakes import settle
+from tests.world import World, breaker
 
 EVENTS = Topics.of("sleep").events
 
@@ -71,18 +72,24 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
         ),
         (
             {b"next": b"2", b"layout": b"2"},
-            "progress cannot be used: progress has layout 2, newer than 1; run the newer version on this partition "
-            "(if it is damaged, run `sleepctl rebuild`)",
+            (
+                "progress cannot be used: progress has layout 2, newer than 1; run the newer version on this partition "
+                "(if it is damaged, run `sleepctl rebuild`)"
+            ),
         ),
         (
             {b"next": b"two"},
-            "progress cannot be used: invalid literal for int() with base 10: b'two' "
-            "(if it is damaged, run `sleepctl rebuild`)",
+            (
+                "progress cannot be used: invalid literal for int() with base 10: b'two' "
+                "(if it is damaged, run `sleepctl rebuild`)"
+            ),
         ),
         (
             {b"rules": b'[{"retire_after_seconds": 1}]'},
-            "progress cannot be used: the rules are not what was packed: retire_after_seconds: Input should be greater "
-            "than or equal to 60 (if it is damaged, run `sleepctl rebuild`)",
+            (
+                "progress cannot be used: the rules are not what was packed: retire_after_seconds: Input should be "
+                "greater than or equal to 60 (if it is damaged, run `sleepctl rebuild`)"
+            ),
         ),
     ],
 )

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from tests.fakes import World, breaker, settle, tenants_on
+from tests.fakes import settle
+from tests.world import World, breaker, tenants_on
 from worker.intake import Fetched
 
 

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from schemas.state import BreakerState
-from tests.unit.worker.build import HOUR, MINUTE, SECOND, T, Document, Tenant, breaker, mode, policy, timer
+from tests.unit.worker.build import HOUR, MINUTE, SECOND, Document, T, Tenant, breaker, mode, policy, timer
 
 LEASE = 900 * SECOND
 ISO = "2026-11-22T08:07:17.992Z"
@@ -187,8 +187,7 @@ def test_a_wrong_clock_in_the_cloudevents_time_is_refused_too() -> None:
 def test_clock_skew_is_checked_before_staleness_and_staleness_before_room() -> None:
     """In the order of DESIGN section 3."""
     tenant = Tenant(document={"policy": {"breakers": [{"match": "*", "lease_seconds": 0}]}})
-    for number in range(256):
-        tenant(breaker("open", f"b@{number:03}", occurred_at=T + MINUTE), T)
+    tenant.begin_with([breaker("open", f"b@{number:03}", occurred_at=T + MINUTE) for number in range(256)], T)
     tenant(breaker("closed", "b@000", occurred_at=T + MINUTE - 1), T)
     assert tenant.codes == ["stale_event"]
     tenant(breaker("open", "new@1", occurred_at=T + MINUTE + 1), T)
@@ -203,8 +202,7 @@ def full(*idle: tuple[str, int]) -> Tenant:
     tenant = Tenant(document={"policy": document})
     for name, passed in idle:
         tenant(breaker("closed", name), T + passed)
-    for number in range(256 - len(idle)):
-        tenant(breaker("open", f"open@{number}"), T + 10)
+    tenant.begin_with([breaker("open", f"open@{number}") for number in range(256 - len(idle))], T + 10)
     assert len(tenant.known.claims) == 256
     return tenant
 
@@ -248,8 +246,7 @@ def test_other_claims_take_no_room_from_breakers() -> None:
     """The limit counts breakers."""
     tenant = Tenant()
     tenant(mode("m", "light"), T)
-    for number in range(256):
-        tenant(breaker("open", f"b@{number}"), T)
+    tenant.begin_with([breaker("open", f"b@{number}") for number in range(256)], T)
     assert len(tenant.known.claims) == 257
     tenant(breaker("half_open", "b@0"), T)
     assert tenant.codes == [], "one that is known needs no room"

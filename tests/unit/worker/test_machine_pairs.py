@@ -1,7 +1,6 @@
 """Every pair of a present state and a decision, for each kind of claim: what changes, why, and how parameters move."""
 
 from itertools import product
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ SLEEPS = [pair for pair in PAIRS if pair[1] != "active"]
 RAMPS = {"deepen": 4, "wake": 7}
 
 
-def tenant_in(state: str, **more: Any) -> Tenant:
+def tenant_in(state: str, **more: object) -> Tenant:
     """Return a tenant whose mode keeps it in a state since `T`."""
     tenant = Tenant(document={"policy": {"ramp_seconds": RAMPS, **more}})
     tenant(mode("first", state), T)

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from schemas.events import CommandEvent
 from schemas.policy import Terms
 from tests.invariants import (
-    assert_answered, assert_bounded, assert_fold, assert_isolated, assert_monotone, assert_once, assert_reversible,
+    assert_answered,
+    assert_bounded,
+    assert_fold,
+    assert_isolated,
+    assert_monotone,
+    assert_once,
+    assert_reversible,
 )  # fmt: skip
 from tests.reference import Reference
 from tests.unit.worker.batches import TENANTS, Lane, apply_all, logs, values

@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 
 from tests.unit.worker.build import (
-    DAY, HOUR, MINUTE, SECOND, Document, T, Tenant, breaker, cancel, mode, pin, policy, sleep, timer,
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Document,
+    T,
+    Tenant,
+    breaker,
+    cancel,
+    mode,
+    pin,
+    policy,
+    sleep,
+    timer,
 )  # fmt: skip
 
 FILLED = {"floor": "light", "max_ttl_seconds": 3600, "ramp_seconds": {"deepen": 0, "wake": 30.0}}

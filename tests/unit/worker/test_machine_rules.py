@@ -6,7 +6,19 @@ import pytest
 
 from schemas.policy import BUILT_IN_RULES
 from tests.unit.worker.build import (
-    DAY, HOUR, MINUTE, SECOND, Document, T, Tenant, breaker, mode, pin, policy, sleep, timer,
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Document,
+    T,
+    Tenant,
+    breaker,
+    mode,
+    pin,
+    policy,
+    sleep,
+    timer,
 )  # fmt: skip
 
 AWAKE: Document = {"policy": {"ceiling": "active"}}

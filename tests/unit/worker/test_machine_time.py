@@ -6,7 +6,20 @@ import pytest
 
 from schemas.state import SleepState
 from tests.unit.worker.build import (
-    DAY, HOUR, MINUTE, SECOND, Document, T, Tenant, breaker, cancel, mode, pin, policy, sleep, timer,
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Document,
+    T,
+    Tenant,
+    breaker,
+    cancel,
+    mode,
+    pin,
+    policy,
+    sleep,
+    timer,
 )  # fmt: skip
 
 LEASE = 900 * SECOND

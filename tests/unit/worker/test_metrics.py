@@ -6,7 +6,7 @@ import pytest
 
 from schemas.policy import BUILT_IN_RULES
 from schemas.record import new_record, pack
-from tests.fakes import World, breaker, event, operation
+from tests.world import World, breaker, event, operation
 from worker.metrics import Metrics
 
 

@@ -18,10 +18,10 @@ from worker.ports import Output, OutputError
 SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"})
 
 
-class _Producer(AIOKafkaProducer):  # type: ignore[misc] - aiokafka ships no types
+class _Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
     """aiokafka's producer, whose batches go into lists; a gate may keep their acknowledgements back."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__(**options)
         self.options = options
         self.logs: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]] = {}
@@ -41,7 +41,7 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc] - aiokafka ships no typ
             await asyncio.get_running_loop().create_future()
 
     async def partitions_for(self, topic: str) -> set[int]:
-        return {0, 1, 2}
+        return {0, 1, 2} if topic == "sleep.deadletter" else set()
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import pytest
+import uvicorn
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from schemas.settings import Settings
-from tests.fakes import World, breaker
+from tests.world import World, breaker
 from worker.app import Worker
 from worker.ports import OutputError
 from worker.status import StatusPage
@@ -21,7 +22,7 @@ SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url"
 class _Server:
     """A uvicorn that binds nothing, and serves until it is to exit."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         self.config = config
         self.lifespan: object = None
         self.should_exit = False
@@ -156,9 +157,7 @@ async def test_a_worker_is_alive_whatever_it_finds(page: StatusPage, worker: Sim
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
-async def test_a_worker_is_ready_but_for_its_start_and_its_end(
-    page: StatusPage, worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_worker_is_ready_but_for_its_start_and_its_end(page: StatusPage, worker: SimpleNamespace) -> None:
     """An outage does not make it unready."""
     worker.kafka_finding = "starting"
     assert (await get(page, "/readyz")).status_code == 503
@@ -196,7 +195,7 @@ async def test_the_page_is_served_on_its_port_until_it_is_stopped(
     """Stopping waits for the requests under way."""
     servers: list[_Server] = []
 
-    def make(config: Any) -> _Server:
+    def make(config: uvicorn.Config) -> _Server:
         servers.append(_Server(config))
         return servers[0]
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from hashlib import sha1
 from importlib import resources
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
@@ -24,20 +24,20 @@ class _Pipeline:
         self._redis = redis
         self._commands: list[tuple[Any, ...]] = [("pipeline", transaction)]
 
-    async def __aenter__(self) -> "_Pipeline":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing to give back."""
 
     def __getattr__(self, name: str) -> Callable[..., "_Pipeline"]:
-        def note(*arguments: Any) -> "_Pipeline":
+        def note(*arguments: object) -> "_Pipeline":
             self._commands.append((name, *arguments))
             return self
 
         return note
 
-    async def execute(self) -> Any:
+    async def execute(self) -> object:
         self._redis.sent.append(tuple(self._commands))
         return self._redis.answers.popleft()
 
@@ -45,7 +45,7 @@ class _Pipeline:
 class _Redis:
     """Notes what is sent and answers what the test has laid out."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: object) -> None:
         self.sent: Sent = []
         self.answers: deque[Any] = deque(answers)
 
@@ -53,7 +53,7 @@ class _Redis:
         return _Pipeline(self, transaction)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def command(*arguments: Any, **options: Any) -> Any:
+        async def command(*arguments: object, **options: object) -> object:
             self.sent.append((name, *arguments, *options.items()))
             answer = self.answers.popleft() if self.answers else None
             if isinstance(answer, Exception):
@@ -220,7 +220,7 @@ async def test_answers_go_out_in_one_round_trip() -> None:
 
 async def test_a_ping_and_a_close_go_to_the_client() -> None:
     """For /status, and for the end."""
-    redis = _Redis(True, None)
+    redis = _Redis(b"PONG", None)
     store = store_of(redis)
     await store.ping()
     await store.close()

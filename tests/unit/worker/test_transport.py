@@ -1,19 +1,23 @@
 """The transport: batches instead of messages, the lanes' seeks, and a group offset that tells the truth."""
+# ruff: noqa: SLF001 - Faust lets itself be extended only through names that begin with an underscore
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaConnectionError
+from faust.transport.drivers.aiokafka import Transport
 from faust.types import TP, Message
 from structlog.testing import capture_logs
 
 from schemas.settings import Settings
-from tests.fakes import LogRecord, World, breaker, settle, tenants_on
+from tests.fakes import LogRecord, settle
+from tests.world import World, breaker, tenants_on
 from worker.app import build_app
 from worker.ingress import Ingress
 from worker.intake import Fetched
@@ -30,7 +34,7 @@ class _Record(SimpleNamespace):
 
 def records_of(world: World, partition: int, offset: int = 0) -> list[Any]:
     """Return what the log holds of a partition, as aiokafka does."""
-    return [_Record(**record._asdict(), timestamp_type=1) for record in world.events(partition).read(offset, 2_000)]
+    return [_Record(**asdict(record), timestamp_type=1) for record in world.events(partition).read(offset, 2_000)]
 
 
 class _Thread:
@@ -93,9 +97,9 @@ class _Consumer:
             self.steps.append((name, [lane.partition for lane in self.lanes]))
 
         consumer = self.app.transport.create_consumer(
-            callback=lambda message: told("message"),
-            on_partitions_revoked=lambda revoked: told("revoked"),
-            on_partitions_assigned=lambda assigned, generation: told("assigned"),
+            callback=lambda _: told("message"),
+            on_partitions_revoked=lambda _: told("revoked"),
+            on_partitions_assigned=lambda *_: told("assigned"),
         )
         self.consumer = cast("BatchConsumer", consumer)
         self.real_thread = self.consumer._thread
@@ -267,8 +271,9 @@ async def test_a_batch_becomes_one_message_at_its_last_offset(world: World, faus
     assert found == tp
     assert (message.topic, message.partition, message.offset) == (EVENTS, 0, 2)
     assert message.timestamp == world.clock.now() / 1000
-    assert isinstance(message.value, Fetched)
-    assert len(message.value.records) == 3
+    batch: object = message.value
+    assert isinstance(batch, Fetched)
+    assert len(batch.records) == 3
 
 
 async def test_the_groups_offset_is_what_the_lane_has_applied(world: World, faust: _Consumer) -> None:
@@ -381,6 +386,15 @@ async def test_the_bounds_of_a_partition_are_asked_of_the_broker(world: World, f
     assert await faust.consumer.bounds(2) == (1, 3)
 
 
+async def test_the_broker_holds_a_fetch_back_for_a_short_time_only(faust: _Consumer) -> None:
+    """A partition that is sought while another's fetch is under way waits for that."""
+    found = faust.real_thread._create_worker_consumer(cast("Transport", faust.app.transport))
+    assert found._fetch_max_wait_ms == 50
+    assert found._group_id == SETTINGS.consumer_group
+    assert found._isolation_level == "read_uncommitted"
+    await found.stop()
+
+
 class _Aiokafka:
     """aiokafka's consumer, as far as the thread uses it."""
 
@@ -401,11 +415,9 @@ class _Aiokafka:
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.steps.append(("seek", tp, offset))
 
-    async def fetched_records(
-        self, partitions: set[TP], *, timeout: float, max_records: int
-    ) -> dict[str, list[LogRecord]]:  # noqa: ASYNC109 - aiokafka's
-        self.steps.append(("fetch", partitions, timeout, max_records))
-        return {"found": []}
+    async def fetched_records(self, partitions: set[TP], **options: object) -> dict[TP, list[LogRecord]]:
+        self.steps.append(("fetch", partitions, options))
+        return {TP(EVENTS, 0): []}
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self.steps.append(("commit", offsets))
@@ -422,7 +434,7 @@ class _Aiokafka:
 @pytest.fixture
 async def thread(faust: _Consumer) -> BatchConsumerThread:
     """The thread as an object; it is not started."""
-    faust.real_thread._consumer = _Aiokafka()  # type: ignore[assignment] - stands for aiokafka's
+    faust.real_thread._consumer = _Aiokafka()
     return faust.real_thread
 
 
@@ -436,13 +448,16 @@ async def test_in_the_thread_the_seek_comes_before_the_fetch(
 ) -> None:
     """In one hop, so that nothing comes between."""
 
-    async def call_thread(function: Any, *arguments: Any) -> Any:
+    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
         return await function(*arguments)
 
     monkeypatch.setattr(thread, "call_thread", call_thread)
     found = await thread.seek_and_fetch({TP(EVENTS, 0): 17}, {TP(EVENTS, 0)}, 0.5)
-    assert found == {"found": []}
-    assert steps_of(thread) == [("seek", TopicPartition(EVENTS, 0), 17), ("fetch", {TP(EVENTS, 0)}, 0.5, 2_000)]
+    assert found == {TP(EVENTS, 0): []}
+    assert steps_of(thread) == [
+        ("seek", TopicPartition(EVENTS, 0), 17),
+        ("fetch", {TP(EVENTS, 0)}, {"timeout": 0.5, "max_records": 2_000}),
+    ]
 
 
 async def test_only_what_is_still_assigned_is_committed(thread: BatchConsumerThread) -> None:
