@@ -74,9 +74,7 @@ def _binary_attributes(headers: Headers) -> dict[str, str]:
         raise UndecodableError("undecodable", "a header of the event is not UTF-8") from None
 
 
-def encode(  # noqa: PLR0913 - the attributes of a CloudEvent are what they are
-    *, type_: str, id_: str, source: str, subject: str | None, time: str | None, data: dict[str, Any]
-) -> bytes:
+def encode(*, type_: str, id_: str, source: str, subject: str | None, time: str | None, data: dict[str, Any]) -> bytes:
     """Return the structured form of an event, for `STRUCTURED_HEADERS`; absent attributes are left out."""
     event: dict[str, Any] = {"specversion": "1.0", "id": id_, "source": source, "type": type_}
     if subject is not None:

@@ -116,7 +116,7 @@ def unpack(packed: bytes, rules: list[Rules]) -> Record:
         policy_version, held_until, at, clock, offset, version, rules_number = rest
         if min(state, decided, rules_number) < 0:
             msg = "a negative index"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY301 - told below like any other field that is wrong
         own = None if policy is None else unpack_policy(policy)
         schedule = rules[rules_number].terms_for(own).schedule
         return Record(

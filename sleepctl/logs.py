@@ -17,8 +17,8 @@ REPEATING: Final = ("aiokafka",)
 def configure_logging(level: LogLevel, format_: LogFormat) -> None:
     """Send every log line to stderr, as JSON or for a console, from this level on.
 
-    Libraries are heard from WARNING on, aiokafka from CRITICAL on, at `debug` all from DEBUG on. Tracebacks never show local variables,
-    which may hold secrets.
+    Libraries are heard from WARNING on, aiokafka from CRITICAL on, at `debug` all from DEBUG on.
+    Tracebacks never show local variables, which may hold secrets.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

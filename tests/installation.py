@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import SecretStr
 from pydantic_core import from_json
 
 from schemas.cloudevents import STRUCTURED_HEADERS
@@ -117,7 +118,7 @@ class Installation:
         }
         self.settings = Settings(
             kafka_bootstrap=services.kafka,
-            redis_url=services.redis,
+            redis_url=SecretStr(services.redis),
             topic_prefix=namespace.topic_prefix,
             redis_prefix=namespace.redis_prefix,
             consumer_group=namespace.group,

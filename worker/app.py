@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 
 import faust
 import structlog
-import uvloop
 from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.streams import Stream
@@ -290,6 +289,4 @@ async def serve(
     """Run a worker until `stop` is set; `ready` is set once Kafka answers and the topics are right."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    # Faust's consumer thread makes a loop of its own, by the policy.
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     await Worker(settings, embedded=embedded).run(stop, ready)

@@ -30,7 +30,7 @@ class Store:
     def __init__(self, redis: "Redis | RedisCluster", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._scripts = {name: _Script(redis, name) for name in ("load", "commit", "due")}
+        self._scripts = {name: _Script(redis, name) for name in ("standing", "load", "commit", "due")}
         self._keys: dict[int, PartitionKeys] = {}
 
     @classmethod
@@ -76,11 +76,8 @@ class Store:
             ValueError: if the progress is of a newer layout, or not readable.
         """
         keys = self.keys(partition)
-        # Together: a commit between the two would look like a Redis that has lost records.
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            _ = pipeline.hgetall(keys.progress)
-            _ = pipeline.hlen(keys.tenants)
-            fields, records = await pipeline.execute()
+        flat, records = await self._scripts["standing"]([keys.progress, keys.tenants], [])
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
         return Standing(Progress.unpack(fields), records)
 
     async def load(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
 import structlog
+import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -29,7 +30,14 @@ CLOSE_SECONDS: Final = 5.0
 
 
 class BatchConsumerThread(AIOKafkaConsumerThread):
-    """The thread in which aiokafka runs."""
+    """The thread in which aiokafka runs, on a loop like the main thread's.
+
+    With asyncio's own loop here a record took half a millisecond longer from the broker to its lane.
+    """
+
+    def __init__(self, consumer: Consumer, **options: Any) -> None:  # noqa: ANN401 - Faust's
+        super().__init__(consumer, thread_loop=uvloop.new_event_loop(), **options)
+        self._close_thread_loop_on_stop = True  # Made here for this thread alone.
 
     _commits_fail = False
 

@@ -152,7 +152,7 @@ async def test_a_scan_sees_every_tenant(store: ports.Store) -> None:
 
 async def test_more_than_fits_the_stack_of_a_script_is_read_and_written_whole(store: ports.Store) -> None:
     """Lua unpacks some thousands of values at the most, so the scripts go in slices."""
-    count = 4_001
+    count = 9_001
     names = [f"tenant-{number}" for number in range(count)]
     operations = [(name, "op-1", b"operation " + name.encode(), 60_000) for name in names]
     written = commit(

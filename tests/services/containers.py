@@ -35,9 +35,7 @@ def redis_image() -> str:
 class ContainerService(Service):
     """A service in one container, its port published at a fixed one of the host."""
 
-    def __init__(
-        self, name: str, address: str, container: DockerContainer, answers: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, name: str, address: str, container: DockerContainer, answers: Callable[[str], bool]) -> None:
         super().__init__(name, address)
         self._container = container
         self._answers = answers

@@ -129,9 +129,7 @@ class KafkaProcess(ProcessService):
 
     def _format(self) -> None:
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"]
-        done = subprocess.run(
-            [*self._java, *tool, str(self._properties)], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([*self._java, *tool, str(self._properties)], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             # Most likely a Java too old for this Kafka: then this way is closed, and nothing is broken.
             raise UnavailableError(f"{self._java[0]} cannot run Kafka:\n{done.stdout}{done.stderr}")

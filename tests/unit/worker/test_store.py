@@ -188,18 +188,16 @@ async def test_a_script_that_redis_has_forgotten_is_sent_again() -> None:
 
 async def test_where_a_partition_stands_is_read_in_one_step() -> None:
     """A commit between the two reads would look like a Redis that has lost records."""
-    redis = _Redis([{b"next": b"17", b"records": b"2"}, 2])
+    redis = _Redis([[b"next", b"17", b"records", b"2"], 2])
     standing = await store_of(redis).standing(3)
-    assert redis.sent == [
-        (("pipeline", True), ("hgetall", "{sleep:3}:progress"), ("hlen", "{sleep:3}:tenants")),
-    ]
+    assert redis.sent == [("eval", text_of("standing"), 2, "{sleep:3}:progress", "{sleep:3}:tenants")]
     assert (standing.progress.next, standing.progress.records, standing.records) == (17, 2, 2)
 
 
 async def test_a_progress_of_a_newer_layout_is_refused() -> None:
     """Rather than damaged."""
     with pytest.raises(ValueError, match="layout 9, newer than 1"):
-        await store_of(_Redis([{b"layout": b"9"}, 0])).standing(0)
+        await store_of(_Redis([[b"layout", b"9"], 0])).standing(0)
 
 
 async def test_a_scan_goes_on_from_its_cursor() -> None:
