@@ -1,6 +1,7 @@
 """The tenants' records in Redis: fenced load and commit, one script and one round trip each."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha1
 from importlib import resources
 from typing import Any, Final, cast
@@ -8,12 +9,12 @@ from typing import Any, Final, cast
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisClusterException
 
 from schemas.names import PartitionKeys
 from schemas.progress import Progress
 from schemas.settings import Settings
-from worker.ports import Commit, Due, Loaded, Standing
+from worker.ports import Commit, Due, Loaded, Standing, StoreError
 
 # A command that takes longer has failed: the lane reads progress again and finds out what became of it.
 _TIMEOUT_SECONDS: Final = 5.0
@@ -30,7 +31,7 @@ class Store:
     def __init__(self, redis: "Redis | RedisCluster", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._scripts = {name: _Script(redis, name) for name in ("standing", "load", "commit", "due")}
+        self._scripts = {name: _Script(redis, name) for name in ("standing", "load", "commit", "due", "answer")}
         self._keys: dict[int, PartitionKeys] = {}
 
     @classmethod
@@ -66,7 +67,8 @@ class Store:
         Raises:
             StoreError: if it does not.
         """
-        await cast("Awaitable[object]", self._redis.ping())
+        with _cluster_errors():
+            await cast("Awaitable[object]", self._redis.ping())
 
     async def standing(self, partition: int) -> Standing:
         """Return where a partition stands.
@@ -123,18 +125,25 @@ class Store:
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         """Return the next cursor (0 at the end) and about `count` packed records."""
-        answer = await cast(
-            "Awaitable[tuple[int, dict[bytes, bytes]]]",
-            self._redis.hscan(self.keys(partition).tenants, cursor, count=count),
-        )
+        with _cluster_errors():
+            answer = await cast(
+                "Awaitable[tuple[int, dict[bytes, bytes]]]",
+                self._redis.hscan(self.keys(partition).tenants, cursor, count=count),
+            )
         return int(answer[0]), answer[1]
 
     async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """Publish the outcomes that callers wait for: channel and packed operation record."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for channel, packed in messages:
-                _ = pipeline.publish(channel, packed)
-            await pipeline.execute()
+        await self._scripts["answer"]([], [item for message in messages for item in message])
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """Make a StoreError of what the cluster client raises where no node answers; it is no RedisError."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise StoreError(str(error)) from error
 
 
 class _Script:
@@ -146,6 +155,10 @@ class _Script:
         self._digest: str | None = None
 
     async def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - the script's to say
+        with _cluster_errors():
+            return await self._run(keys, arguments)
+
+    async def _run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - as above
         if self._digest is not None:
             try:
                 return await self._redis.evalsha(self._digest, len(keys), *keys, *arguments)

@@ -4,7 +4,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
 from schemas.settings import Settings
 
@@ -72,6 +72,11 @@ class TopicAdmin:
         """
         present = set(await self._admin.list_topics())
         missing = [topic for topic in wanted_topics(self._settings) if topic.name not in present]
+        if not missing:
+            return []
+        cluster = await self._admin.describe_cluster()
+        if cluster["controller_id"] not in [broker["node_id"] for broker in cluster["brokers"]]:
+            raise TopicsError("this broker names no controller and cannot create topics (the embedded one cannot)")
         answer = await self._admin.create_topics(
             [
                 NewTopic(topic.name, topic.partitions, self._settings.replication, topic_configs=topic.config)
@@ -107,7 +112,10 @@ class TopicAdmin:
         return findings
 
     async def _config(self, topic: str) -> dict[str, Any]:
-        answers = await self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        try:
+            answers = await self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        except IncompatibleBrokerVersion:
+            raise TopicsError("this broker cannot tell a topic's configuration (the embedded one cannot)") from None
         return {entry[0]: entry[1] for answer in answers for entry in answer.resources[0][4]}
 
 

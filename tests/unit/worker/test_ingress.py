@@ -173,6 +173,14 @@ async def test_what_is_set_aside_holds_nothing_up() -> None:
     assert dead[0].value == b"{"
 
 
+async def test_a_batch_of_nothing_but_a_bad_record_sends_its_dead_letter_alone() -> None:
+    """From the partition that it came from."""
+    outputs = Sent()
+    await Ingress(outputs, 1).forward([Source(1, T, b"k", b"{", (), "sleep.breakers", 5)])
+    assert outputs.sent == []
+    assert [partition for partition, _ in outputs.dead] == [5]
+
+
 async def test_nothing_to_set_aside_sends_no_dead_letters() -> None:
     """An empty batch sends nothing at all."""
     outputs = Sent()

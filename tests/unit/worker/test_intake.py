@@ -279,6 +279,13 @@ async def test_a_record_exactly_60_seconds_ahead_is_taken(desk: Desk) -> None:
     assert desk.clock.slept == []
 
 
+async def test_a_record_a_millisecond_more_ahead_waits(desk: Desk) -> None:
+    """For one look at the clock."""
+    desk.offer("a", records(10, 10, at=T + MINUTE + 1))
+    assert offsets(await desk.intake.take()) == [10]
+    assert desk.clock.slept == [1.0]
+
+
 async def test_a_record_from_the_future_waits_until_the_clock_allows_it(desk: Desk) -> None:
     """Wall time may delay, never decide; what came before it is not held up."""
     desk.offer("a", [*records(10, 11), *records(12, 12, at=T + MINUTE + 2_500), *records(13, 13)])

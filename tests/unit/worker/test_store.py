@@ -1,45 +1,20 @@
 """What the store sends to Redis and makes of the answers; the scripts themselves are tested on a real Redis."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha1
 from importlib import resources
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisClusterException
 
 from schemas.settings import Settings
-from worker.ports import Commit, Due, Loaded
+from worker.ports import Commit, Due, Loaded, StoreError
 from worker.store import Store
 
 Sent = list[tuple[Any, ...]]
-
-
-class _Pipeline:
-    """Notes the commands, and that they go together."""
-
-    def __init__(self, redis: "_Redis", transaction: object) -> None:
-        self._redis = redis
-        self._commands: list[tuple[Any, ...]] = [("pipeline", transaction)]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Nothing to give back."""
-
-    def __getattr__(self, name: str) -> Callable[..., "_Pipeline"]:
-        def note(*arguments: object) -> "_Pipeline":
-            self._commands.append((name, *arguments))
-            return self
-
-        return note
-
-    async def execute(self) -> object:
-        self._redis.sent.append(tuple(self._commands))
-        return self._redis.answers.popleft()
 
 
 class _Redis:
@@ -48,9 +23,6 @@ class _Redis:
     def __init__(self, *answers: object) -> None:
         self.sent: Sent = []
         self.answers: deque[Any] = deque(answers)
-
-    def pipeline(self, *, transaction: bool) -> _Pipeline:
-        return _Pipeline(self, transaction)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def command(*arguments: object, **options: object) -> object:
@@ -208,12 +180,29 @@ async def test_a_scan_goes_on_from_its_cursor() -> None:
 
 
 async def test_answers_go_out_in_one_round_trip() -> None:
-    """A batch may have hundreds."""
-    redis = _Redis([1, 0])
+    """A batch may have hundreds; a cluster allows no pipeline of them."""
+    redis = _Redis(None)
     await store_of(redis).answer([("sleep:reply:a", b"1"), ("sleep:reply:b", b"2")])
-    assert redis.sent == [
-        (("pipeline", False), ("publish", "sleep:reply:a", b"1"), ("publish", "sleep:reply:b", b"2")),
-    ]
+    assert redis.sent == [("eval", text_of("answer"), 0, "sleep:reply:a", b"1", "sleep:reply:b", b"2")]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.ping(),
+        lambda store: store.standing(0),
+        lambda store: store.load(0, 0, [], []),
+        lambda store: store.scan(0, 0, 10),
+        lambda store: store.answer([("sleep:reply:a", b"1")]),
+    ],
+)
+async def test_a_cluster_of_which_no_node_answers_is_an_outage_like_any_other(
+    call: Callable[[Store], Awaitable[object]],
+) -> None:
+    """Its client has an error for that which is no RedisError, and would stop the lanes."""
+    store = store_of(_Redis(RedisClusterException("Redis Cluster cannot be connected")))
+    with pytest.raises(StoreError, match="cannot be connected"):
+        await call(store)
 
 
 async def test_a_ping_and_a_close_go_to_the_client() -> None:

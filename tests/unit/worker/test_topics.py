@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource
+from aiokafka.errors import IncompatibleBrokerVersion
 
 from schemas.settings import Settings
 from worker.topics import TopicAdmin, TopicsError, verify_topics, wanted_topics
@@ -33,6 +34,8 @@ class _Admin:
         self.created: list[NewTopic] = []
         self.refusals: dict[str, tuple[Any, ...]] = {}
         self.open = False
+        self.controller = 1
+        self.undescribed = False
         self.options: dict[str, Any] = {}
 
     def __call__(self, **options: object) -> "_Admin":
@@ -44,6 +47,9 @@ class _Admin:
 
     async def close(self) -> None:
         self.open = False
+
+    async def describe_cluster(self) -> dict[str, Any]:
+        return {"controller_id": self.controller, "brokers": [{"node_id": 1}]}
 
     async def list_topics(self) -> list[str]:
         return list(self.topics)
@@ -61,6 +67,8 @@ class _Admin:
         ]
 
     async def describe_configs(self, resources: list[ConfigResource]) -> list[_Answer]:
+        if self.undescribed:
+            raise IncompatibleBrokerVersion
         [resource] = resources
         entries = [(name, value, False, False, False) for name, value in self.topics[resource.name][1].items()]
         return [_Answer(resources=[(0, None, 2, resource.name, entries)])]
@@ -118,6 +126,23 @@ async def test_topics_that_are_missing_are_created_and_those_that_stand_are_left
         "min.insync.replicas": "2",
         "cleanup.policy": "compact",
     }
+
+
+async def test_a_broker_without_a_controller_is_not_asked_to_create(admin: _Admin) -> None:
+    """The embedded broker is one."""
+    admin.controller = 0
+    async with TopicAdmin(settings_of()) as connected:
+        with pytest.raises(TopicsError, match="names no controller"):
+            await connected.create()
+    assert admin.created == []
+
+
+async def test_a_broker_that_describes_no_configuration_is_refused(admin: _Admin) -> None:
+    """Nobody could tell whose time is in its log."""
+    admin.have(settings_of())
+    admin.undescribed = True
+    with pytest.raises(TopicsError, match="cannot tell a topic's configuration"):
+        await verify_topics(settings_of())
 
 
 async def test_a_topic_that_another_has_just_created_is_fine(admin: _Admin) -> None:
