@@ -3,7 +3,7 @@
 import asyncio
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,10 +13,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from schemas.settings import Settings
+from worker.lanes import Lanes
+from worker.metrics import Metrics
+from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
+from worker.store import Store
 
-if TYPE_CHECKING:
-    from worker.app import Worker
+
+class Watched(Protocol):
+    """The worker, as its page sees it."""
+
+    store: Store
+    outputs: Outputs
+    lanes: Lanes
+    metrics: Metrics
+    kafka_finding: str | None
 
 
 class StatusPage:
@@ -26,7 +37,7 @@ class StatusPage:
         app: what is served there.
     """
 
-    def __init__(self, worker: "Worker", settings: Settings) -> None:
+    def __init__(self, worker: Watched, settings: Settings) -> None:
         self._worker = worker
         self._stopping = False
         routes = [
