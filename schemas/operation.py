@@ -151,11 +151,11 @@ def _filled_or_as_sent(policy: dict[str, Any] | None) -> object:
 
 
 def _by_value(value: object) -> object:
-    """Return JSON in which equal numbers are spelled alike and keys are sorted."""
+    """Return JSON in which equal numbers are spelled alike and keys are sorted; no deeper than what was sent."""
     if isinstance(value, dict):
-        return [[key, _by_value(value[key])] for key in sorted(value)]
+        return {key: _by_value(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):
-        return [["list"], *map(_by_value, value)]
+        return [_by_value(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -1,13 +1,22 @@
 """Breaker events as this command line emits them."""
 
 import uuid
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from schemas.cloudevents import UndecodableError, decode, encode
 from schemas.events import BREAKER
 from schemas.partition import partition_of
 from sleepctl.errors import WRONG_SETTINGS, CommandError
 from sleepctl.records import SOURCE, Log
+from sleepctl.wording import in_words
+
+_OPTIONS: Final = {
+    "subject": "--tenant",
+    "data.breaker": "--name",
+    "data.instance": "--instance",
+    "data.cause": "--cause",
+    "data.occurred_at": "--occurred-at",
+}
 
 
 class Emitted(NamedTuple):
@@ -30,7 +39,7 @@ def breaker_event(tenant: str, data: dict[str, Any], event_id: str) -> bytes:
     try:
         decode(tenant.encode(), value, ())
     except UndecodableError as error:
-        raise CommandError(str(error), WRONG_SETTINGS) from None
+        raise CommandError(in_words(str(error), _OPTIONS), WRONG_SETTINGS) from None
     return value
 
 

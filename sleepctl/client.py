@@ -7,6 +7,7 @@ import httpx
 from pydantic_core import from_json, to_json
 
 from sleepctl.errors import CommandError, describe
+from sleepctl.wording import in_words
 
 _CONNECT_SECONDS: Final = 5.0
 # The API waits for an outcome up to 60 s where `Prefer: wait` asks for it; this is what comes on top.
@@ -28,17 +29,18 @@ class Answer(NamedTuple):
         return self.status >= _FIRST_FAILURE
 
     def problem(self) -> str:
-        """Return a problem for people: title, detail, and each wrong field on a line of its own."""
+        """Return a problem for people: title, detail, and each wrong field that it does not tell, a line each."""
         found = self.document
         title = found.get("title") or f"HTTP {self.status}"
         text = f"{title}: {found['detail']}" if found.get("detail") else str(title)
         if found.get("code"):
             text += f" ({self.status} {found['code']})"
         for error in found.get("errors") or ():
-            text += f"\n  {error.get('field')}: {error.get('reason')}"
+            if str(error.get("reason")) not in str(found.get("detail")):
+                text += f"\n  {error.get('field')}: {error.get('reason')}"
         if found.get("operation_id"):
             text += f"\n  operation {found['operation_id']}"
-        return text
+        return in_words(text)
 
 
 def transport() -> httpx.AsyncBaseTransport | None:

@@ -5,13 +5,22 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas.cloudevents import STRUCTURED_HEADERS
 from schemas.settings import Settings
 from sleepctl.errors import CommandError, describe
 
 _ANSWER_MS: Final = 10_000
+
+
+def unreachable(settings: Settings, error: KafkaError | OSError) -> CommandError:
+    """Return the failure to tell where Kafka could not be reached."""
+    told = f"Kafka at {settings.kafka_bootstrap} does not answer"
+    # What aiokafka says then is a list of its own addresses, with Python's names for them.
+    if isinstance(error, KafkaConnectionError):
+        return CommandError(f"{told}; is it running, and are SLEEP_KAFKA_BOOTSTRAP and its security settings right?")
+    return CommandError(f"{told}: {describe(error)}")
 
 
 class KafkaLog:
@@ -44,9 +53,7 @@ class KafkaLog:
             await self._producer.start()
         except (KafkaError, OSError) as error:
             await self._stop()
-            raise CommandError(
-                f"Kafka at {self._settings.kafka_bootstrap} does not answer: {describe(error)}"
-            ) from None
+            raise unreachable(self._settings, error) from None
         return self
 
     async def __aexit__(

@@ -30,8 +30,12 @@ _POLL_SECONDS: Final = 0.05
 class LiveView(View, TransitionView, Protocol):
     """Where a person watches all of it."""
 
-    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
-        """Say that the scenario is over, and how to go on playing."""
+    def verdict(self, unseen: Sequence[str]) -> None:
+        """Say that the scenario is over, and what it did not see."""
+        ...
+
+    def serving(self, found: Serving) -> None:
+        """Say how to go on playing."""
         ...
 
 
@@ -102,8 +106,9 @@ class Live:
             watching = asyncio.create_task(doors.watch(read_transitions(self._settings), self._view), name="the audit")
             try:
                 self.unseen = await guard(Player(doors, self._view).play(STEPS, TENANTS), [watching])
+                self._view.verdict(self.unseen)
                 if not self._once:
-                    self._view.serving(self._serving(), self.unseen)
+                    self._view.serving(self._serving())
                     await guard(asyncio.Event().wait(), [watching])
             finally:
                 watching.cancel()

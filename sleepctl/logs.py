@@ -1,6 +1,7 @@
 """Log lines: ours through structlog, those of the libraries through the same door."""
 
 import logging
+import os
 import sys
 from typing import Final, Literal
 
@@ -49,6 +50,16 @@ def configure_logging(level: LogLevel, format_: LogFormat) -> None:
     for name in REPEATING:
         logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
     logging.captureWarnings(capture=True)
+
+
+def hush() -> None:
+    """Keep from stderr what libraries say of a failure that the command tells in its own line.
+
+    `SLEEP_LOG_LEVEL=debug` lets them speak.
+    """
+    if os.environ.get("SLEEP_LOG_LEVEL") != "debug":
+        for name in REPEATING:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _rendering(format_: LogFormat) -> list[structlog.typing.Processor]:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from sleepctl.errors import CommandError
+from sleepctl.logs import hush
 
 Result = TypeVar("Result")
 STOPPED_AT_ONCE: Final = 130
@@ -54,4 +55,5 @@ def serve_until_stopped(main: Callable[[asyncio.Event], Awaitable[Result]]) -> R
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Run a short command to its end."""
+    hush()
     return asyncio.run(main)

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import uuid
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from pydantic_core import from_json
@@ -19,7 +19,9 @@ from sleepctl.errors import WRONG_SETTINGS, CommandError, describe, read_file, s
 from sleepctl.process import run
 from sleepctl.records import SOURCE, Log, open_log
 from sleepctl.show import Json, console, print_document, print_json
+from sleepctl.wording import in_words
 
+_OPTIONS: Final = {"data.actor": "--actor", "data.reason": "--reason"}
 app = typer.Typer(help="Show or apply the rules.", no_args_is_help=True)
 
 
@@ -38,7 +40,10 @@ def apply(
     reason: Annotated[str | None, typer.Option(help="Why, for the audit.")] = None,
     json: Json = False,
 ) -> None:
-    """Check rules and write them to every partition; each tenant follows at its next event, at once if asleep."""
+    """Check rules and write them to every partition.
+
+    Each tenant follows at its next event, at once if it is asleep.
+    """
     settings = settings_or_fail()
     applied = run(apply_rules(settings, parse_file(file), actor or getpass.getuser(), reason))
     if json:
@@ -62,7 +67,7 @@ def parse_file(file: Path) -> dict[str, Any]:
     try:
         parse_rules(0, document)
     except InvalidDocumentError as error:
-        raise CommandError(f"{file}: {error}", WRONG_SETTINGS) from None
+        raise CommandError(f"{file}: {in_words(str(error))}", WRONG_SETTINGS) from None
     checked: dict[str, Any] = document
     return checked
 
@@ -82,7 +87,7 @@ async def apply_rules(settings: Settings, document: dict[str, Any], actor: str, 
     try:
         decode(None, value, ())
     except UndecodableError as error:
-        raise CommandError(str(error), WRONG_SETTINGS) from None
+        raise CommandError(in_words(str(error), _OPTIONS), WRONG_SETTINGS) from None
     topic = settings.topics.events
     log: Log
     async with open_log(settings) as log:

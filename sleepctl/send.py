@@ -1,6 +1,6 @@
 """`sleepctl send` and `sleepctl state`: what a service or an operator sends, from the outside."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,6 +14,8 @@ from sleepctl.errors import WRONG_SETTINGS, CommandError, read_file, settings_or
 from sleepctl.process import run
 from sleepctl.records import open_log
 from sleepctl.show import Json, print_document
+from sleepctl.tenant_view import print_tenant
+from sleepctl.wording import check_tenant
 
 ACCEPTED: Final = 202
 app = typer.Typer(help="Send a breaker event or a command.", no_args_is_help=True)
@@ -48,14 +50,17 @@ def ask(  # noqa: PLR0913 - a request is what it is
     tenant: str | None,
     body: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    show: Callable[..., None] = print_document,
 ) -> None:
-    """Send one request and print its answer.
+    """Send one request and print its answer with `show(document, as_json=json)`.
 
     Raises:
         CommandError: with the problem, if it is one; as JSON where JSON is wanted.
     """
     from sleepctl.client import Door  # noqa: PLC0415 - loads the HTTP client
 
+    if tenant is not None:
+        check_tenant(tenant, "the tenant")
     if not token:
         raise CommandError("needed: --token or SLEEP_TOKEN", WRONG_SETTINGS)
 
@@ -66,7 +71,7 @@ def ask(  # noqa: PLR0913 - a request is what it is
     answer = run(call())
     if answer.failed:
         raise CommandError(to_json(answer.document).decode() if json else answer.problem())
-    print_document(answer.document, as_json=json)
+    show(answer.document, as_json=json)
     if answer.status == ACCEPTED and not json:
         typer.echo(f"not known yet; see {answer.headers.get('location', 'the operation')}", err=True)
 
@@ -197,7 +202,10 @@ def breaker(  # noqa: PLR0913 - the fields of an event
     direct: Annotated[bool, typer.Option("--direct", help="Onto the events topic, past ingress.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a breaker event to Kafka, as an emitter does: onto the breakers topic."""
+    """Write a breaker event to Kafka, as an emitter does.
+
+    It goes onto the breakers topic, unless --direct says otherwise.
+    """
     settings = settings_or_fail()
     topic = settings.topics.events if direct else settings.topics.breakers
     data = {
@@ -222,5 +230,5 @@ def state(
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Show a tenant as it is now: state, why, parameters, and what will happen by itself."""
-    ask(url, token, "GET", "/api/brain/sleep_mode", json=json, tenant=tenant)
+    """Show a tenant as it is now, why, and what comes by itself."""
+    ask(url, token, "GET", "/api/brain/sleep_mode", json=json, tenant=tenant, show=print_tenant)

@@ -9,7 +9,10 @@ from sleepctl.process import serve_until_stopped
 
 
 def worker() -> None:
-    """Run a worker until SIGTERM or SIGINT: it finishes the batch in hand and leaves the group."""
+    """Run a worker until SIGTERM or SIGINT.
+
+    It finishes the batch in hand then, and leaves the group.
+    """
     settings = settings_or_fail()
     configure_logging(settings.log_level, settings.log_format)
     # Faust takes a second to load and this is the one process that needs it.
@@ -28,7 +31,10 @@ def worker() -> None:
 
 
 def api() -> None:
-    """Run an API process until SIGTERM or SIGINT: requests in hand are answered first."""
+    """Run an API process until SIGTERM or SIGINT.
+
+    Requests in hand are answered first.
+    """
     settings = settings_or_fail()
     configure_logging(settings.log_level, settings.log_format)
     from api.serve import serve  # noqa: PLC0415 - as in `worker`

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from pydantic import SecretStr, ValidationError
@@ -11,11 +12,22 @@ from rich.text import Text
 
 from schemas.policy import field_errors
 from schemas.settings import Settings
+from sleepctl.errors import CommandError
+from sleepctl.send import HERE
 from sleepctl.show import Json, console, print_json
+from sleepctl.wording import in_words
 
 MASK: Final = "********"
 # A password may stand in any URL; the user and the host may be shown.
 _PASSWORD: Final = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
+
+
+_CLIENT: Final = {
+    "SLEEP_URL": ("Where the API serves, for `send` and `state`.", HERE, False),
+    "SLEEP_TOKEN": ("Bearer token, for `send` and `state`.", None, True),
+}
+# Read by this project's own tests.
+_TESTS: Final = "SLEEP_TEST_"
 
 
 class Setting(NamedTuple):
@@ -31,7 +43,7 @@ class Setting(NamedTuple):
 
 
 def describe_settings(environment: Mapping[str, str]) -> list[Setting]:
-    """Return every setting in the order of the code, and what is wrong with it in this environment."""
+    """Return every setting in the order of the code, then the client's and unknown ones, and what is wrong with it in this environment."""
     given = {name.upper(): value for name, value in environment.items()}
     problems = _problems()
     found = []
@@ -40,28 +52,65 @@ def describe_settings(environment: Mapping[str, str]) -> list[Setting]:
         secret = "SecretStr" in str(info.annotation) or info.annotation is SecretStr
         value = given.get(name)
         if value is not None:
-            value = MASK if secret else _PASSWORD.sub(rf"\1:{MASK}@", value)
+            value = MASK if secret else _without_password(value)
         default = None if info.default is PydanticUndefined else to_jsonable_python(info.default)
-        found.append(
-            Setting(name, info.description or "", default, info.is_required(), secret, value, problems.get(field))
-        )
-    return found
+        problem = problems.get(field)
+        if problem is not None and value is None and info.is_required():
+            problem = "missing"
+        found.append(Setting(name, info.description or "", default, info.is_required(), secret, value, problem))
+    return [*found, *_not_ours(given)]
+
+
+def _not_ours(given: Mapping[str, str]) -> Iterator[Setting]:
+    """Yield the client's variables, and those that nothing reads: most likely misspelled ones."""
+    for name, (meaning, default, secret) in _CLIENT.items():
+        value = given.get(name)
+        if value is not None:
+            value = MASK if secret else _without_password(value)
+        yield Setting(name, meaning, default, required=False, secret=secret, value=value, problem=None)
+    known = [f"SLEEP_{field.upper()}" for field in Settings.model_fields] + list(_CLIENT)
+    for name in sorted(given):
+        if name.startswith("SLEEP_") and name not in known and not name.startswith(_TESTS):
+            near = get_close_matches(name, known, 1)
+            problem = "unknown" + (f"; is {near[0]} meant?" if near else "")
+            # It may be a secret whose name is misspelled.
+            yield Setting(name, "Read by nothing.", None, required=False, secret=True, value=MASK, problem=problem)
+
+
+def _without_password(value: str) -> str:
+    return _PASSWORD.sub(rf"\1:{MASK}@", value)
 
 
 def _problems() -> dict[str, str]:
     try:
-        Settings()
+        found = Settings()
     except ValidationError as error:
-        return {found.field.split(".")[0]: found.reason for found in field_errors(error)}
+        return {found.field.split(".")[0]: in_words(found.reason) for found in field_errors(error)}
+    if found.kafka_security_protocol.startswith("SASL"):
+        needed = ("kafka_sasl_username", "kafka_sasl_password")
+        return {name: "missing, SASL needs it" for name in needed if getattr(found, name) is None}
     return {}
 
 
 def settings(json: Json = False) -> None:
-    """List every SLEEP_ variable: default, meaning, present value; secrets are masked."""
+    """List every SLEEP_ variable with its value; secrets are masked.
+
+    Exits with 1 where a required one is missing, one is wrong, or one is unknown.
+
+    Raises:
+        CommandError: naming those, after all are listed.
+    """
     found = describe_settings(os.environ)
     if json:
         print_json([setting._asdict() for setting in found])
-        return
+    else:
+        _print(found)
+    wrong = [f"{setting.name}: {setting.problem}" for setting in found if setting.problem is not None]
+    if wrong:
+        raise CommandError(f"settings: {'; '.join(wrong)}")
+
+
+def _print(found: list[Setting]) -> None:
     out = console()
     for setting in found:
         shown = "required" if setting.required else f"default {_spelled(setting.default)}"
@@ -69,7 +118,7 @@ def settings(json: Json = False) -> None:
         if setting.value is not None:
             line.append(f" = {setting.value}", "green")
         if setting.problem is not None:
-            line.append(f"  ! {'missing' if setting.value is None else setting.problem}", "red")
+            line.append(f"  ! {setting.problem}", "red")
         out.print(line)
         out.print(Text(f"    {setting.meaning}", "dim"))
 

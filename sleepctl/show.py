@@ -1,7 +1,12 @@
 """What commands print: JSON for machines, plain aligned lines for people."""
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -10,12 +15,24 @@ from rich.console import Console
 from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_NAME: Final = "sleepctl"
 _TIMES: Final = ("_at", "since", "now", "at")
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console on the present stdout or stderr; where it is no terminal, lines stay plain and whole."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def program() -> str:
+    """Return what a person types to call this program again: a path where a shell would not find its name."""
+    started = Path(os.path.abspath(sys.argv[0]))  # noqa: PTH100 - a link to it stays as it was typed
+    if started.name != _NAME or not started.is_file():
+        return _NAME
+    if started.is_relative_to(Path.cwd()):
+        return shlex.quote(str(started.relative_to(Path.cwd())))
+    found = shutil.which(_NAME)
+    return _NAME if found is not None and Path(found).samefile(started) else shlex.quote(str(started))
 
 
 def print_json(document: Any) -> None:  # noqa: ANN401 - any JSON

@@ -5,18 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
-from schemas.values import TenantId
 from sleepctl.errors import WRONG_SETTINGS, CommandError, read_file
 from sleepctl.show import Json, print_json
+from sleepctl.wording import check_tenant
 
 if TYPE_CHECKING:
     from sleepctl.tokens import SigningKey
 
 ALL_SCOPES = "sleep:read sleep:write sleep:policy"
 _MAX_TTL_SECONDS = 31 * 86_400
-_TENANT: TypeAdapter[str] = TypeAdapter(TenantId)
 
 
 def token(  # noqa: PLR0913 - the claims of a token are what they are
@@ -51,10 +49,7 @@ def token(  # noqa: PLR0913 - the claims of a token are what they are
     if (key is None) == (new_key is None):
         raise CommandError("give either --key FILE or --new-key DIR", WRONG_SETTINGS)
     if tenant is not None:
-        try:
-            _TENANT.validate_python(tenant)
-        except ValidationError:
-            raise CommandError(f"{tenant!r} is no tenant id", WRONG_SETTINGS) from None
+        check_tenant(tenant, "--tenant")
     from sleepctl.tokens import SigningKey, TokenClaims  # noqa: PLC0415 - loads the cryptography
 
     signing = SigningKey.from_pem(read_file(key)) if key is not None else SigningKey.generate()

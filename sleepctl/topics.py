@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sleepctl.errors import CommandError, describe, settings_or_fail
+from sleepctl.errors import CommandError, settings_or_fail
 from sleepctl.process import run
 from sleepctl.show import Json, console, print_json
 
@@ -17,7 +17,7 @@ app = typer.Typer(help="Create or check the topics.", no_args_is_help=True)
 
 @app.command()
 def create(json: Json = False) -> None:
-    """Create the topics that are missing; those that stand are left as they are."""
+    """Create the topics that are missing. Those that stand are left as they are."""
     made = _ask(lambda admin: admin.create())
     if json:
         print_json({"created": made})
@@ -30,7 +30,7 @@ def create(json: Json = False) -> None:
 
 @app.command()
 def check(json: Json = False) -> None:
-    """Check partitions and configuration of each topic; exits with 1 where something is wrong."""
+    """Check each topic's partitions and configuration. Exits with 1 where something is wrong."""
     findings = _ask(lambda admin: admin.check())
     if json:
         print_json({"ok": not findings, "findings": findings})
@@ -50,6 +50,7 @@ def _ask(question: "Callable[[TopicAdmin], Awaitable[list[str]]]") -> list[str]:
     # Kafka's client is not loaded by commands that do without it.
     from aiokafka.errors import KafkaError  # noqa: PLC0415
 
+    from sleepctl.kafka import unreachable  # noqa: PLC0415
     from worker.topics import TopicAdmin, TopicsError  # noqa: PLC0415
 
     async def ask() -> list[str]:
@@ -61,4 +62,4 @@ def _ask(question: "Callable[[TopicAdmin], Awaitable[list[str]]]") -> list[str]:
     except TopicsError as error:
         raise CommandError(str(error)) from None
     except (KafkaError, OSError) as error:
-        raise CommandError(f"Kafka at {settings.kafka_bootstrap} does not answer: {describe(error)}") from None
+        raise unreachable(settings, error) from None

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sleepctl.client import Answer
-from sleepctl.show import clock, parameters, print_json
+from sleepctl.show import clock, parameters, print_json, program
 
 _STYLES: Final = {"active": "green", "light": "yellow", "deep": "dark_orange", "freeze": "cyan"}
 _BAR: Final = 20
@@ -42,10 +42,15 @@ class PlainView:
     def __init__(self, out: Console) -> None:
         self._out = out
 
-    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
-        """Say where everything is, with lines to copy."""
+    def verdict(self, unseen: Sequence[str]) -> None:
+        """Say whether everything was seen."""
         if unseen:
-            self._out.print(Text(f"\nNOT everything was seen: {'; '.join(unseen)}", "bold red"))
+            self._out.print(Text(f"\nNOT every expected state was seen: {'; '.join(unseen)}", "bold red"))
+        else:
+            self._out.print(Text("\nevery expected state was seen", "bold green"))
+
+    def serving(self, found: Serving) -> None:
+        """Say where everything is, with lines to copy."""
         self._out.print(
             Text(f"""
 The API serves at {found.url} (description at {found.url}/docs) until Ctrl-C; the worker's page is
@@ -57,8 +62,8 @@ In another terminal, to trip a breaker and look:
 
 export SLEEP_KAFKA_BOOTSTRAP={found.kafka} SLEEP_REDIS_URL={found.redis} SLEEP_PARTITIONS={found.partitions}
 export SLEEP_URL={found.url} SLEEP_TOKEN={found.token}
-sleepctl send breaker open --tenant {found.tenant} --name payments --instance pod-1
-sleepctl state {found.tenant}
+{program()} send breaker open --tenant {found.tenant} --name payments --instance pod-1
+{program()} state {found.tenant}
 """)
         )
 
@@ -112,9 +117,13 @@ sleepctl state {found.tenant}
 class JsonView:
     """One JSON document a line."""
 
-    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
+    def verdict(self, unseen: Sequence[str]) -> None:
+        """Print what was not seen."""
+        print_json({"unseen": unseen})
+
+    def serving(self, found: Serving) -> None:
         """Print where everything is."""
-        print_json({"serving": found._asdict(), "unseen": unseen})
+        print_json({"serving": found._asdict()})
 
     def step(self, title: str) -> None:
         """Print what is done next."""

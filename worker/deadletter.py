@@ -10,6 +10,8 @@ from worker.ports import Output
 _WINDOW: Final = 1_000
 _LEAST: Final = 500
 _MESSAGE_CHARACTERS: Final = 4_000
+# Of its own headers a record keeps this much: with key and value cut too, a dead letter always fits a batch.
+_HEADER_BYTES: Final = 65_536
 
 
 class SourceRecord(Protocol):
@@ -33,7 +35,7 @@ class Failure(NamedTuple):
 
 
 def dead_letter(record: SourceRecord, failure: Failure) -> Output:
-    """Return the dead letter of a record: its key, its value cut at 64 KiB, and what happened as headers."""
+    """Return the dead letter of a record: its key and value, each cut at 64 KiB, and what happened as headers."""
     value = record.value or b""
     found = {
         "code": failure.code,
@@ -45,8 +47,15 @@ def dead_letter(record: SourceRecord, failure: Failure) -> Output:
         "size": len(value),
     }
     headers = [(f"sleep.error.{name}", str(item).encode()) for name, item in found.items()]
-    kept = [header for header in record.headers if not header[0].startswith("sleep.error.")]
-    return Output(record.key, record.value if record.value is None else value[:MAX_BYTES], [*headers, *kept])
+    left = _HEADER_BYTES
+    for name, content in record.headers:
+        left -= len(name) + len(content or b"")
+        if left < 0:
+            break
+        if not name.startswith("sleep.error."):
+            headers.append((name, content))
+    key = None if record.key is None else record.key[:MAX_BYTES]
+    return Output(key, record.value if record.value is None else value[:MAX_BYTES], headers)
 
 
 class Ceiling:

@@ -5,6 +5,7 @@ emitter gave no time, the source record's timestamp is stamped, so that a repeat
 renewal and changes nothing.
 """
 
+import traceback
 from collections.abc import Sequence
 
 from schemas.cloudevents import STRUCTURED_HEADERS, UndecodableError, encode, parse
@@ -21,6 +22,8 @@ def normalise(record: SourceRecord) -> tuple[str, Output] | Failure:
         event = parse(record.value, record.headers)
     except UndecodableError as error:
         return Failure(error.code, str(error))
+    except Exception:  # noqa: BLE001 - whatever our decoder trips over must not stop the others
+        return Failure("decode_failed", traceback.format_exc(), ours=True)
     if not isinstance(event, BreakerEvent):
         return Failure("not_a_breaker_event", f"{event.type} may not come through ingress; only {BREAKER} may")
     data = event.data.model_dump(exclude_none=True)

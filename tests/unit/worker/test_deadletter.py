@@ -53,6 +53,14 @@ def test_a_dead_letter_that_is_one_again_has_its_last_error_only() -> None:
     assert ("other", b"kept") in found
 
 
+def test_no_record_is_so_big_that_its_dead_letter_does_not_fit_a_batch() -> None:
+    """Its key is cut as its value is, and of its headers the first 64 KiB are kept."""
+    headers = (("a", b"x" * 60_000), ("b", b"x" * 900_000), ("c", b"y"))
+    letter = dead_letter(Source(7, T, b"k" * 900_000, b"x" * 900_000, headers), Failure("oversize", "too large"))
+    assert letter.key == b"k" * 65_536
+    assert [name for name, _ in letter.headers if not name.startswith("sleep.error.")] == ["a"]
+
+
 def test_a_long_message_is_cut() -> None:
     """A traceback may be as long as it likes."""
     assert (

@@ -181,6 +181,18 @@ async def test_a_batch_of_nothing_but_a_bad_record_sends_its_dead_letter_alone()
     assert [partition for partition, _ in outputs.dead] == [5]
 
 
+def test_what_our_decoder_trips_over_is_our_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not stop the emitters that do right."""
+
+    def fail(*_: object) -> BreakerEvent:
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr("worker.ingress.parse", fail)
+    found = normalise(emitted(breaker("open")))
+    assert isinstance(found, Failure)
+    assert (found.code, found.ours) == ("decode_failed", True)
+
+
 async def test_nothing_to_set_aside_sends_no_dead_letters() -> None:
     """An empty batch sends nothing at all."""
     outputs = Sent()

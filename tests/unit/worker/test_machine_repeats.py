@@ -180,7 +180,7 @@ def test_a_repeat_after_its_tenant_retired_is_still_known() -> None:
     assert tenant.record is None
 
 
-@pytest.mark.parametrize("depth", [1, 20])
+@pytest.mark.parametrize("depth", [1, 20, 95])
 def test_policies_nested_in_any_way_are_compared(depth: int) -> None:
     """An invalid one is compared as it was sent."""
     nested: Any = 1
