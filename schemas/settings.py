@@ -74,7 +74,7 @@ class Settings(BaseSettings):
             description="OPA server, or `embedded` for the shipped policy.",
         ),
     ] = "embedded"
-    jwt_jwks: Annotated[str | None, Field(description="JWKS that verifies the tokens: URL or file. The API needs it.")] = (
+    jwt_jwks: Annotated[str | None, Field(description="JWKS that verifies tokens: URL or file. The API needs it.")] = (
         None
     )
     jwt_issuer: Annotated[str | None, Field(description="Expected `iss`. The API needs it.")] = None
@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     jwt_tenant_claim: Annotated[str, Field(min_length=1, description="Claim that holds the tenant.")] = "tenant_id"
     deadletter_max_ratio: Annotated[
         float,
-        Field(ge=0, le=1, description="A lane stops when our own code failed on more than this share of its last 1,000 records, and on 500 at least."),
+        Field(
+            ge=0, le=1, description="A lane stops once our own code failed on more than this share of 1,000 records."
+        ),
     ] = 0.5
     ingress: Annotated[
         tuple[Ingress, ...] | None,
@@ -91,10 +93,10 @@ class Settings(BaseSettings):
     api_host: Annotated[str, Field(description="Address that the API and the worker's status page bind.")] = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535, description="Port of the API; 0 takes a free one.")] = 8080
     worker_metrics_port: Annotated[int, Field(ge=0, le=65_535, description="Port of the worker's status page.")] = 8081
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="Least level logged: debug, info, warning or error.")] = (
-        "info"
-    )
-    log_format: Annotated[Literal["json", "console"], Field(description="How log lines look: json or console.")] = "json"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error.")
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], Field(description="json or console.")] = "json"
 
     @property
     def topics(self) -> Topics:

@@ -1,6 +1,7 @@
 """Failures as a person sees them: one clear line on stderr and an exit status, never a traceback."""
 
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -10,6 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from schemas.settings import Settings, SettingsError, load_settings
+from schemas.values import TENANT_PATTERN
+from sleepctl.wording import TENANT_IN_WORDS, in_words
 
 WRONG_SETTINGS = 2
 """Exit status where the settings or the arguments are wrong; every other failure exits with 1."""
@@ -67,7 +70,9 @@ def settings_or_fail() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        raise CommandError(f"settings: {error} (`sleepctl settings` lists them all)", WRONG_SETTINGS) from None
+        raise CommandError(
+            f"settings: {in_words(str(error))} (`sleepctl settings` lists them all)", WRONG_SETTINGS
+        ) from None
 
 
 def read_file(path: Path) -> bytes:
@@ -80,3 +85,13 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or describe(error)}") from None
+
+
+def check_tenant(tenant: str, name: str) -> None:
+    """Refuse what is no tenant id.
+
+    Raises:
+        CommandError: naming the option or argument; exit status 2.
+    """
+    if re.fullmatch(TENANT_PATTERN.removesuffix("$"), tenant) is None:
+        raise CommandError(f"{name} {TENANT_IN_WORDS}", WRONG_SETTINGS)

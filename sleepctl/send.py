@@ -10,12 +10,11 @@ import typer
 from pydantic_core import from_json, to_json
 
 from sleepctl.breakers import Emitted, emit
-from sleepctl.errors import WRONG_SETTINGS, CommandError, read_file, settings_or_fail
+from sleepctl.errors import WRONG_SETTINGS, CommandError, check_tenant, read_file, settings_or_fail
 from sleepctl.process import run
 from sleepctl.records import open_log
 from sleepctl.show import Json, print_document
 from sleepctl.tenant_view import print_tenant
-from sleepctl.wording import check_tenant
 
 ACCEPTED: Final = 202
 app = typer.Typer(help="Send a breaker event or a command.", no_args_is_help=True)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sleepctl.errors import WRONG_SETTINGS, CommandError, read_file
+from sleepctl.errors import WRONG_SETTINGS, CommandError, check_tenant, read_file
 from sleepctl.show import Json, print_json
-from sleepctl.wording import check_tenant
 
 if TYPE_CHECKING:
     from sleepctl.tokens import SigningKey

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.values import TENANT_PATTERN
-from sleepctl.errors import WRONG_SETTINGS, CommandError
 
 TENANT_IN_WORDS: Final = "must be 1 to 128 of A-Z a-z 0-9 . _ : @ -"
 _PREFIX_IN_WORDS: Final = "must be 1 to 64 of A-Z a-z 0-9 . _ -"
@@ -35,13 +34,3 @@ def in_words(text: str, fields: Mapping[str, str] | None = None) -> str:
     for field, name in (fields or {}).items():
         text = re.sub(rf"(?<![\w.]){re.escape(field)}: ", f"{name} ", text)
     return text
-
-
-def check_tenant(tenant: str, name: str) -> None:
-    """Refuse what is no tenant id.
-
-    Raises:
-        CommandError: naming the option or argument; exit status 2.
-    """
-    if re.fullmatch(TENANT_PATTERN.removesuffix("$"), tenant) is None:
-        raise CommandError(f"{name} {TENANT_IN_WORDS}", WRONG_SETTINGS)
