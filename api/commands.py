@@ -9,11 +9,12 @@ import structlog
 from api.clock import Clock, new_id
 from api.dependency import UnavailableError
 from api.metrics import Metrics
+from api.problems import ProblemError
 from api.publish import EventsLog, OutcomeUnknownError
 from api.receipt import Receipt
 from api.replies import Replies
 from api.store import Store
-from schemas.cloudevents import encode
+from schemas.cloudevents import MAX_BYTES, encode
 from schemas.operation import CommandType, OperationRecord
 from schemas.partition import partition_of
 from schemas.state import StateName
@@ -133,6 +134,9 @@ class Commands:
         """Write the receipt and the event; return the receipt with the event's position."""
         partition = partition_of(order.tenant, self._partitions)
         event = _event(order, receipt, self._replies.channel)
+        if len(event) > MAX_BYTES:
+            # JSON may grow in the writing (1e15 has 4 characters, its digits 18): the log would set it aside unread.
+            raise ProblemError("body_too_large", f"the command makes an event of more than {MAX_BYTES} bytes")
         await self._store.put_receipt(receipt)
         try:
             offset = await self._log.publish(partition, order.tenant.encode(), event)

@@ -68,6 +68,8 @@ def _binary_attributes(headers: Headers) -> dict[str, str]:
     """Return the attributes of a binary-mode event, or nothing where the record is structured."""
     if not any(name == "ce_specversion" for name, _ in headers):
         return {}
+    if any(name == "content-type" and raw.startswith(b"application/cloudevents") for name, raw in headers):
+        return {}  # The binding lets the content type decide.
     try:
         return {name[3:]: raw.decode() for name, raw in headers if name.startswith("ce_") and raw is not None}
     except UnicodeDecodeError:

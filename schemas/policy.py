@@ -5,9 +5,9 @@ from hashlib import sha256
 from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from schemas.glob import compile_glob
+from schemas.glob import compile_globs
 from schemas.schedule import BUILT_IN_SCHEDULE, Schedule, ScheduleDocument, schedule_as_json
 from schemas.state import BY_LABEL, BreakerState, SleepState, StateName
 from schemas.values import MAX_SECONDS, Integer, Pattern, Seconds, milliseconds, seconds
@@ -134,7 +134,7 @@ class Policy:
     """A valid, filled policy in the form that decisions use; durations in milliseconds."""
 
     __slots__ = (
-        "_matchers", "_rule_of", "ceiling", "deepen_ms", "document", "enforce", "floor", "max_ttl_ms",
+        "_first_match", "_rule_of", "_rules", "ceiling", "deepen_ms", "document", "enforce", "floor", "max_ttl_ms",
         "min_sleep_ms", "packed", "schedule", "wake_ms",
     )  # fmt: skip
 
@@ -147,7 +147,8 @@ class Policy:
         self.deepen_ms = milliseconds(document.ramp_seconds.deepen)
         self.wake_ms = milliseconds(document.ramp_seconds.wake)
         self.schedule: Schedule | None = document.schedule.as_schedule() if document.schedule else None
-        self._matchers = [(compile_glob(rule.match), BreakerRule.of(rule)) for rule in document.breakers]
+        self._first_match = compile_globs([rule.match for rule in document.breakers])
+        self._rules = [BreakerRule.of(rule) for rule in document.breakers]
         self._rule_of: dict[str, BreakerRule] = {}
         self.document = _filled(document)
         self.packed = to_json(self.document).decode()
@@ -158,7 +159,8 @@ class Policy:
         if rule is None:
             if len(self._rule_of) >= _REMEMBERED_NAMES:
                 self._rule_of.clear()
-            rule = next((rule for matches, rule in self._matchers if matches(name)), _NO_MATCH)
+            index = self._first_match(name)
+            rule = _NO_MATCH if index is None else self._rules[index]
             self._rule_of[name] = rule
         return rule
 
@@ -204,9 +206,15 @@ def parse_policy(document: object) -> Policy:
         InvalidDocumentError: naming each wrong field.
     """
     try:
-        return Policy(PolicyDocument.model_validate(document))
+        return _parse_packed(to_json(document))
     except ValidationError as error:
         raise InvalidDocumentError(field_errors(error)) from None
+
+
+# The digest of a command and its application both parse the same document.
+@lru_cache(maxsize=64)
+def _parse_packed(packed: bytes) -> Policy:
+    return Policy(PolicyDocument.model_validate(from_json(packed)))
 
 
 @lru_cache(maxsize=1024)

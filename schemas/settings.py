@@ -2,6 +2,7 @@
 
 import ssl
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +31,15 @@ class Ingress(BaseModel):
 def _is_a_redis_url(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(("redis://", "rediss://", "redis+cluster://")):
         msg = "it must start with redis://, rediss:// or redis+cluster://"
+        raise ValueError(msg)
+    try:
+        hosted = urlsplit(url.get_secret_value())
+        _ = hosted.port
+    except ValueError:
+        # The parser's own message quotes what it takes for the port, which may be a part of the password.
+        hosted = None
+    if hosted is None or not hosted.hostname:
+        msg = "it names no host and port; percent-encode / # ? and @ in the password"
         raise ValueError(msg)
     return url
 

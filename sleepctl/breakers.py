@@ -11,11 +11,11 @@ from sleepctl.records import SOURCE, Log
 from sleepctl.wording import in_words
 
 _OPTIONS: Final = {
-    "subject": "--tenant",
-    "data.breaker": "--name",
-    "data.instance": "--instance",
-    "data.cause": "--cause",
-    "data.occurred_at": "--occurred-at",
+    f"{BREAKER}.subject": "--tenant",
+    f"{BREAKER}.data.breaker": "--name",
+    f"{BREAKER}.data.instance": "--instance",
+    f"{BREAKER}.data.cause": "--cause",
+    f"{BREAKER}.data.occurred_at": "--occurred-at",
 }
 
 

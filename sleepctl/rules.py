@@ -21,7 +21,7 @@ from sleepctl.records import SOURCE, Log, open_log
 from sleepctl.show import Json, console, print_document, print_json
 from sleepctl.wording import in_words
 
-_OPTIONS: Final = {"data.actor": "--actor", "data.reason": "--reason"}
+_OPTIONS: Final = {f"{RULES}.data.actor": "--actor", f"{RULES}.data.reason": "--reason"}
 app = typer.Typer(help="Show or apply the rules.", no_args_is_help=True)
 
 

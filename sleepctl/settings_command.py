@@ -43,7 +43,7 @@ class Setting(NamedTuple):
 
 
 def describe_settings(environment: Mapping[str, str]) -> list[Setting]:
-    """Return every setting in the order of the code, then the client's and unknown ones, and what is wrong with it in this environment."""
+    """Return every setting and what is wrong with it: those of the code, the client's, and unknown ones."""
     given = {name.upper(): value for name, value in environment.items()}
     problems = _problems()
     found = []

@@ -38,7 +38,8 @@ def _lines(tenant: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield label, _claim(claim)
     awake = len(claims) - len(sleeping)
     if awake or not sleeping:
-        counted = f"{awake} breaker{'' if awake == 1 else 's'} that ask for no sleep" if awake else "none"
+        several = f"{awake} breakers that ask for no sleep" if awake else "none"
+        counted = "1 breaker that asks for no sleep" if awake == 1 else several
         yield "" if sleeping else "claims now", counted
     yield "parameters", parameters(tenant["parameters"], tenant["target_parameters"])
     for label, entry in zip(["will be", *[""] * len(tenant["forecast"])], tenant["forecast"], strict=False):

@@ -86,6 +86,9 @@ def build_app(settings: Settings, lanes: Lanes, ingress: Ingress) -> faust.App:
         broker_rebalance_timeout=_REBALANCE_SECONDS,
         broker_request_timeout=_REQUEST_SECONDS,
         broker_commit_interval=1.0,
+        # A lane that stands still says so in /status; Faust would say something less true every few seconds.
+        broker_commit_livelock_soft_timeout=_MAX_POLL_SECONDS,
+        stream_processing_timeout=_MAX_POLL_SECONDS,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=_STREAM_BUFFER,
         stream_wait_empty=False,
@@ -225,16 +228,23 @@ class Worker:
                 return True
         return False
 
+    async def _consume(self, app: faust.App) -> None:
+        """Run one Faust app until it stops or crashes. Its start may take long: it waits for the group."""
+        await app.start()
+        self.kafka_finding = None
+        log.info("worker_ready", group=self._settings.consumer_group)
+        await _first(app.wait_until_stopped(), _crashed(app))
+
     async def _supervise(self, stop: asyncio.Event) -> None:
         """Run Faust, and start it afresh should it give up, until stopped."""
         backoff = Backoff(self._random)
         while not stop.is_set():
             app = self._app = build_app(self._settings, self.lanes, Ingress(self.outputs, self._settings.partitions))
             try:
-                await app.start()
-                self.kafka_finding = None
-                log.info("worker_ready", group=self._settings.consumer_group)
-                await _first(stop.wait(), app.wait_until_stopped(), _crashed(app))
+                consuming = asyncio.create_task(self._consume(app), name="consumer")
+                await _first(stop.wait(), consuming)
+                if not consuming.cancelled():
+                    consuming.result()
             except (KafkaError, OSError) as error:
                 self.kafka_finding = f"{type(error).__name__}: {error}"
             finally:

@@ -29,6 +29,8 @@ from worker.timers import Timers
 
 # Tenants whose records a lane keeps from its own last commits; about 2 KiB each.
 _REMEMBERED_TENANTS: Final = 10_000
+# After folding for so long a lane lets the others go on: a tenant's costly events delay its own partition only.
+_TURN_SECONDS: Final = 0.01
 _REBUILD: Final = "run `sleepctl rebuild`"
 
 log = structlog.get_logger("worker.lane")
@@ -232,7 +234,12 @@ class Lane:
             dict(zip(tenants, loaded.records, strict=True)),
             dict(zip(operations, loaded.operations, strict=True)),
         )
+        loop = asyncio.get_running_loop()
+        turn = loop.time()
         for item in decoded:
+            if loop.time() - turn > _TURN_SECONDS:
+                await asyncio.sleep(0)
+                turn = loop.time()
             batch.fold(item)
             self._ceiling.count(failed=batch.failures[-1])
         if self._ceiling.reached:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from api.documents import PolicyAnswer
 from api.etag import etag, parse_if_match
@@ -163,3 +164,15 @@ def test_if_match_is_a_star_or_quoted_tags() -> None:
         with pytest.raises(ProblemError) as raised:
             parse_if_match(wrong)
         assert raised.value.code == "malformed_request"
+
+
+async def test_a_policy_whose_event_would_be_too_large_is_refused_before_it_is_published(world: World) -> None:
+    """The log would set it aside, and the caller would wait for an outcome that never comes."""
+    body = {"x": [1e15] * 8_000}
+    content = to_json(body).replace(b"1000000000000000.0", b"1e15")
+    assert len(content) < 65_536
+    headers = {"If-Match": "*", "Content-Type": "application/json"}
+    response = await world.client.put(URL, content=content, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert world.log.published == []
+    assert world.store.receipts == {}

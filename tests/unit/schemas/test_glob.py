@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.glob import compile_glob
+from schemas.glob import compile_globs
 from tests.unit.schemas.build import QUICK
 
 
@@ -30,7 +30,7 @@ def naive(pattern: str, name: str) -> bool:
 )  # fmt: skip
 def test_a_pattern_matches_the_whole_name(pattern: str, name: str) -> None:
     """Only `*` and `?` are special."""
-    assert compile_glob(pattern)(name)
+    assert compile_globs([pattern])(name) == 0
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,22 @@ def test_a_pattern_matches_the_whole_name(pattern: str, name: str) -> None:
 )  # fmt: skip
 def test_a_pattern_matches_no_part_and_no_other_case(pattern: str, name: str) -> None:
     """Brackets and dots stand for themselves."""
-    assert not compile_glob(pattern)(name)
+    assert compile_globs([pattern])(name) is None
 
 
 @QUICK
 @given(st.text("ab*?", max_size=8), st.text("abc", max_size=8))
 def test_every_pattern_agrees_with_the_definition(pattern: str, name: str) -> None:
     """The automaton and the naive matcher say the same."""
-    assert compile_glob(pattern)(name) == naive(pattern, name)
+    assert (compile_globs([pattern])(name) == 0) == naive(pattern, name)
+
+
+@QUICK
+@given(st.lists(st.text("ab*?", max_size=6), max_size=6), st.text("abc", max_size=8))
+def test_the_first_of_several_patterns_that_matches_counts(patterns: list[str], name: str) -> None:
+    """One automaton for all of them says what trying one after the other says."""
+    expected = next((index for index, pattern in enumerate(patterns) if naive(pattern, name)), None)
+    assert compile_globs(patterns)(name) == expected
 
 
 class CountedName(str):
@@ -72,7 +80,7 @@ class CountedName(str):
 @pytest.mark.parametrize("pattern", ["*a" * 100, "a*" * 99 + "b", "?*" * 100, "*" * 199 + "b"])
 def test_an_adversarial_pattern_looks_at_each_character_once(pattern: str) -> None:
     """A pattern that makes a backtracking matcher run for ever takes one step a character."""
-    matches = compile_glob(pattern)
+    matches = compile_globs([pattern] * 32)
     for length in (50, 100, 200):
         name = CountedName("a" * length)
         matches(name)

@@ -210,3 +210,11 @@ def test_a_certificate_that_cannot_be_read_is_an_error() -> None:
     settings = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE="/nowhere/ca.pem")
     with pytest.raises(OSError, match="No such file"):
         settings.kafka_client()
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cr/et@127.0.0.1:6379/0", "redis://:s3cr#et@redis:6379", "redis:///0"])
+def test_a_redis_url_whose_password_is_not_encoded_is_refused_without_a_part_of_it(url: str) -> None:
+    """The parser takes a piece of the password for the port, and would say so."""
+    with pytest.raises(SettingsError, match="SLEEP_REDIS_URL") as refused:
+        loaded(KAFKA_BOOTSTRAP="kafka:9092", REDIS_URL=url)
+    assert "s3cr" not in str(refused.value)

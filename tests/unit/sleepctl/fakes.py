@@ -1,6 +1,6 @@
 """Fakes at the edges of the command line: a log, an API, an outside world."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -110,6 +110,9 @@ class FakeView:
     def transition(self, row: Mapping[str, Any], present: Mapping[str, Any]) -> None:
         self.shown.append(("transition", (row["id"], present["state"])))
 
+    def verdict(self, unseen: Sequence[str]) -> None:
+        self.shown.append(("verdict", list(unseen)))
+
     def checked(self, expectation: str, *, seen: bool) -> None:
         self.shown.append(("seen" if seen else "unseen", expectation))
 
@@ -162,18 +165,35 @@ def transition(tenant: str, before: str, after: str, kind: str = "breaker", posi
 PARAMETERS = {"K": 100, "t": 1.0, "tau": 0.1, "eta": 0.01, "lambda": 0.5, "B": 1.0}
 
 
+def claim(key: str, state: str, **more: object) -> dict[str, Any]:
+    """A breaker's claim as `GET sleep_mode` shows it."""
+    return {
+        "source": "breaker",
+        "key": key,
+        "state": state,
+        "breaker_state": "closed" if state == "active" else "open",
+        "occurred_at": None,
+        "since": 1_795_334_837_992,
+        "expires_at": 1_795_334_897_992,
+        "actor": None,
+        "reason": None,
+    } | more
+
+
 def present(state: str = "active", *, moving: bool = False, position: str | None = "0:1") -> dict[str, Any]:
     """A tenant as `GET sleep_mode` shows it."""
     return {
         "tenant_id": "acme",
         "state": state,
+        "decided": state,
         "since": 1_795_334_837_992,
         "enforced": True,
         "cause": {"kind": "breaker", "key": None},
-        "claims": [{"source": "breaker", "key": "payments@pod-1", "expires_at": 1_795_334_837_992}],
+        "claims": [claim("payments@pod-1", state)],
         "parameters": PARAMETERS | ({"K": 50, "tau": 1e-6} if moving else {}),
         "target_parameters": PARAMETERS,
         "forecast": [],
+        "policy_version": 0,
         "now": 1_795_334_840_000,
         "position": position,
     }

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ class StoppingView(FakeView):
         super().__init__()
         self._stop = stop
 
-    def serving(self, found: Serving, unseen: Sequence[str]) -> None:
-        self.shown.append(("serving", (found, unseen)))
+    def serving(self, found: Serving) -> None:
+        self.shown.append(("serving", found))
         self._stop.set()
 
 
@@ -93,8 +93,9 @@ async def system(monkeypatch: pytest.MonkeyPatch, api: Callable[..., FakeApi]) -
 
 
 async def test_once_ends_with_the_scenario(system: System) -> None:
-    """And both parts end with it."""
+    """With its verdict, and both parts end with it."""
     assert (await system.run(once=True)).unseen == []
+    assert system.view.shown[-1] == ("verdict", [])
     assert sorted(system.ended) == ["api", "worker"]
 
 
@@ -107,10 +108,10 @@ async def test_what_was_not_seen_is_kept_for_the_report(system: System, monkeypa
 async def test_afterwards_it_serves_until_stopped_and_says_how_to_play(system: System) -> None:
     """Where everything is, and with which token."""
     assert (await system.run(once=False)).unseen == []
-    ((_, (found, unseen)),) = [shown for shown in system.view.shown if shown[0] == "serving"]
+    (_, found) = system.view.shown[-1]
     assert (found.url, found.worker_url) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
     assert (found.tenant, found.kafka, found.redis, found.partitions) == ("acme", SERVICES.kafka, SERVICES.redis, 4)
-    assert unseen == []
+    assert [kind for kind, _ in system.view.shown][-2:] == ["verdict", "serving"]
 
 
 async def test_it_says_so_before_it_serves_where_not_all_was_seen(
@@ -119,7 +120,9 @@ async def test_it_says_so_before_it_serves_where_not_all_was_seen(
     """A person may want to look why."""
     monkeypatch.setattr(live, "STEPS", (UNSEEN,))
     await system.run(once=False)
-    assert system.view.shown[-1][1][1] == ["HTTP 200 after: it"]
+    (*_, verdict, serving) = system.view.shown
+    assert verdict == ("verdict", ["HTTP 200 after: it"])
+    assert serving[0] == "serving"
 
 
 async def test_a_worker_that_does_not_start_is_told(system: System) -> None:
@@ -199,5 +202,9 @@ def test_run_says_what_embedded_means_which_port_it_took_and_how_it_ended(
         assert json.loads(outcome.out) == {"finished": True, "unseen": []}
     else:
         assert "Nothing survives this process" in outcome.out
-        assert "time here is the producer's" in outcome.out
-        assert outcome.out.endswith("every expected state was seen\n")
+        told = " ".join(outcome.out.split())
+        assert "time here is the producer's" in told
+        assert "as it is first named, with four partitions" in told
+        assert "SIGKILL may its Redis stay behind" in told
+        # The scenario's first line brings the empty one before it.
+        assert outcome.out.endswith("It starts in a few seconds.\n")

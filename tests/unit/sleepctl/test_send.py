@@ -11,7 +11,7 @@ from schemas.cloudevents import decode
 from schemas.events import BreakerEvent
 from schemas.partition import partition_of
 from tests.unit.sleepctl.conftest import Run
-from tests.unit.sleepctl.fakes import FakeApi, FakeLog, present
+from tests.unit.sleepctl.fakes import FakeApi, FakeLog, claim, present
 
 Api = Callable[..., FakeApi]
 DOOR = {"SLEEP_URL": "http://api:8080/base", "SLEEP_TOKEN": "s3cret"}
@@ -128,13 +128,65 @@ def test_policy_wants_a_file_or_the_default(run: Run, arguments: tuple[str, ...]
 
 
 def test_state_shows_the_tenant(run: Run, api: Api) -> None:
-    """Parameters, claims and causes are readable lines."""
-    fake = api(200, present("freeze", moving=True))
+    """One claim a line, the deepest first, with what it means now; those that mean nothing are counted."""
+    operation = {"source": "operation", "breaker_state": None, "expires_at": None, "actor": "ops", "reason": "drill"}
+    claims = [claim("db@a", "light"), claim("db@b", "active"), claim("op-1", "freeze", **operation)]
+    forecast = [{"at": 1_795_334_897_992, "state": "light"}]
+    fake = api(200, present("freeze", moving=True) | {"claims": claims, "forecast": forecast})
     outcome = run("state", "acme", **DOOR)
     assert fake.requests[0].headers["x-tenant-id"] == "acme"
-    assert "state              freeze\n" in outcome.out
-    assert "parameters         K 50  t 1  tau 1.0e-06  eta 0.01  lambda 0.5  B 1\n" in outcome.out
-    assert "source breaker, key payments@pod-1, expires_at 2026-11-22T08:07:17.992Z" in outcome.out
+    assert outcome.out.splitlines() == [
+        "tenant:          acme",
+        "state:           freeze since 2026-11-22T08:07:17.992Z",
+        "last change:     breaker",
+        "claims now:      freeze  operation op-1, since 2026-11-22T08:07:17.992Z, without an end, by ops: drill",
+        "                 light   breaker db@a is open, since 2026-11-22T08:07:17.992Z, until 2026-11-22T08:08:17.992Z",
+        "                 1 breaker that asks for no sleep",
+        "parameters:      K 50→100  t 1  tau 1.0e-06→0.1  eta 0.01  lambda 0.5  B 1",
+        "will be:         light at 2026-11-22T08:08:17.992Z, if nothing else happens",
+        "policy version:  0",
+        "now:             2026-11-22T08:07:20.000Z",
+        "position:        0:1",
+    ]
+
+
+def test_state_shows_a_tenant_that_nothing_keeps_asleep(run: Run, api: Api) -> None:
+    """And says where its policy only watches."""
+    awake: dict[str, object] = {"claims": [], "cause": None, "enforced": False, "position": None}
+    api(200, present() | awake)
+    outcome = run("state", "acme", **DOOR)
+    assert "enforced:        no, its policy only watches\n" in outcome.out
+    assert "claims now:      none\n" in outcome.out
+    api(200, present() | awake | {"decided": "deep", "claims": [claim("a@b", "active"), claim("a@c", "active")]})
+    outcome = run("state", "acme", **DOOR)
+    assert "decided:         deep; its policy is not enforced\n" in outcome.out
+    assert "claims now:      2 breakers that ask for no sleep\n" in outcome.out
+
+
+def test_state_is_json_where_json_is_wanted(run: Run, api: Api) -> None:
+    """The document as it came."""
+    api(200, present())
+    assert json.loads(run("state", "acme", "--json", **DOOR).out) == present()
+
+
+@pytest.mark.parametrize("tenant", ["a b", "ä", "x" * 129, "acme\n"])
+def test_what_is_no_tenant_id_is_never_sent(run: Run, api: Api, tenant: str) -> None:
+    """A header could not even hold some of them."""
+    fake = api(200, present())
+    outcome = run("state", tenant, **DOOR)
+    assert (outcome.code, fake.requests) == (2, [])
+    assert outcome.err == "sleepctl: the tenant must be 1 to 128 of A-Z a-z 0-9 . _ : @ -\n"
+
+
+def test_a_problem_does_not_say_its_reason_twice(run: Run, api: Api) -> None:
+    """Nor in regular expressions, where the API has them."""
+    reason = "String should match pattern '^x$'"
+    api(422, PROBLEM | {"detail": reason, "errors": [{"field": "a", "reason": reason}]})
+    outcome = run("send", "sleep", "deep", "--ttl", "99999", **DOOR)
+    assert outcome.err == (
+        "sleepctl: The TTL is out of range: does not have the form that is allowed here (422 ttl_out_of_range)\n"
+        "  operation op-2\n"
+    )
 
 
 def test_a_problem_is_told_on_stderr_with_each_wrong_field(run: Run, api: Api) -> None:
@@ -230,7 +282,7 @@ def test_a_wrong_breaker_event_is_never_written(run: Run, log: FakeLog) -> None:
     """The field is named; exit status 2."""
     outcome = run("send", "breaker", "open", "--tenant", "acme", "--name", "a@b")
     assert (outcome.code, log.records) == (2, [])
-    assert "data.breaker" in outcome.err
+    assert outcome.err == "sleepctl: --name must hold neither @ nor control characters\n"
 
 
 def test_wrong_settings_exit_with_2_and_name_each_variable(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from schemas.settings import Settings
 from sleepctl.settings_command import MASK
 from tests.unit.sleepctl.conftest import Run
@@ -11,7 +13,11 @@ from tests.unit.sleepctl.fakes import REQUIRED
 def test_lists_every_variable_with_its_default_and_meaning(run: Run) -> None:
     """The list is the code's, so none can be forgotten."""
     listed = json.loads(run("settings", "--json", **REQUIRED).out)
-    assert [entry["name"] for entry in listed] == [f"SLEEP_{field.upper()}" for field in Settings.model_fields]
+    assert [entry["name"] for entry in listed] == [
+        *(f"SLEEP_{field.upper()}" for field in Settings.model_fields),
+        "SLEEP_URL",
+        "SLEEP_TOKEN",
+    ]
     assert all(entry["meaning"] for entry in listed)
     assert next(entry for entry in listed if entry["name"] == "SLEEP_PARTITIONS")["default"] == 8
 
@@ -19,7 +25,8 @@ def test_lists_every_variable_with_its_default_and_meaning(run: Run) -> None:
 def test_works_where_required_variables_are_missing_and_marks_them(run: Run) -> None:
     """It is the command that one calls to learn what is missing."""
     outcome = run("settings")
-    assert outcome.code == 0
+    assert outcome.code == 1
+    assert outcome.err == "sleepctl: settings: SLEEP_KAFKA_BOOTSTRAP: missing; SLEEP_REDIS_URL: missing\n"
     assert "SLEEP_KAFKA_BOOTSTRAP (required)  ! missing" in outcome.out
     assert "SLEEP_JWT_JWKS (default none)\n" in outcome.out
 
@@ -31,10 +38,37 @@ def test_shows_what_is_set(run: Run) -> None:
 
 def test_names_what_is_wrong_with_a_value(run: Run) -> None:
     """The reason stands beside the variable."""
-    listed = json.loads(run("settings", "--json", SLEEP_PARTITIONS="0", **REQUIRED).out)
+    outcome = run("settings", "--json", SLEEP_PARTITIONS="0", **REQUIRED)
+    assert outcome.code == 1
+    listed = json.loads(outcome.out)
     wrong = {entry["name"]: entry["problem"] for entry in listed if entry["problem"]}
     assert list(wrong) == ["SLEEP_PARTITIONS"]
     assert "greater than or equal to 1" in wrong["SLEEP_PARTITIONS"]
+
+
+def test_a_good_environment_is_a_success(run: Run) -> None:
+    """The client's variables and those of the tests belong to it; a token is masked."""
+    outcome = run("settings", SLEEP_URL="http://api", SLEEP_TOKEN="hunter6", SLEEP_TEST_SERVICES="embedded", **REQUIRED)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "SLEEP_URL (default http://127.0.0.1:8080) = http://api\n" in outcome.out
+    assert f"SLEEP_TOKEN (default none) = {MASK}\n" in outcome.out
+
+
+def test_a_variable_that_nothing_reads_is_unknown(run: Run) -> None:
+    """A misspelled name would else be a default that nobody meant; its value may be a secret."""
+    outcome = run("settings", SLEEP_REDIS_URLL="redis://:hunter7@store", **REQUIRED)
+    assert outcome.code == 1
+    assert outcome.err == "sleepctl: settings: SLEEP_REDIS_URLL: unknown; is SLEEP_REDIS_URL meant?\n"
+    assert "hunter7" not in outcome.out
+
+
+@pytest.mark.parametrize("missing", ["SLEEP_KAFKA_SASL_USERNAME", "SLEEP_KAFKA_SASL_PASSWORD"])
+def test_what_sasl_needs_is_missed(run: Run, missing: str) -> None:
+    """As a worker would miss it."""
+    given = {"SLEEP_KAFKA_SASL_USERNAME": "me", "SLEEP_KAFKA_SASL_PASSWORD": "x"}
+    del given[missing]
+    outcome = run("settings", SLEEP_KAFKA_SECURITY_PROTOCOL="SASL_SSL", **given, **REQUIRED)
+    assert (outcome.code, outcome.err) == (1, f"sleepctl: settings: {missing}: missing, SASL needs it\n")
 
 
 def test_never_shows_a_secret(run: Run) -> None:

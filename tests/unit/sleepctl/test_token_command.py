@@ -81,7 +81,7 @@ def test_an_existing_key_signs_again(run: Run, tmp_path: Path) -> None:
         (("--new-key", "x"), {"SLEEP_JWT_ISSUER": "urn:test"}, "--audience or SLEEP_JWT_AUDIENCE"),
         ((), ISSUED, "either --key FILE or --new-key DIR"),
         (("--key", "a", "--new-key", "b"), ISSUED, "either --key FILE or --new-key DIR"),
-        (("--new-key", "x", "--tenant", "no tenant"), ISSUED, "'no tenant' is no tenant id"),
+        (("--new-key", "x", "--tenant", "no tenant"), ISSUED, "--tenant must be 1 to 128 of"),
     ],
 )
 def test_wrong_arguments_exit_with_2_and_say_what_is_wanted(

@@ -80,24 +80,31 @@ def test_a_machine_gets_one_document_a_line(capsys: pytest.CaptureFixture[str]) 
     view.moving(present())
     view.answer(Answer(200, {"status": "running"}, {}))
     view.checked("acme is freeze", seen=True)
-    view.serving(SERVING, ["x"])
+    view.verdict(["x"])
+    view.serving(SERVING)
     documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [next(iter(document)) for document in documents] == [
-        "step", "transition", "present", "status", "expectation", "serving",
+        "step", "transition", "present", "status", "expectation", "unseen", "serving",
     ]  # fmt: skip
     assert documents[1]["present"]["state"] == "freeze"
 
 
 def test_afterwards_there_are_lines_to_copy(view: PlainView, out: StringIO) -> None:
     """Whole, however long the token is."""
-    view.serving(SERVING, [])
+    view.serving(SERVING)
     lines = out.getvalue().splitlines()
     assert "curl -s -H 'Authorization: Bearer t0ken' http://api:1/api/brain/sleep_mode" in lines
     assert "export SLEEP_KAFKA_BOOTSTRAP=broker:3 SLEEP_REDIS_URL=redis://store:4 SLEEP_PARTITIONS=4" in lines
-    assert "NOT everything was seen" not in out.getvalue()
+    assert "sleepctl state acme" in lines
 
 
-def test_afterwards_it_says_first_what_was_not_seen(view: PlainView, out: StringIO) -> None:
-    """A person may want to look why."""
-    view.serving(SERVING, ["acme is deep", "HTTP 200"])
-    assert out.getvalue().splitlines()[1] == "NOT everything was seen: acme is deep; HTTP 200"
+def test_the_verdict_names_what_was_not_seen(view: PlainView, out: StringIO) -> None:
+    """Or says that nothing is amiss."""
+    view.verdict(["acme is deep", "HTTP 200"])
+    view.verdict([])
+    assert out.getvalue().splitlines() == [
+        "",
+        "NOT every expected state was seen: acme is deep; HTTP 200",
+        "",
+        "every expected state was seen",
+    ]
