@@ -58,7 +58,6 @@ async def test_faust_serves_nothing_declares_nothing_and_transacts_nothing(world
     assert app.conf.topic_disable_leader
     assert not app.in_transaction
     assert str(app.conf.store) == "memory:"
-    assert not app.conf.autodiscover
 
 
 async def test_what_faust_is_told_about_time_and_room(world: World) -> None:
