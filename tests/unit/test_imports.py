@@ -102,7 +102,6 @@ def loaded_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.skipif(not (ROOT / "api/app.py").exists(), reason="there is no api.app yet")
 def test_the_api_loads_neither_faust_nor_aiohttp_nor_the_worker() -> None:
     """It can be installed, scaled and secured without them."""
     assert not loaded_by("api.app") & {"faust", "aiohttp", "worker", "sleepctl", "tests"}
