@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 from faust.types import AgentT
+from faust.types.enums import ProcessingGuarantee
 from structlog.testing import capture_logs
 
 from schemas.settings import Settings
@@ -56,7 +57,8 @@ async def test_faust_serves_nothing_declares_nothing_and_transacts_nothing(world
     assert not app.conf.web_enabled
     assert not app.conf.topic_allow_declare
     assert app.conf.topic_disable_leader
-    assert not app.in_transaction
+    guarantee: object = app.conf.processing_guarantee
+    assert guarantee is ProcessingGuarantee.AT_LEAST_ONCE
     assert str(app.conf.store) == "memory:"
 
 

@@ -232,3 +232,12 @@ async def test_a_config_that_may_not_be_read_is_not_taken_for_right(admin: _Admi
     admin.topics["sleep.events"] = (8, {})
     with pytest.raises(TopicsError, match=r"message\.timestamp\.type=None, and needs LogAppendTime"):
         await verify_topics(settings_of())
+
+
+async def test_topics_that_all_stand_are_no_request(admin: _Admin) -> None:
+    """And none was made."""
+    settings = settings_of()
+    admin.have(settings)
+    async with TopicAdmin(settings) as topics:
+        assert await topics.create() == []
+    assert admin.created == []
