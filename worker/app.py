@@ -24,7 +24,7 @@ from worker.lane import Services
 from worker.lanes import Lanes
 from worker.metrics import Metrics
 from worker.outputs import Outputs
-from worker.ports import Clock, OutputError
+from worker.ports import Clock, OutputError, describe
 from worker.status import StatusPage
 from worker.store import Store
 from worker.topics import verify_topics
@@ -144,7 +144,7 @@ async def _forward(ingress: Ingress, event: EventT[Fetched]) -> None:
             await ingress.forward(records)
         except OutputError as error:
             if not backoff.failing:
-                log.warning("ingress_waiting", topic=event.message.topic, reason=f"{type(error).__name__}: {error}")
+                log.warning("ingress_waiting", topic=event.message.topic, reason=describe(error))
             await asyncio.sleep(backoff.next())
         else:
             event.ack()
@@ -219,7 +219,7 @@ class Worker:
                     await verify_topics(self._settings)
                 await self.outputs.start()
             except (KafkaError, OSError) as error:
-                self.kafka_finding = f"{type(error).__name__}: {error}"
+                self.kafka_finding = describe(error)
                 if not backoff.failing:
                     log.warning("waiting_for_kafka", reason=self.kafka_finding)
                 await _wait(stop, backoff.next())
@@ -246,7 +246,7 @@ class Worker:
                 if not consuming.cancelled():
                     consuming.result()
             except (KafkaError, OSError) as error:
-                self.kafka_finding = f"{type(error).__name__}: {error}"
+                self.kafka_finding = describe(error)
             finally:
                 crash = app.crash_reason
                 # The lanes first, so that what is in hand is committed while the partitions are still ours.

@@ -24,7 +24,7 @@ from worker.clock import Backoff
 from worker.deadletter import Ceiling, SourceRecord
 from worker.intake import Fetched, Intake
 from worker.metrics import Metrics
-from worker.ports import Bounds, Clock, Commit, Loaded, OutputError, Outputs, Standing, Store, StoreError
+from worker.ports import Bounds, Clock, Commit, Loaded, OutputError, Outputs, Standing, Store, StoreError, describe
 from worker.timers import Timers
 
 # Tenants whose records a lane keeps from its own last commits; about 2 KiB each.
@@ -329,7 +329,7 @@ class Lane:
 
     async def _wait_out(self, error: Exception) -> None:
         """Note that something does not answer, once, and wait before the next try."""
-        self._outage = f"{type(error).__name__}: {error}"
+        self._outage = describe(error)
         if not self._backoff.failing:
             self._log.warning("waiting", reason=self._outage)
         await self._services.clock.sleep(self._backoff.next())

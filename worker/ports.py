@@ -58,6 +58,12 @@ class Output(NamedTuple):
     headers: Headers = ()
 
 
+def describe(error: Exception) -> str:
+    """Return an error in one line for a log or a finding, its kind first; aiokafka's errors say theirs themselves."""
+    kind, text = type(error).__name__, str(error)
+    return text if text.startswith(kind) else f"{kind}: {text}"
+
+
 class Store(Protocol):
     """The tenants' records. Every method raises StoreError where the store does not answer."""
 
@@ -115,5 +121,5 @@ class Clock(Protocol):
 
 __all__ = [
     "Bounds", "Clock", "Commit", "Due", "Loaded", "Output", "OutputError", "Outputs", "Standing", "Store",
-    "StoreError",
+    "StoreError", "describe",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from worker.lanes import Lanes
 from worker.metrics import Metrics
 from worker.outputs import Outputs
-from worker.ports import OutputError, StoreError
+from worker.ports import OutputError, StoreError, describe
 from worker.store import Store
 
 
@@ -100,7 +100,7 @@ class StatusPage:
         try:
             await self._worker.store.ping()
         except StoreError as error:
-            return f"{type(error).__name__}: {error}"
+            return describe(error)
         return None
 
     async def _kafka_finding(self) -> str | None:
@@ -109,7 +109,7 @@ class StatusPage:
         try:
             await self._worker.outputs.ping()
         except OutputError as error:
-            return f"{type(error).__name__}: {error}"
+            return describe(error)
         return None
 
     async def _version(self, _: Request) -> Response:

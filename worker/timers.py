@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from schemas.cloudevents import STRUCTURED_HEADERS, encode
 from schemas.events import TIMER
-from worker.ports import Clock, Output, OutputError, Outputs, Store, StoreError
+from worker.ports import Clock, Output, OutputError, Outputs, Store, StoreError, describe
 
 _SOURCE: Final = "urn:somabrain-sleep:worker"
 # The loop reads progress at least this often, so that a rolled-back Redis is noticed on an idle partition too.
@@ -123,7 +123,7 @@ class Timers:
                 self._failing = False
             except (StoreError, OutputError) as error:
                 if not self._failing:
-                    self._log.warning("timers_waiting", reason=f"{type(error).__name__}: {error}")
+                    self._log.warning("timers_waiting", reason=describe(error))
                 self._failing = True
                 await self._clock.sleep(_LONGEST_WAIT_SECONDS)
 
