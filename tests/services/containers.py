@@ -1,6 +1,8 @@
 """Services as containers, through testcontainers."""
 
+import gc
 import os
+import warnings
 from collections.abc import Callable
 from typing import cast
 
@@ -110,11 +112,19 @@ def container_services() -> tuple[Service, Service]:
     `SLEEP_TEST_DOCKER_NETWORK=host` shares the host's network, for an engine that can make none of its own.
     Raises UnavailableError when no engine answers.
     """
+    client: DockerClient | None = None
+    finding = ""
     try:
         client = DockerClient()
         client.client.ping()
     except (DockerException, requests.RequestException) as error:
-        raise UnavailableError(f"no Docker engine answers: {error}") from error
+        finding = str(error)
+    if client is None or finding:
+        # docker-py leaves the socket of a refused connection to the collector, whose warning would fail some test.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+        raise UnavailableError(f"no Docker engine answers: {finding}")
     host = client.host()
     local = host in {"localhost", LOOPBACK}
     host = LOOPBACK if local else host
