@@ -12,12 +12,14 @@ LEVELS := tests/services $(wildcard tests/integration tests/acceptance tests/fau
 CANDIDATES := python3.13 python3.12 python3.11 python3 python
 USABLE     := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+FIND_OPA := from tests.services import jars, opa_program; print(opa_program.find_opa(jars.cache_folder()))
+
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test unit levels integration acceptance check lint types generated arrows format \
-	generate bench lock images clean
+.PHONY: help install run test unit levels integration acceptance check lint types generated arrows policy format \
+	generate bench simulate lock images clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,7 +63,7 @@ integration: install ## tests against Kafka, Redis and OPA
 acceptance: install ## tests of the processes from outside
 	$(PYTEST) tests/acceptance $(ARGS)
 
-check: lint types generated arrows ## lint, format, types, generated files, import arrows; changes nothing
+check: lint types generated arrows policy ## lint, format, types, generated files, arrows, policy; changes nothing
 
 lint: install
 	$(VENV)/bin/ruff check
@@ -72,16 +74,32 @@ types: install
 
 generated: install
 	$(PYTHON) -m schemas.generate --check
+	$(PYTHON) -m api.reference --check
 
 arrows: install
 	$(PYTEST) --quiet tests/unit/test_imports.py
+
+policy: install ## check, format and test the authorisation rules, with opa or by building it with go
+	@set -e; \
+	if [ -z "$$CI" ] && ! command -v opa >/dev/null && ! command -v go >/dev/null; then \
+		echo "policy: not checked, since there is neither opa nor go" >&2; \
+		exit 0; \
+	fi; \
+	opa=$$($(PYTHON) -c '$(FIND_OPA)'); \
+	"$$opa" check --strict deploy/opa; \
+	"$$opa" fmt --list --fail deploy/opa; \
+	"$$opa" test deploy/opa
 
 format: install ## rewrite sources to the project's style
 	$(VENV)/bin/ruff check --fix-only
 	$(VENV)/bin/ruff format
 
-generate: install ## rewrite generated files (JSON Schemas)
+generate: install ## rewrite generated files (JSON Schemas, reference pages)
 	$(PYTHON) -m schemas.generate
+	$(PYTHON) -m api.reference
+
+simulate: install ## run whole workers under faults in virtual time, on all cores (SEEDS=2000)
+	$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),2000) $(ARGS)
 
 bench: install ## measure throughput, latency and timer lag here (ARGS selects)
 	$(PYTHON) -m tests.benchmarks $(ARGS)
@@ -91,7 +109,7 @@ lock: install ## resolve requirements/*.lock anew (ARGS=--upgrade takes newer ve
 	$(LOCK) $(ARGS) --output-file requirements/runtime.lock pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements/dev.lock --extra embedded --group dev pyproject.toml
 
-images: ## build Kafka and Redis images of our own, for machines where none can be pulled (root, Debian)
+images: ## build Kafka, Redis and OPA images of our own, for machines where none can be pulled (root, Debian)
 	tests/images/build.sh
 
 clean: ## remove the environment and all caches of this folder
