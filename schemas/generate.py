@@ -208,7 +208,9 @@ def _default(field: FieldInfo) -> str:
         return "(required)"
     if field.default is None:
         return "(none)"
-    return "(masked)" if isinstance(field.default, SecretStr) else f"`{field.default}`"
+    if isinstance(field.default, SecretStr):
+        return "(masked)"
+    return f"`{json.dumps(field.default) if isinstance(field.default, dict) else field.default}`"
 
 
 def _fields_page(title: str, intro: str, models: dict[str, type[BaseModel]]) -> str:

@@ -50,6 +50,11 @@ def reply_channel(prefix: str, process_id: str) -> str:
     return f"{prefix}:reply:{process_id}"
 
 
+def limits_prefix(prefix: str) -> str:
+    """Return the first part of the keys that hold what is left of the rate limits."""
+    return f"{prefix}:limits"
+
+
 def rules_key(number: int) -> str:
     """Return the key of a rules record on the states topic; no tenant id starts with an asterisk."""
     return f"*rules:{number}"

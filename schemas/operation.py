@@ -1,11 +1,13 @@
 """Operations: what is remembered of a command, how it is shown, and when a repeat is the same."""
 
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from schemas.events import Cancel, CommandEvent, Mode, Operation, PolicyChange
+from schemas.layout import pack_fields, unpack_fields
 from schemas.policy import InvalidDocumentError, parse_policy
 from schemas.state import LABELS, SleepState
 
@@ -24,6 +26,8 @@ RefusalCode = Literal[
     "stale_event",
     "too_many_claims",
 ]
+LAYOUT: Final = 1
+"""Version of the layout that `pack` writes; a worker stops at a newer one."""
 REMEMBERED_MS: Final = 3_600_000
 """How long after it finished a command's id is known, in milliseconds of the log."""
 
@@ -91,26 +95,34 @@ class OperationRecord(NamedTuple):
         }
 
     def pack(self) -> bytes:
-        """Return the layout in which Redis holds it: a JSON array in the order of the fields, led by a version."""
-        return to_json([1, *self])
+        """Return the layout in which Redis holds it: the fields in their order, sealed."""
+        return pack_fields(LAYOUT, [*self])
 
     @classmethod
     def unpack(cls, packed: bytes) -> "OperationRecord":
         """Return what `pack` wrote.
 
         Raises:
-            ValueError: if the bytes are not such a record.
+            NewerLayoutError: if a newer version wrote it.
+            ValueError: if the bytes are damaged, or not such a record.
         """
-        fields: Any = from_json(packed)
-        if not isinstance(fields, list) or len(fields) != len(cls._fields) + 1 or fields[0] != 1:
-            msg = "not an operation record of layout 1"
-            raise ValueError(msg)
-        record = cls(*fields[1:])
-        return record._replace(
-            target_state=None if record.target_state is None else SleepState(record.target_state),
-            state=SleepState(record.state),
-            previous_state=SleepState(record.previous_state),
-        )
+        layout, fields = unpack_fields(packed, LAYOUT)
+        return _READERS[layout](fields)
+
+
+def _read_1(fields: list[Any]) -> OperationRecord:
+    if len(fields) != len(OperationRecord._fields):
+        msg = "not an operation record of layout 1"
+        raise ValueError(msg)
+    record = OperationRecord(*fields)
+    return record._replace(
+        target_state=None if record.target_state is None else SleepState(record.target_state),
+        state=SleepState(record.state),
+        previous_state=SleepState(record.previous_state),
+    )
+
+
+_READERS: Final[Mapping[int, Callable[[list[Any]], OperationRecord]]] = {1: _read_1}
 
 
 def type_of(event: CommandEvent) -> CommandType:

@@ -1,10 +1,11 @@
 """How far a partition's log has been applied: the layout of the `progress` hash in Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
+from schemas.layout import seal, unseal
 from schemas.policy import BUILT_IN_RULES, InvalidDocumentError, Rules, parse_rules
 
 LAYOUT: Final = 1
@@ -14,7 +15,7 @@ class Progress(NamedTuple):
     """What `progress` says.
 
     Attributes:
-        next: the offset of the first record not yet applied.
+        next: the offset of the first record not yet applied; negative while the partition is being rebuilt.
         timestamp, crc: timestamp (ms) and CRC-32 of key and value of the last record applied, None before it.
         states_next: the end of the states partition after the lane's own last append, None before it.
         records: the number of tenants with a record.
@@ -45,27 +46,47 @@ class Progress(NamedTuple):
         if layout > LAYOUT:
             msg = f"progress has layout {layout}, newer than {LAYOUT}; run the newer version on this partition"
             raise ValueError(msg)
+        if layout not in _READERS:
+            msg = f"progress has layout {layout}, which there never was"
+            raise ValueError(msg)
+        return _READERS[layout](fields)
 
-        def number(name: bytes) -> int | None:
-            return int(fields[name]) if name in fields else None
 
-        topic_id = fields.get(b"topic_id")
-        return cls(
-            next=number(b"next") or 0,
-            timestamp=number(b"timestamp"),
-            crc=number(b"crc"),
-            states_next=number(b"states_next"),
-            records=number(b"records") or 0,
-            rules=unpack_rules(fields.get(b"rules")),
-            swept=number(b"swept") or 0,
-            topic_id=None if topic_id is None else topic_id.decode(),
-            partitions=number(b"partitions"),
-        )
+def _read_1(fields: Mapping[bytes, bytes]) -> Progress:
+    def number(name: bytes) -> int | None:
+        if name not in fields:
+            return None
+        found = int(fields[name])
+        if found < 0 and name != b"next":
+            msg = f"{name.decode()} is {found}"
+            raise ValueError(msg)
+        return found
+
+    rules = unpack_rules(fields.get(b"rules"))
+    swept = number(b"swept") or 0
+    if swept >= len(rules):
+        msg = f"tenants were told of rules {swept}, and there are only {len(rules)}, from 0"
+        raise ValueError(msg)
+    topic_id = fields.get(b"topic_id")
+    return Progress(
+        next=number(b"next") or 0,
+        timestamp=number(b"timestamp"),
+        crc=number(b"crc"),
+        states_next=number(b"states_next"),
+        records=number(b"records") or 0,
+        rules=rules,
+        swept=swept,
+        topic_id=None if topic_id is None else topic_id.decode(),
+        partitions=number(b"partitions"),
+    )
+
+
+_READERS: Final[Mapping[int, Callable[[Mapping[bytes, bytes]], Progress]]] = {1: _read_1}
 
 
 def pack_rules(rules: list[Rules]) -> bytes:
-    """Return the documents of all rules but the built-in ones, in order."""
-    return to_json([version.document for version in rules[1:]])
+    """Return the documents of all rules but the built-in ones, in order, sealed."""
+    return seal(to_json([version.document for version in rules[1:]]))
 
 
 def unpack_rules(packed: bytes | None) -> list[Rules]:
@@ -74,7 +95,11 @@ def unpack_rules(packed: bytes | None) -> list[Rules]:
     Raises:
         ValueError: if the bytes are not what `pack_rules` wrote.
     """
-    documents: Any = from_json(packed) if packed else []
+    try:
+        documents: Any = [] if packed is None else from_json(unseal(packed))
+    except ValueError as error:
+        msg = f"the rules are not what was packed: {error}"
+        raise ValueError(msg) from error
     if not isinstance(documents, list):
         msg = "the rules are not a list"
         raise ValueError(msg)  # noqa: TRY004 - the bytes are wrong, not the caller

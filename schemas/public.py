@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from schemas.advance import POLICY_CHANGED, advance, with_policy
 from schemas.claim import Claim
 from schemas.deadlines import forecast, next_deadline, settle
-from schemas.decision import depth_of
-from schemas.policy import Rules, Terms
+from schemas.decision import decide, depth_of
+from schemas.policy import Policy, Rules, Terms
 from schemas.record import Record, new_record
 from schemas.state import LABELS
 
@@ -91,3 +92,18 @@ def present(tenant: str, partition: int, record: Record | None, rules: list[Rule
         "now": now,
         "position": f"{partition}:{record.offset}" if record.offset >= 0 else None,
     }
+
+
+def preview(
+    tenant: str, partition: int, record: Record | None, rules: list[Rules], policy: Policy, now: int
+) -> dict[str, Any]:
+    """Return the tenant as `present` would show it at `now`, in milliseconds, had it just been given a policy.
+
+    It takes the steps that the fold takes with such an event. The position stays, since nothing is published.
+    """
+    if record is None:
+        record = new_record(rules[-1], now)
+    clock = max(record.clock, now)
+    changed = with_policy(advance(record, rules, clock).record, policy)
+    changed, _ = decide(changed, rules[-1].terms_for(policy), clock, POLICY_CHANGED)
+    return present(tenant, partition, changed, rules, now)

@@ -1,10 +1,10 @@
 """A tenant's record: what the fold keeps of it, and the compact layout in which Redis holds it."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, get_args
 
-from pydantic_core import from_json, to_json
-
 from schemas.claim import Cause, CauseKind, Claim, Claims, Source
+from schemas.layout import pack_fields, unpack_fields
 from schemas.policy import Policy, Rules, unpack_policy
 from schemas.schedule import ParameterSet, Ramp, Schedule
 from schemas.state import BreakerState, SleepState
@@ -17,13 +17,6 @@ _SOURCES: Final[tuple[Source, ...]] = ("breaker", "operation", "mode", "pin")
 _CAUSES: Final[tuple[CauseKind, ...]] = get_args(CauseKind)
 _BREAKER_STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
 _STATES: Final = tuple(SleepState)
-
-
-class NewerLayoutError(Exception):
-    """A record whose layout this version does not know."""
-
-    def __init__(self, layout: object) -> None:
-        super().__init__(f"layout {layout!r} is newer than {LAYOUT}; run the newer worker on this partition")
 
 
 class Record(NamedTuple):
@@ -71,10 +64,10 @@ def new_record(rules: Rules, now: int) -> Record:
 
 
 def pack(record: Record, schedule: Schedule) -> bytes:
-    """Return the layout of a record: a JSON array, in which a schedule's own sets stand as their index."""
-    return to_json(
+    """Return the layout of a record, sealed, in which a schedule's own sets stand as their index."""
+    return pack_fields(
+        LAYOUT,
         [
-            LAYOUT,
             record.state,
             record.decided,
             record.since,
@@ -94,7 +87,7 @@ def pack(record: Record, schedule: Schedule) -> bytes:
             record.offset,
             record.version,
             record.rules_number,
-        ]
+        ],
     )
 
 
@@ -103,41 +96,40 @@ def unpack(packed: bytes, rules: list[Rules]) -> Record:
 
     Raises:
         NewerLayoutError: if a newer version wrote it.
-        ValueError: if the bytes are not such a record.
+        ValueError: if the bytes are damaged, or not such a record.
     """
-    fields: Any = from_json(packed)
-    if not isinstance(fields, list) or not fields or not isinstance(fields[0], int):
-        msg = "not a tenant record"
-        raise ValueError(msg)
-    if fields[0] > LAYOUT:
-        raise NewerLayoutError(fields[0])
+    layout, fields = unpack_fields(packed, LAYOUT)
     try:
-        (_, state, decided, since, cause, claims, ramp, policy, *rest) = fields
-        policy_version, held_until, at, clock, offset, version, rules_number = rest
-        if min(state, decided, rules_number) < 0:
-            msg = "a negative index"
-            raise ValueError(msg)  # noqa: TRY301 - told below like any other field that is wrong
-        own = None if policy is None else unpack_policy(policy)
-        schedule = rules[rules_number].terms_for(own).schedule
-        return Record(
-            _STATES[state],
-            _STATES[decided],
-            since,
-            None if cause is None else Cause(_CAUSES[cause[0]], cause[1]),
-            {(claim.source, claim.key): claim for claim in map(_unpack_claim, claims)},
-            Ramp(_unpack_set(ramp[0], schedule), _unpack_set(ramp[1], schedule), ramp[2], ramp[3]),
-            own,
-            policy_version,
-            held_until,
-            at,
-            clock,
-            offset,
-            version,
-            rules_number,
-        )
+        return _READERS[layout](fields, rules)
     except (TypeError, IndexError, ValueError) as error:
-        msg = f"not a tenant record of layout {LAYOUT}: {error}"
+        msg = f"not a tenant record of layout {layout}: {error}"
         raise ValueError(msg) from error
+
+
+def _read_1(fields: list[Any], rules: list[Rules]) -> Record:
+    (state, decided, since, cause, claims, ramp, policy, *rest) = fields
+    policy_version, held_until, at, clock, offset, version, rules_number = rest
+    if min(state, decided, rules_number) < 0:
+        msg = "a negative index"
+        raise ValueError(msg)
+    own = None if policy is None else unpack_policy(policy)
+    schedule = rules[rules_number].terms_for(own).schedule
+    return Record(
+        _STATES[state],
+        _STATES[decided],
+        since,
+        None if cause is None else Cause(_CAUSES[cause[0]], cause[1]),
+        {(claim.source, claim.key): claim for claim in map(_unpack_claim, claims)},
+        Ramp(_unpack_set(ramp[0], schedule), _unpack_set(ramp[1], schedule), ramp[2], ramp[3]),
+        own,
+        policy_version,
+        held_until,
+        at,
+        clock,
+        offset,
+        version,
+        rules_number,
+    )
 
 
 def _pack_claim(claim: Claim) -> list[Any]:
@@ -170,3 +162,7 @@ def _pack_set(values: ParameterSet, schedule: Schedule) -> int | list[float]:
 
 def _unpack_set(packed: int | list[float], schedule: Schedule) -> ParameterSet:
     return schedule[packed] if isinstance(packed, int) else ParameterSet(*packed)
+
+
+# A later layout adds its reader here; the older ones stay for as long as a record of theirs may be met.
+_READERS: Final[Mapping[int, Callable[[list[Any], list[Rules]], Record]]] = {1: _read_1}

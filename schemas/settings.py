@@ -1,14 +1,34 @@
 """Settings: one frozen object, read once from `SLEEP_` environment variables in the entry point."""
 
+import re
 import ssl
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.names import Topics
 from schemas.policy import field_errors
+
+Action = Literal[
+    "read",
+    "sleep",
+    "cognitive_sleep",
+    "cognitive_sleep_override",
+    "cognitive_sleep_policy",
+    "emit",
+    "list",
+]
+"""What a caller may ask for, as the authorisation policy and the rate limits name it."""
+
+ANY_ACTION: Final = "*"
+RATE_LIMITS: Final[dict[Literal[Action, "*"], str]] = {"*": "600/minute", "read": "6000/minute", "emit": "60000/minute"}
+"""The rate limits of who sets none."""
+# The notation of the `limits` library, narrowed: no zero, and no window that a list in Redis could not hold.
+_LIMIT: Final = r"[1-9][0-9]{0,6} *(/|per) *([1-9][0-9]{0,3} *)?(second|minute|hour|day|month|year)s?"
+_LIMITS: Final = re.compile(rf" *{_LIMIT} *([;,|] *{_LIMIT} *)*", re.IGNORECASE)
 
 
 class SettingsError(Exception):
@@ -42,6 +62,17 @@ def _is_a_redis_url(url: SecretStr) -> SecretStr:
         msg = "it names no host and port; percent-encode / # ? and @ in the password"
         raise ValueError(msg)
     return url
+
+
+def _from_json(given: object) -> object:
+    return from_json(given) if isinstance(given, str) else given
+
+
+def _is_a_limit(text: str) -> str:
+    if _LIMITS.fullmatch(text) is None:
+        msg = "it must be like 600/minute or 10/second; 600/minute"
+        raise ValueError(msg)
+    return text
 
 
 class Settings(BaseSettings):
@@ -90,6 +121,17 @@ class Settings(BaseSettings):
     jwt_issuer: Annotated[str | None, Field(description="Expected `iss`. The API needs it.")] = None
     jwt_audience: Annotated[str | None, Field(description="Expected `aud`. The API needs it.")] = None
     jwt_tenant_claim: Annotated[str, Field(min_length=1, description="Claim that holds the tenant.")] = "tenant_id"
+    rate_limits: Annotated[
+        dict[Literal[Action, "*"], Annotated[str, AfterValidator(_is_a_limit)]],
+        NoDecode,  # pydantic-settings would raise an error of its own
+        BeforeValidator(_from_json),
+        Field(
+            min_length=1,
+            description="JSON object, action or `*` to a limit per tenant and action, such as `600/minute` or "
+            "`10/second; 600/minute`. `*` is for every action that is not named; without it, the default stands for "
+            "those.",
+        ),
+    ] = RATE_LIMITS
     deadletter_max_ratio: Annotated[
         float,
         Field(
@@ -145,6 +187,11 @@ class Settings(BaseSettings):
                 "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
             }
         return options
+
+    def limit_of(self, action: Action) -> str:
+        """Return the rate limit of an action, in the notation of the `limits` library."""
+        limits = self.rate_limits if ANY_ACTION in self.rate_limits else RATE_LIMITS | self.rate_limits
+        return limits.get(action, limits[ANY_ACTION])
 
     @property
     def redis_is_cluster(self) -> bool:

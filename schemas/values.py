@@ -5,17 +5,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 # Control characters of Unicode category Cc; lone surrogates never pass the JSON decoder.
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+IDENTIFIER_PATTERN: Final = r"^[ -~]{1,128}$"
 TENANT_PATTERN: Final = r"^[A-Za-z0-9._:@-]{1,128}$"
 MAX_SECONDS: Final = 2_592_000
 _DECIMALS: Final = 3
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# All but leap days, so that nearly all that a schema can say of a time is in it; there is no year 0.
 _RFC3339: Final = (
-    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,9})?"
-    r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$"
+    r"^(000[1-9]|00[1-9]\d|0[1-9]\d{2}|[1-9]\d{3})-"
+    r"((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|[12]\d))"
+    r"[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$"
 )
 
 
@@ -99,9 +102,14 @@ Integer = Annotated[int, BeforeValidator(_integer), Field(strict=True)]
 Number = Annotated[float, BeforeValidator(_number), Field(strict=True)]
 Seconds = Annotated[float, BeforeValidator(_duration), Field(strict=True, ge=0, le=MAX_SECONDS)]
 TenantId = Annotated[str, Field(strict=True, pattern=TENANT_PATTERN)]
-Identifier = Annotated[str, Field(strict=True, pattern=r"^[ -~]{1,128}$")]
+Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN)]
 Text = Annotated[str, Field(strict=True, max_length=256, pattern=_NO_CONTROL)]
 BreakerName = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=r"^[^@\x00-\x1f\x7f-\x9f]*$")]
-InstanceName = Annotated[str, Field(strict=True, max_length=200, pattern=_NO_CONTROL), absent_if_null("")]
+InstanceName = Annotated[
+    str,
+    Field(strict=True, max_length=200, pattern=_NO_CONTROL),
+    absent_if_null(""),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 200, "pattern": _NO_CONTROL}, {"type": "null"}]}),
+]
 Pattern = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=_NO_CONTROL)]
 Time = Annotated[str, Field(strict=True, pattern=_RFC3339), AfterValidator(_is_a_time)]

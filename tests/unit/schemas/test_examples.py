@@ -36,7 +36,7 @@ CODE_ONLY = {
     "breaker.v1/cause-with-lone-surrogate": NOT_JSON,
     "breaker.v1/nested-too-deep": NOT_JSON,
     "breaker.v1/occurred-at-integer-fits-no-double": A_DOUBLE,
-    "breaker.v1/time-february-30": CALENDAR,
+    "breaker.v1/time-leap-day-of-no-leap-year": CALENDAR,
     "breaker.v1/cause-with-line-break-at-its-end": LINE_END,
     "policy-document.v1/min-sleep-nan": NOT_JSON,
     "policy-document.v1/floor-above-ceiling": COMPARES,

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from schemas.cloudevents import encode, parse
 from schemas.documents import OperationDocument, OperationList
 from schemas.events import CancelEvent, CommandEvent, ModeEvent, OperationEvent, PolicyEvent
+from schemas.layout import NewerLayoutError, seal
 from schemas.operation import CommandType, OperationRecord, RefusalCode, Status, decision_digest, type_of
 from schemas.state import SleepState
 from tests.unit.schemas.build import NOW, QUICK
@@ -120,15 +121,30 @@ def test_a_command_s_record_survives_redis(record: OperationRecord) -> None:
         b"[]",
         b"null",
         b"[1]",
+        b"[0]",
         to_json([2, *RECORD]),
         to_json([1, *RECORD, 0]),
         b"[1," + b"9," * 16 + b"9]",
     ],
 )
 def test_bytes_that_are_no_command_s_record_are_refused(packed: bytes) -> None:
-    """As a ValueError."""
+    """As a ValueError, though the checksum is right."""
     with pytest.raises(ValueError, match=r"."):
-        OperationRecord.unpack(packed)
+        OperationRecord.unpack(seal(packed))
+
+
+def test_a_newer_layout_of_a_command_s_record_is_refused_as_such() -> None:
+    """The worker stops, and the error says what to do."""
+    with pytest.raises(NewerLayoutError, match="layout 2 is newer than 1; run the newer worker"):
+        OperationRecord.unpack(seal(to_json([2, *RECORD])))
+
+
+def test_a_flipped_byte_in_a_command_s_record_is_found() -> None:
+    """A repeat is never judged by it."""
+    packed = RECORD.pack()
+    for place in range(len(packed)):
+        with pytest.raises(ValueError, match="damaged: its checksum is wrong"):
+            OperationRecord.unpack(packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :])
 
 
 def event(type_: str, **data: Any) -> Any:  # noqa: ANN401 - any command

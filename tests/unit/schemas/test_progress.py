@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from schemas.layout import seal, unseal
 from schemas.policy import BUILT_IN_RULES, parse_rules
 from schemas.progress import Progress, pack_rules, unpack_rules
 
@@ -39,7 +40,7 @@ def test_rules_survive_redis() -> None:
     assert [(version.number, version.digest) for version in again] == [
         (version.number, version.digest) for version in rules
     ]
-    assert pack_rules([BUILT_IN_RULES]) == b"[]"
+    assert unseal(pack_rules([BUILT_IN_RULES])) == b"[]"
 
 
 def test_a_newer_layout_is_refused() -> None:
@@ -54,13 +55,24 @@ def test_a_newer_layout_is_refused() -> None:
         {b"next": b"soon"},
         {b"layout": b"one"},
         {b"crc": b"1.5"},
-        {b"rules": b"["},
-        {b"rules": b'[{"colour": 1}]'},
-        {b"rules": b"{}"},
-        {b"rules": b"7"},
+        {b"layout": b"0"},
+        {b"crc": b"-1"},
+        {b"swept": b"1"},
+        {b"rules": b""},
+        {b"rules": seal(b"[")},
+        {b"rules": seal(b'[{"colour": 1}]')},
+        {b"rules": seal(b"{}")},
+        {b"rules": seal(b"7")},
     ],
 )
 def test_a_field_that_is_not_what_it_should_be_is_refused(fields: dict[bytes, Any]) -> None:
     """As a ValueError, whatever is wrong."""
     with pytest.raises(ValueError, match=r"."):
         Progress.unpack(fields)
+
+
+def test_rules_that_were_changed_by_hand_are_refused() -> None:
+    """Valid ones too: every tenant would be folded under them."""
+    packed = pack_rules([BUILT_IN_RULES, parse_rules(1, {"retire_after_seconds": 60})])
+    with pytest.raises(ValueError, match="the rules are not what was packed: damaged: its checksum is wrong"):
+        Progress.unpack({b"rules": packed.replace(b"60", b"61")})

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from pydantic_core import from_json, to_json
 
+from schemas.layout import NewerLayoutError, seal, unseal
 from schemas.policy import BUILT_IN_RULES, parse_rules
 from schemas.public import state_record
-from schemas.record import LAYOUT, NewerLayoutError, Record, pack, unpack
+from schemas.record import LAYOUT, Record, pack, unpack
 from schemas.schedule import BUILT_IN_SCHEDULE
 from tests.unit.schemas.build import NOW, QUICK, Tenant, breaker, folded, mode, operation, pin, tenants
 
@@ -18,7 +19,7 @@ RULES = [BUILT_IN_RULES]
 def packed_fields(record: Record | None = None) -> list[Any]:
     """Return the layout of a frozen tenant's record as JSON."""
     found = record or folded([breaker("payments@pod-1", "open", NOW + 900_000)]).record
-    fields: list[Any] = from_json(pack(found, BUILT_IN_SCHEDULE))
+    fields: list[Any] = from_json(unseal(pack(found, BUILT_IN_SCHEDULE)))
     return fields
 
 
@@ -86,7 +87,7 @@ def test_a_newer_layout_is_refused_as_such() -> None:
     fields = packed_fields()
     fields[0] = LAYOUT + 1
     with pytest.raises(NewerLayoutError, match="run the newer worker"):
-        unpack(to_json([*fields, "a field of tomorrow"]), RULES)
+        unpack(seal(to_json([*fields, "a field of tomorrow"])), RULES)
 
 
 def without(fields: list[Any], place: int) -> list[Any]:
@@ -108,6 +109,7 @@ def replaced(fields: list[Any], place: int, value: object) -> list[Any]:
         b"[]",
         b"null",
         b'["1"]',
+        b"[0]",
         b"[1]",
         to_json(packed_fields())[:-10],
         to_json(without(packed_fields(), 5)),
@@ -128,7 +130,24 @@ def replaced(fields: list[Any], place: int, value: object) -> list[Any]:
     ],
 )
 def test_bytes_that_are_no_record_are_refused(packed: bytes) -> None:
-    """As a ValueError, and never half read."""
+    """As a ValueError, and never half read, though the checksum is right."""
     with pytest.raises(ValueError, match=r".") as refused:
-        unpack(packed, RULES)
+        unpack(seal(packed), RULES)
     assert not isinstance(refused.value, NewerLayoutError)
+
+
+def test_a_flipped_byte_is_found_wherever_it_is() -> None:
+    """Most of them would make another record, or another tenant's sleep, of it."""
+    packed = pack(folded([breaker("payments@pod-1", "open", NOW + 900_000)]).record, BUILT_IN_SCHEDULE)
+    for place in range(len(packed)):
+        for bit in (1, 8, 128):
+            flipped = packed[:place] + bytes([packed[place] ^ bit]) + packed[place + 1 :]
+            with pytest.raises(ValueError, match="damaged: its checksum is wrong"):
+                unpack(flipped, RULES)
+
+
+@pytest.mark.parametrize("packed", [b"", b"\x00", b"[1]"])
+def test_bytes_without_a_checksum_are_damaged(packed: bytes) -> None:
+    """Nothing is read from them."""
+    with pytest.raises(ValueError, match="damaged: its checksum is wrong"):
+        unpack(packed, RULES)

@@ -1,5 +1,7 @@
 """Settings: read once, refused early, and never shown where they are secret."""
 
+import json
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from limits import parse_many
 from pydantic import ValidationError
 
 from schemas.settings import Settings, SettingsError, load_settings
@@ -218,3 +221,48 @@ def test_a_redis_url_whose_password_is_not_encoded_is_refused_without_a_part_of_
     with pytest.raises(SettingsError, match="SLEEP_REDIS_URL") as refused:
         loaded(KAFKA_BOOTSTRAP="kafka:9092", REDIS_URL=url)
     assert "s3cr" not in str(refused.value)
+
+
+def test_rate_limits_have_defaults() -> None:
+    """Reads and breaker events come often, all else is people."""
+    settings = loaded(**NEEDED)
+    assert [settings.limit_of(action) for action in ("read", "emit", "sleep", "list")] == [
+        "6000/minute",
+        "60000/minute",
+        "600/minute",
+        "600/minute",
+    ]
+
+
+@pytest.mark.parametrize(
+    "notation",
+    ["5/minute", "5 per minute", "5/2 minutes", "5 per 2 HOURS", "1/second; 9/day", "1/second,9/day", " 7/month "],
+)
+def test_a_rate_limit_may_be_whatever_the_library_reads(notation: str) -> None:
+    """Blanks, plurals, multiples, and several of them."""
+    accepted = loaded(**NEEDED, RATE_LIMITS=json.dumps({"sleep": notation})).limit_of("sleep")
+    assert accepted == notation
+    assert parse_many(accepted)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ('{"raed": "5/minute"}', "SLEEP_RATE_LIMITS.RAED"),
+        ('{"read": "hunter2"}', "SLEEP_RATE_LIMITS.READ"),
+        ('{"read": "0/minute"}', "SLEEP_RATE_LIMITS.READ"),
+        ('{"read": "5/0 minutes"}', "SLEEP_RATE_LIMITS.READ"),
+        ('{"read": "5/fortnight"}', "SLEEP_RATE_LIMITS.READ"),
+        ('{"read": "5/minute;"}', "SLEEP_RATE_LIMITS.READ"),
+        ('{"read": "50000000/minute"}', "SLEEP_RATE_LIMITS.READ"),
+        ('{"*": 5}', r"SLEEP_RATE_LIMITS.\*"),
+        ("{}", "SLEEP_RATE_LIMITS"),
+        ('["5/minute"]', "SLEEP_RATE_LIMITS"),
+        ("5/minute", "SLEEP_RATE_LIMITS"),
+    ],
+)
+def test_wrong_rate_limits_are_refused_by_name(value: str, named: str) -> None:
+    """The action too, where one is at fault."""
+    said = refusal(**NEEDED, RATE_LIMITS=value)
+    assert re.match(rf"{named}: ", said.replace(".[KEY]", "")), said
+    assert "hunter2" not in said

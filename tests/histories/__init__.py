@@ -1,0 +1,1 @@
+"""Recorded logs with what they were folded into, which every later release must reproduce."""

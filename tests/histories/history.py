@@ -1,0 +1,148 @@
+"""A recorded log and everything that came of it: how one is made, written down and folded again."""
+
+import random
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic_core import from_json, to_json
+
+from schemas.cloudevents import STRUCTURED_HEADERS, encode
+from schemas.deadlines import next_deadline, retires_at
+from schemas.events import CANCEL, OPERATION, TIMER
+from schemas.record import LAYOUT
+from tests.load import Sent, rules_for_all, tenant_load
+from tests.unit.worker.batches import Lane, apply_all
+from tests.unit.worker.build import DAY, HOUR, MINUTE, SECOND, Source, T
+from worker.ports import Output
+
+HERE: Final = Path(__file__).parent
+TENANTS: Final = 8
+_EVENTS: Final = 400
+# Short ones mostly, so that much happens while something lives, and now and then one that ends nearly everything.
+_STEPS: Final = {0: 9, 1: 9, 40: 9, 400: 9, SECOND: 9, 3 * SECOND: 3, 20 * SECOND: 1, 2 * MINUTE: 1, 16 * MINUTE: 1}
+_REPEATED: Final = 0.06
+_CANCELLED: Final = 0.3
+_RULES: Final[dict[int, dict[str, Any]]] = {
+    _EVENTS // 3: {"policy": {"ceiling": "deep", "min_sleep_seconds": 2}, "retire_after_seconds": 60},
+    2 * _EVENTS // 3: {"policy": {"breakers": [{"match": "pay*", "quorum": 2}], "ramp_seconds": {"deepen": 1.5}}},
+}
+
+
+def make(seed: int) -> list[Source]:
+    """Return a log of every type of event, good and bad, with two changes of the rules; the same for the same seed."""
+    chance = random.Random(seed)
+    log: list[Source] = []
+    now = T
+    for index, sent in enumerate(tenant_load(seed, _EVENTS, tenants=TENANTS, partitions=1, now=T)):
+        now += chance.choices(list(_STEPS), list(_STEPS.values()))[0]
+        if index in _RULES:
+            _append(log, now, rules_for_all(index, _RULES[index], 1)[0])
+        _append(log, now, sent)
+        if chance.random() < _REPEATED:
+            _append(log, now + 1, sent)
+        if sent.tenant is not None and OPERATION.encode() in sent.value and chance.random() < _CANCELLED:
+            data = {
+                "operation_id": f"end-{index}",
+                "cancels": from_json(sent.value)["data"]["operation_id"],
+                "actor": "x",
+            }
+            value = encode(type_=CANCEL, id_="c", source="urn:test", subject=sent.tenant, time=None, data=data)
+            _append(log, now + 2, Sent(sent.tenant, value, 0))
+        if index % 10 == 0:
+            now = _due(log, now)
+    _due(log, now + 2 * HOUR)
+    _due(log, now + 2 * DAY)
+    return log
+
+
+def _append(log: list[Source], now: int, sent: Sent) -> None:
+    offset = log[-1].offset + 1 if log else 0
+    log.append(Source(offset, now, None if sent.tenant is None else sent.tenant.encode(), sent.value))
+
+
+def _due(log: list[Source], now: int) -> int:
+    """Append the timers that the owner of the partition would have published by now; return the time after them."""
+    lane = apply_all(log)
+    for tenant in sorted(lane.packed):
+        record = lane.record(tenant)
+        assert record is not None
+        terms = lane.rules[record.rules_number].terms_for(record.policy)
+        due = next_deadline(record, terms) or retires_at(record, terms)
+        if due is not None and due <= now:
+            value = encode(
+                type_=TIMER, id_=f"timer:{due}", source="urn:test", subject=tenant, time=None, data={"due_at": due}
+            )
+            _append(log, now, Sent(tenant, value, 0))
+            now += 1
+    return now
+
+
+def outcome(lane: Lane) -> dict[str, Any]:
+    """Return everything that a log was folded into, in a form that JSON can hold."""
+    return {
+        "layout": LAYOUT,
+        "records": {tenant: packed.hex() for tenant, packed in sorted(lane.packed.items())},
+        "operations": {"/".join(key): packed.hex() for key, packed in sorted(lane.operations.items())},
+        "due": {tenant: lane.written[tenant].due for tenant in sorted(lane.packed)},
+        "open_ended": {tenant: lane.written[tenant].open_ended for tenant in sorted(lane.packed)},
+        "counts": lane.counts,
+        # All that was published would take a megabyte; what a reader of the compacted topic is left with does not.
+        "states": _outputs(list({output.key: output for output in lane.states}.values())),
+        "states_digest": sha256(to_json(_outputs(lane.states))).hexdigest(),
+        "tombstones": sum(output.value is None for output in lane.states),
+        "transitions": _outputs(lane.transitions),
+        # Their message may be a traceback, which names lines of the code.
+        "dead_letters": [
+            [dict(output.headers)[f"sleep.error.{name}"].decode() for name in ("offset", "code")]
+            for output in lane.dead_letters
+        ],
+    }
+
+
+def _outputs(outputs: Sequence[Output]) -> list[list[Any]]:
+    return [
+        [_text(output.key), _text(output.value), [[name, _text(content)] for name, content in output.headers]]
+        for output in outputs
+    ]
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode()
+
+
+def write(path: Path, seed: int) -> None:
+    """Record a history.
+
+    Raises:
+        FileExistsError: if there is one of this name: what was recorded is never changed.
+    """
+    log = make(seed)
+    document = {
+        "seed": seed,
+        "log": [[item.offset, item.timestamp, _text(item.key), _text(item.value)] for item in log],
+        "outcome": outcome(apply_all(log)),
+    }
+    with path.open("xb") as file:
+        file.write(to_json(document, indent=1) + b"\n")
+
+
+def read(path: Path) -> tuple[list[Source], dict[str, Any]]:
+    """Return the log of a recorded history, and what it was folded into."""
+    document = from_json(path.read_bytes())
+    log = [
+        Source(offset, timestamp, None if key is None else key.encode(), value.encode(), STRUCTURED_HEADERS)
+        for offset, timestamp, key, value in document["log"]
+    ]
+    return log, document["outcome"]
+
+
+def recorded() -> list[Path]:
+    """Return the files of all recorded histories."""
+    return sorted(HERE.glob("*.json"))
+
+
+def fold(log: Sequence[Source], cuts: Iterable[int]) -> dict[str, Any]:
+    """Return what a log is folded into today, in batches that end at the cuts."""
+    return outcome(apply_all(log, cuts))
