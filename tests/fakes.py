@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from schemas.cloudevents import Headers
 from schemas.names import Topics
 from schemas.progress import Progress
-from worker.ports import Commit, Due, Loaded, Output, OutputError, Standing
+from worker.ports import Commit, Due, Kept, Loaded, Output, OutputError, Page, Standing
 
 NOW: Final = 1_795_334_837_992
 # A loop that is still busy after so many rounds, with nothing outside to wait for, is busy for ever.
@@ -219,6 +219,24 @@ class FakeOutputs:
     async def dead_letters(self, partition: int, outputs: Sequence[Output]) -> None:
         async with self.faults.of("dead_letters"):
             self._kafka.log(self.topics.deadletter, partition).append(outputs)
+
+
+class FakeReader:
+    """`worker.ports.Reader` of a fake Kafka; faults are named `end` and `read`."""
+
+    def __init__(self, kafka: FakeKafka) -> None:
+        self.faults = Faults(lambda: OutputError("the broker is away"))
+        self._kafka = kafka
+
+    async def end(self, topic: str, partition: int) -> int:
+        async with self.faults.of("end"):
+            return self._kafka.log(topic, partition).end
+
+    async def read(self, topic: str, partition: int, offset: int, most: int) -> Page:
+        async with self.faults.of("read"):
+            log = self._kafka.log(topic, partition)
+            found = [Kept(item.offset, item.timestamp, item.key, item.value) for item in log.read(offset, most)]
+            return Page(found, found[-1].offset + 1 if found else log.end)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from schemas.cloudevents import STRUCTURED_HEADERS, encode
 from schemas.names import Topics, reply_channel
 from schemas.partition import partition_of
-from tests.fakes import FakeClock, FakeKafka, FakeLog, FakeOutputs, FakeStore, Faults, Held, settle
+from tests.fakes import FakeClock, FakeKafka, FakeLog, FakeOutputs, FakeReader, FakeStore, Faults, Held, settle
 from worker.intake import Fetched
 from worker.lane import Lane, Services
 from worker.lanes import Lanes
@@ -91,6 +91,7 @@ class World:
         self.kafka = FakeKafka(self.clock)
         self.store = FakeStore()
         self.outputs = FakeOutputs(self.kafka, self.topics)
+        self.reader = FakeReader(self.kafka)
         self.broker = Faults(lambda: OutputError("the broker is away"))
         self._random = random.Random(seed)
         self._ratio = deadletter_max_ratio
@@ -109,6 +110,7 @@ class World:
             store=self.store,
             outputs=self.outputs,
             bounds=self.bounds,
+            reader=self.reader,
             clock=self.clock,
             metrics=metrics,
             random=self._random,
@@ -126,6 +128,10 @@ class World:
     def events(self, partition: int = 0) -> FakeLog:
         """Return a partition of the events topic."""
         return self.kafka.log(self.topics.events, partition)
+
+    def states(self, partition: int = 0) -> FakeLog:
+        """Return a partition of the states topic."""
+        return self.kafka.log(self.topics.states, partition)
 
     def log(self, *outputs: Output, partition: int = 0, at: int | None = None) -> int:
         """Append events and return the offset after the last."""
@@ -160,7 +166,7 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         """End every lane of every worker, whatever the test has made unavailable."""
-        for faults in (self.store.faults, self.outputs.faults, self.broker):
+        for faults in (self.store.faults, self.outputs.faults, self.reader.faults, self.broker):
             faults.heal()
         await self.end()
 

@@ -25,6 +25,8 @@ from worker.lanes import Lanes
 from worker.metrics import Metrics
 from worker.outputs import Outputs
 from worker.ports import Clock, OutputError, describe
+from worker.reader import Reader
+from worker.redis_watch import RedisWatch
 from worker.status import StatusPage
 from worker.store import Store
 from worker.topics import verify_topics
@@ -135,19 +137,30 @@ def _credentials(client: Mapping[str, Any]) -> CredentialsT:
 
 
 async def _forward(ingress: Ingress, event: EventT[Fetched]) -> None:
-    """Publish a batch of an ingress topic; try until Kafka has it."""
+    """Publish a batch of an ingress topic; try until Kafka has it.
+
+    A defect of ours is tried again too: an agent that dies would be missed by nobody.
+    """
     backoff = Backoff(random.SystemRandom())
-    records = cast("Fetched", event.value).records
-    while True:
-        try:
-            await ingress.forward(records)
-        except OutputError as error:
-            if not backoff.failing:
-                log.warning("ingress_waiting", topic=event.message.topic, reason=describe(error))
+    topic = event.message.topic
+    try:
+        while True:
+            try:
+                await ingress.forward(cast("Fetched", event.value).records)
+            except OutputError as error:
+                if not backoff.failing:
+                    log.warning("ingress_waiting", topic=topic, reason=describe(error))
+                ingress.findings[topic] = describe(error)
+            except Exception as error:
+                if not backoff.failing:
+                    log.exception("ingress_failed", topic=topic)
+                ingress.findings[topic] = f"a batch could not be forwarded: {error!r}; see the log"
+            else:
+                event.ack()
+                return
             await asyncio.sleep(backoff.next())
-        else:
-            event.ack()
-            return
+    finally:
+        ingress.findings.pop(topic, None)
 
 
 class Worker:
@@ -165,14 +178,19 @@ class Worker:
         self._random = random.SystemRandom()
         self.store = Store.connect(settings)
         self.outputs = Outputs(settings)
+        self.reader = Reader(settings)
         self.metrics = Metrics()
+        self.ingress = Ingress(self.outputs, settings.partitions)
         self._app: faust.App | None = None
+        clock = clock or WallClock()
+        self.redis_watch = RedisWatch(self.store, clock, durable=not embedded)
         self.lanes = Lanes(
             Services(
                 store=self.store,
                 outputs=self.outputs,
                 bounds=self._bounds,
-                clock=clock or WallClock(),
+                reader=self.reader,
+                clock=clock,
                 metrics=self.metrics,
                 random=self._random,
                 partitions=settings.partitions,
@@ -199,13 +217,17 @@ class Worker:
         """
         page = StatusPage(self, self._settings)
         await page.start()
+        watching = asyncio.create_task(self.redis_watch.run(), name="redis-watch")
         try:
             if await self._connect(stop):
                 if ready is not None:
                     ready.set()
                 await self._supervise(stop)
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await _within(STOP_SECONDS, self.outputs.stop(), "producer")
+            await _within(STOP_SECONDS, self.reader.stop(), "reader")
             await self.store.close()
             await page.stop()
 
@@ -238,7 +260,7 @@ class Worker:
         """Run Faust, and start it afresh should it give up, until stopped."""
         backoff = Backoff(self._random)
         while not stop.is_set():
-            app = self._app = build_app(self._settings, self.lanes, Ingress(self.outputs, self._settings.partitions))
+            app = self._app = build_app(self._settings, self.lanes, self.ingress)
             try:
                 consuming = asyncio.create_task(self._consume(app), name="consumer")
                 await _first(stop.wait(), consuming)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from schemas import events
+from schemas.advance import POLICY_CHANGED, with_policy
 from schemas.claim import MAX_BREAKERS, MAX_OPERATIONS, MODE, PIN, Cause, Claim, ClaimKey, Claims
 from schemas.decision import depth_of
 from schemas.events import Breaker, Cancel, Mode, Operation, PolicyChange
@@ -162,7 +163,7 @@ def apply_policy(record: Record, _terms: Terms, data: PolicyChange, _now: int, _
         policy = None if data.policy is None else parse_policy(data.policy)
     except InvalidDocumentError as error:
         return Refusal("invalid_policy", str(error))
-    return Applied(record._replace(policy=policy, policy_version=record.policy_version + 1), Cause("policy", "policy"))
+    return Applied(with_policy(record, policy), POLICY_CHANGED)
 
 
 def _bad_ttl(ttl_ms: int | None, terms: Terms) -> Refusal | None:

@@ -18,10 +18,11 @@ from schemas.operation import OperationRecord
 from schemas.partition import partition_of
 from schemas.policy import InvalidDocumentError, Rules, parse_rules
 from schemas.public import state_record
-from schemas.record import NewerLayoutError, Record, pack, unpack
+from schemas.record import Record, pack
 from worker.deadletter import Failure, SourceRecord, dead_letter
 from worker.machine import At, Folded, fold
 from worker.ports import Output
+from worker.stored import LaneStoppedError, operation_of, record_of
 
 POSITION_HEADER: Final = "sleep.position"
 OperationKey = tuple[str, str]
@@ -128,7 +129,11 @@ class Batch:
         self._loaded_operations = operations
 
     def fold(self, item: Decoded) -> None:
-        """Fold one record of the log, or make a dead letter of it."""
+        """Fold one record of the log, or make a dead letter of it.
+
+        Raises:
+            LaneStoppedError: if what the store holds for it cannot be read; that is not the record's fault.
+        """
         record, event = item
         if isinstance(event, Failure):
             failure: Failure | None = event
@@ -139,8 +144,8 @@ class Batch:
                     failure = self._rules(record, event)
                 else:
                     self._tenant(record, event)
-            except NewerLayoutError as error:
-                failure = Failure("newer_layout", str(error), ours=True)
+            except LaneStoppedError:
+                raise
             except Exception:  # noqa: BLE001 - DESIGN section 4: what we fail on is set aside, up to a ceiling
                 failure = Failure("fold_failed", traceback.format_exc(), ours=True)
         if failure is not None:
@@ -161,7 +166,7 @@ class Batch:
 
     def _tenant(self, record: SourceRecord, event: TenantEvent) -> None:
         tenant = event.subject
-        before = self._record(tenant)
+        before = self._record(tenant, record.offset)
         at = At(self.partition, record.offset, record.timestamp)
         folded = fold(before, event, self._known(event), self.rules, at)
         # All that can raise comes first, so that a poison record leaves the working set as it was.
@@ -185,13 +190,13 @@ class Batch:
             self.timers_folded.append((tenant, record.timestamp))
             self.timer_lags.append(record.timestamp - event.data.due_at)
 
-    def _record(self, tenant: str) -> Record | None:
+    def _record(self, tenant: str, offset: int) -> Record | None:
         if tenant in self.records:
             return self.records[tenant]
         if tenant in self._remembered:
             return self._remembered[tenant]
         packed = self._packed[tenant]
-        return None if packed is None else unpack(packed, self.rules)
+        return None if packed is None else record_of(tenant, packed, self.rules, offset)
 
     def _known(self, event: TenantEvent) -> dict[str, OperationRecord]:
         if not isinstance(event.data, Command):
@@ -204,7 +209,7 @@ class Batch:
             if key in self.operations:
                 known[operation_id] = self.operations[key][0]
             elif (packed := self._loaded_operations[key]) is not None:
-                known[operation_id] = OperationRecord.unpack(packed)
+                known[operation_id] = operation_of(*key, packed)
         return known
 
     def _state(self, tenant: str, key: bytes, folded: Folded, at: At) -> Output:
@@ -221,17 +226,18 @@ class Batch:
 
     def written(self) -> dict[str, Written]:
         """Return what the store is to write for each tenant that the batch touched."""
-        result: dict[str, Written] = {}
-        for tenant, record in self.records.items():
-            if record is None:
-                result[tenant] = Written(None, None, open_ended=False)
-                continue
-            terms = self.rules[record.rules_number].terms_for(record.policy)
-            due = next_deadline(record, terms)
-            if due is None:
-                due = retires_at(record, terms)
-            result[tenant] = Written(pack(record, terms.schedule), due, is_open_ended(record, terms))
-        return result
+        return {tenant: written_of(record, self.rules) for tenant, record in self.records.items()}
+
+
+def written_of(record: Record | None, rules: list[Rules]) -> Written:
+    """Return what the store is to hold of a tenant with this record."""
+    if record is None:
+        return Written(None, None, open_ended=False)
+    terms = rules[record.rules_number].terms_for(record.policy)
+    due = next_deadline(record, terms)
+    if due is None:
+        due = retires_at(record, terms)
+    return Written(pack(record, terms.schedule), due, is_open_ended(record, terms))
 
 
 def count_changes(before: Mapping[str, Record | None], after: Mapping[str, Record | None]) -> dict[str, int]:

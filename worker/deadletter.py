@@ -39,7 +39,8 @@ def dead_letter(record: SourceRecord, failure: Failure) -> Output:
     value = record.value or b""
     found = {
         "code": failure.code,
-        "message": failure.message[:_MESSAGE_CHARACTERS],
+        # What raised stands at the end of a traceback.
+        "message": failure.message[-_MESSAGE_CHARACTERS:] if failure.ours else failure.message[:_MESSAGE_CHARACTERS],
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,

@@ -34,9 +34,14 @@ def normalise(record: SourceRecord) -> tuple[str, Output] | Failure:
 
 
 class Ingress:
-    """Publishes normalised batches, to the partition of each tenant."""
+    """Publishes normalised batches, to the partition of each tenant.
+
+    Attributes:
+        findings: what keeps a topic's batch from being published, by topic.
+    """
 
     def __init__(self, outputs: Outputs, partitions: int) -> None:
+        self.findings: dict[str, str] = {}
         self._outputs = outputs
         self._partitions = partitions
 

@@ -10,34 +10,42 @@ import random
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final, NamedTuple
-from zlib import crc32
 
 import structlog
 
 from schemas.policy import BUILT_IN_RULES, Rules
-from schemas.progress import LAYOUT, pack_rules
+from schemas.progress import LAYOUT, Progress, pack_rules
 from schemas.record import Record
 from worker.batch import Batch, Decoder, count_changes, operations_of, tenants_of
 from worker.clock import Backoff
 from worker.deadletter import Ceiling, SourceRecord
 from worker.intake import Fetched, Intake
 from worker.metrics import Metrics
-from worker.ports import Bounds, Clock, Commit, Loaded, OutputError, Outputs, Standing, Store, StoreError, describe
+from worker.ports import (
+    Bounds,
+    Clock,
+    Commit,
+    Loaded,
+    OutputError,
+    Outputs,
+    Reader,
+    Standing,
+    Store,
+    StoreError,
+    describe,
+)  # fmt: skip
+from worker.start import check_last_applied, check_standing, checksum
+from worker.states import States
+from worker.stored import REBUILD, LaneStoppedError
 from worker.timers import Timers
 
 # Tenants whose records a lane keeps from its own last commits; about 2 KiB each.
 _REMEMBERED_TENANTS: Final = 10_000
 # After folding for so long a lane lets the others go on: a tenant's costly events delay its own partition only.
 _TURN_SECONDS: Final = 0.01
-_REBUILD: Final = "run `sleepctl rebuild`"
 
 log = structlog.get_logger("worker.lane")
-
-
-class LaneStoppedError(Exception):
-    """The partition cannot go on without a person; the message says what happened and which command to run."""
 
 
 class Services(NamedTuple):
@@ -46,6 +54,7 @@ class Services(NamedTuple):
     store: Store
     outputs: Outputs
     bounds: Bounds
+    reader: Reader
     clock: Clock
     metrics: Metrics
     random: random.Random
@@ -80,6 +89,7 @@ class Lane:
         self._reply_channel = re.compile(re.escape(services.reply_prefix) + r"[0-9a-f-]{36}")
         self.intake = Intake(services.clock, self._log)
         self.timers = Timers(partition, services.store, services.outputs, services.clock, self._log)
+        self.states = States(partition, services.store, services.outputs, services.reader, services.clock, self._log)
 
     @property
     def open(self) -> bool:
@@ -106,7 +116,10 @@ class Lane:
 
     async def run(self) -> None:
         """Own the partition until ended; a lane that must stop says so in `finding` and consumes nothing."""
-        timers = asyncio.create_task(self._run_timers(), name=f"timers-{self.partition}")
+        beside = [
+            asyncio.create_task(self._run_beside(self.timers.run), name=f"timers-{self.partition}"),
+            asyncio.create_task(self._run_beside(self.states.watch), name=f"states-{self.partition}"),
+        ]
         try:
             while not self._ending:
                 await self._find_position()
@@ -120,14 +133,14 @@ class Lane:
             self.intake.drop()
             self._memory.clear()
             self.timers.end()
-            timers.cancel()
-            with suppress(asyncio.CancelledError):
-                await timers
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _run_timers(self) -> None:
-        """Publish timers; without them nobody would wake by himself, so the lane ends when they fail."""
+    async def _run_beside(self, work: Callable[["Lane"], Awaitable[None]]) -> None:
+        """Publish timers, say; without them nobody would wake by himself, so the lane ends when they fail."""
         try:
-            await self.timers.run(self)
+            await work(self)
         except Exception as error:  # noqa: BLE001 - as in `run`
             self._fail(error)
             self.end()
@@ -152,37 +165,34 @@ class Lane:
         self.position = None
         while not self._ending:
             try:
-                standing = await self._services.store.standing(self.partition)
-                bounds = await self._services.bounds(self.partition)
+                standing = await self._standing()
+                if standing.progress.next < 0:
+                    reason = f"the partition is being rebuilt; if nobody is at it any more, {REBUILD}"
+                elif await self._may_start(standing):
+                    self._begin(standing.progress)
+                    return
+                else:
+                    reason = "another owner was faster; the position is read again"
             except (StoreError, OutputError) as error:
-                await self._wait_out(error)
-            except ValueError as error:
-                msg = f"progress cannot be used: {error} (if it is damaged, {_REBUILD})"
-                raise LaneStoppedError(msg) from error
-            else:
-                self._begin(standing, bounds)
-                return
+                reason = describe(error)
+            await self._wait_out(reason)
 
-    def _begin(self, standing: Standing, bounds: tuple[int, int]) -> None:
-        progress = standing.progress
-        start, end = bounds
-        partitions = self._services.partitions
-        if progress.partitions not in (None, partitions):
-            raise LaneStoppedError(
-                f"progress was made with {progress.partitions} partitions and the topic has {partitions}; {_REBUILD}"
-            )
-        if progress.records != standing.records:
-            raise LaneStoppedError(
-                f"Redis holds {standing.records} tenant records where progress says {progress.records}; {_REBUILD}"
-            )
-        if progress.next < start:
-            raise LaneStoppedError(
-                f"progress is {progress.next} and the log begins at {start}: its records are gone; {_REBUILD}"
-            )
-        if progress.next > end:
-            raise LaneStoppedError(
-                f"progress is {progress.next} and the log ends at {end}: it was cut or made anew; {_REBUILD}"
-            )
+    async def _standing(self) -> Standing:
+        try:
+            return await self._services.store.standing(self.partition)
+        except ValueError as error:
+            msg = f"progress cannot be used: {error} (if it is damaged, {REBUILD})"
+            raise LaneStoppedError(msg) from error
+
+    async def _may_start(self, standing: Standing) -> bool:
+        """Hold what Redis says against the log and the states topic; False where it is to be read again."""
+        services = self._services
+        check_standing(standing, await services.bounds(self.partition), services.partitions)
+        events = services.outputs.topics.events
+        await check_last_applied(standing.progress, events, self.partition, services.reader, services.bounds)
+        return await self.states.settle(standing.progress)
+
+    def _begin(self, progress: Progress) -> None:
         self._rules = progress.rules
         self.timers.begin(progress.swept, len(progress.rules) - 1)
         self.intake.seek(progress.next)
@@ -208,7 +218,7 @@ class Lane:
                 applied = await self._fold_and_commit(position, records)
         except (StoreError, OutputError) as error:
             self._failed_at = position
-            await self._wait_out(error)
+            await self._wait_out(describe(error))
             return False
         if not applied:
             self._log.warning("refused", position=position)
@@ -247,10 +257,9 @@ class Lane:
                 f"our own code failed on most of the last records up to {self.partition}:{records[-1].offset}: a bad "
                 "deploy, not bad data; roll back, or set SLEEP_DEADLETTER_MAX_RATIO=1 to go on"
             )
+        if not await self._emit(batch):
+            return False
         commit = self._commit_of(batch, position, records)
-        states_next = await self._emit(batch)
-        if states_next is not None:
-            commit.progress["states_next"] = states_next
         if not await services.store.commit(self.partition, commit):
             return False
         self._keep(batch, commit)
@@ -258,36 +267,35 @@ class Lane:
         await self._answer(batch)
         return True
 
-    async def _emit(self, batch: Batch) -> int | None:
-        """Send the outputs, all topics at once, and return the end of the states partition if anything went there.
+    async def _emit(self, batch: Batch) -> bool:
+        """Send the outputs, all topics at once; False where someone else appended to the states meanwhile.
 
         Returns or raises only when nothing is under way any more, lest it overtake what is sent next.
         """
         outputs = self._services.outputs
-        sends: list[Awaitable[int | None]] = []
-        if batch.states:
-            sends.append(outputs.send(outputs.topics.states, self.partition, batch.states))
+        sends: list[Awaitable[object]] = [self.states.append(batch.states)]
         if batch.transitions:
             sends.append(outputs.send(outputs.topics.transitions, self.partition, batch.transitions))
         if batch.dead_letters:
             sends.append(outputs.dead_letters(self.partition, batch.dead_letters))
-        ends: list[int | None] = []
-        for end in await asyncio.gather(*sends, return_exceptions=True):
-            if isinstance(end, BaseException):
-                raise end
-            ends.append(end)
-        return ends[0] if batch.states else None
+        done = await asyncio.gather(*sends, return_exceptions=True)
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
+        return bool(done[0])
 
     def _commit_of(self, batch: Batch, position: int, records: list[SourceRecord]) -> Commit:
         last = records[-1]
         progress: dict[str, bytes | str | int] = {
             "next": last.offset + 1,
             "timestamp": last.timestamp,
-            "crc": crc32(last.value or b"", crc32(last.key or b"")),
+            "crc": checksum(last.key, last.value),
             "partitions": self._services.partitions,
             "layout": LAYOUT,
             "swept": self.timers.swept,
         }
+        if self.states.end is not None:
+            progress["states_next"] = self.states.end
         if batch.rules is not self._rules:
             progress["rules"] = pack_rules(batch.rules)
         written = batch.written()
@@ -306,6 +314,7 @@ class Lane:
     def _keep(self, batch: Batch, commit: Commit) -> None:
         """Remember what the commit wrote, move on, and tell the timers."""
         self.position = int(commit.progress["next"])
+        self.states.committed(self.position)
         if batch.rules is not self._rules:
             self._rules = batch.rules
             self.timers.sweep(len(batch.rules) - 1)
@@ -327,9 +336,9 @@ class Lane:
         except StoreError as error:
             self._log.warning("answers_lost", count=len(messages), error=str(error))
 
-    async def _wait_out(self, error: Exception) -> None:
-        """Note that something does not answer, once, and wait before the next try."""
-        self._outage = describe(error)
+    async def _wait_out(self, reason: str) -> None:
+        """Note why the lane cannot go on, once, and wait before the next try."""
+        self._outage = reason
         if not self._backoff.failing:
             self._log.warning("waiting", reason=self._outage)
         await self._services.clock.sleep(self._backoff.next())

@@ -1,14 +1,14 @@
 """The fold: one event of the log onto one tenant's record. Pure: the same log gives the same results.
 
-The six steps are those of DESIGN section 3. The decision itself is `schemas.decision`, what falls due by
-itself is `schemas.deadlines`, and what an event does to the claims is `worker.apply`.
+The six steps are those of DESIGN section 3. The decision itself is `schemas.decision`, what comes before the
+event (steps 2 and 3) is `schemas.advance`, and what an event does to the claims is `worker.apply`.
 """
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from schemas.claim import Cause
-from schemas.deadlines import retires_at, settle
+from schemas.advance import advance
+from schemas.deadlines import retires_at
 from schemas.decision import Change, decide
 from schemas.events import BreakerEvent, CancelEvent, CommandEvent, TenantEvent, TimerEvent
 from schemas.operation import REMEMBERED_MS, OperationRecord, RefusalCode, decision_digest, type_of
@@ -87,22 +87,12 @@ class _Folding:
         self.rules = rules
         self.at = at
         self.rows: tuple[Transition, ...] = ()
-        in_force = rules[-1]
-        base = before if before is not None else new_record(in_force, at.timestamp)
+        base = before if before is not None else new_record(rules[-1], at.timestamp)
         self.now = max(base.clock, at.timestamp)
 
-        earlier = rules[base.rules_number]
-        self.terms = earlier.terms_for(base.policy)
-        base, changes = settle(base, self.terms, self.now)
-        for change in changes:
-            self._transition(change, earlier)
-        if earlier is not in_force:
-            self.terms = in_force.terms_for(base.policy)
-            base, moved = decide(base, self.terms, self.now, Cause("rules", None))
-            base = base._replace(rules_number=in_force.number)
-            if moved is not None:
-                self._transition(moved, in_force)
-        self.base = base
+        self.base, self.terms, changes = advance(base, rules, self.now)
+        for change, under in changes:
+            self._transition(change, under)
 
     def timer(self) -> Folded:
         """Let the record go if its time has come; else keep it as it was, unless something fell due."""

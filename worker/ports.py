@@ -49,6 +49,11 @@ class Commit(NamedTuple):
     open_ended: dict[str, bool]
     operations: list[tuple[str, str, bytes, int]]
 
+    @classmethod
+    def of_progress(cls, position: int, progress: dict[str, bytes | str | int]) -> "Commit":
+        """Return a commit of some fields of the progress of a partition that stays where it is."""
+        return cls(position, progress, {}, [], {}, [], {}, {}, [])
+
 
 class Output(NamedTuple):
     """A record to send: key, value (None for a tombstone) and headers."""
@@ -62,6 +67,22 @@ def describe(error: Exception) -> str:
     """Return an error in one line for a log or a finding, its kind first; aiokafka's errors say theirs themselves."""
     kind, text = type(error).__name__, str(error)
     return text if text.startswith(kind) else f"{kind}: {text}"
+
+
+class Kept(NamedTuple):
+    """A record as its topic holds it; `timestamp` in milliseconds."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Page(NamedTuple):
+    """Records of a partition in order, and the offset from which to read on; no records where nothing follows."""
+
+    records: list[Kept]
+    next: int
 
 
 class Store(Protocol):
@@ -109,6 +130,16 @@ class Bounds(Protocol):
         """Return both; OutputError where the broker does not answer."""
 
 
+class Reader(Protocol):
+    """Looks back into the topics, beside the consumer. Both methods raise OutputError where the broker is away."""
+
+    async def end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last record of a partition."""
+
+    async def read(self, topic: str, partition: int, offset: int, most: int) -> Page:
+        """Return at most so many records from an offset on; from the start, where the log no longer holds it."""
+
+
 class Clock(Protocol):
     """Time."""
 
@@ -120,6 +151,6 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Bounds", "Clock", "Commit", "Due", "Loaded", "Output", "OutputError", "Outputs", "Standing", "Store",
-    "StoreError", "describe",
+    "Bounds", "Clock", "Commit", "Due", "Kept", "Loaded", "Output", "OutputError", "Outputs", "Page", "Reader",
+    "Standing", "Store", "StoreError", "describe",
 ]  # fmt: skip

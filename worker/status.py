@@ -13,10 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from schemas.settings import Settings
+from worker.ingress import Ingress
 from worker.lanes import Lanes
 from worker.metrics import Metrics
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError, describe
+from worker.redis_watch import RedisWatch
 from worker.store import Store
 
 
@@ -28,6 +30,8 @@ class Watched(Protocol):
     lanes: Lanes
     metrics: Metrics
     kafka_finding: str | None
+    redis_watch: RedisWatch
+    ingress: Ingress
 
 
 class StatusPage:
@@ -88,11 +92,14 @@ class StatusPage:
             }
             for lane in self._worker.lanes
         ]
-        healthy = not any((redis, kafka, *(lane["finding"] for lane in lanes)))
+        ingress = dict(self._worker.ingress.findings)
+        healthy = not any((redis, kafka, ingress, *(lane["finding"] for lane in lanes)))
         body: dict[str, Any] = {
             "ok": healthy,
             "dependencies": {"redis": redis or "ok", "kafka": kafka or "ok"},
+            "warnings": list(self._worker.redis_watch.health.warnings),
             "lanes": lanes,
+            "ingress": ingress,
         }
         return JSONResponse(body, status_code=200 if healthy else 503)
 
@@ -101,7 +108,7 @@ class StatusPage:
             await self._worker.store.ping()
         except StoreError as error:
             return describe(error)
-        return None
+        return "; ".join(self._worker.redis_watch.health.bad) or None
 
     async def _kafka_finding(self) -> str | None:
         if self._worker.kafka_finding is not None:

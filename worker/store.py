@@ -1,6 +1,6 @@
 """The tenants' records in Redis: fenced load and commit, one script and one round trip each."""
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
 from importlib import resources
@@ -31,7 +31,9 @@ class Store:
     def __init__(self, redis: "Redis | RedisCluster", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._scripts = {name: _Script(redis, name) for name in ("standing", "load", "commit", "due", "answer")}
+        self._scripts = {
+            name: _Script(redis, name) for name in ("standing", "load", "commit", "due", "answer", "clear")
+        }
         self._keys: dict[int, PartitionKeys] = {}
 
     @classmethod
@@ -69,6 +71,19 @@ class Store:
         """
         with _cluster_errors():
             await cast("Awaitable[object]", self._redis.ping())
+
+    async def info(self) -> dict[str, Mapping[str, Any]]:
+        """Return how each primary is run, by its name; a server that is no cluster has none.
+
+        Raises:
+            StoreError: if Redis does not answer, or does not tell.
+        """
+        with _cluster_errors():
+            if isinstance(self._redis, RedisCluster):
+                _ = await self._redis.initialize()
+                nodes = self._redis.get_primaries()
+                return {node.name: await self._redis.info(target_nodes=node) for node in nodes}
+            return {"": await self._redis.info()}
 
     async def standing(self, partition: int) -> Standing:
         """Return where a partition stands.
@@ -131,6 +146,26 @@ class Store:
                 self._redis.hscan(self.keys(partition).tenants, cursor, count=count),
             )
         return int(answer[0]), answer[1]
+
+    async def mark(self, partition: int) -> int | None:
+        """Return `next` as it stands, None where a partition has no progress; negative while it is being rebuilt.
+
+        Raises:
+            StoreError: if Redis does not answer.
+            ValueError: if it is no number.
+        """
+        with _cluster_errors():
+            found = await cast("Awaitable[bytes | None]", self._redis.hget(self.keys(partition).progress, "next"))
+        return None if found is None else int(found)
+
+    async def clear(self, partition: int, expected: int | None, mark: int) -> bool:
+        """Take away what a partition holds, its operations aside, and mark it as being rebuilt.
+
+        False where `next` is no longer what was expected.
+        """
+        keys = self.keys(partition)
+        names = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
+        return bool(await self._scripts["clear"](names, ["" if expected is None else expected, mark]))
 
     async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
         """Publish the outcomes that callers wait for: channel and packed operation record."""

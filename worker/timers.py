@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from schemas.cloudevents import STRUCTURED_HEADERS, encode
 from schemas.events import TIMER
-from worker.ports import Clock, Output, OutputError, Outputs, Store, StoreError, describe
+from worker.ports import Clock, Commit, Output, OutputError, Outputs, Store, StoreError, describe
 
 _SOURCE: Final = "urn:somabrain-sleep:worker"
 # The loop reads progress at least this often, so that a rolled-back Redis is noticed on an idle partition too.
@@ -57,7 +57,7 @@ class Timers:
     """The timer loop of one lane.
 
     Attributes:
-        swept: the number of the rules of which every tenant has been told; committed with the next batch.
+        swept: the number of the rules of which every tenant has been told; committed at once, and with each batch.
     """
 
     def __init__(self, partition: int, store: Store, outputs: Outputs, clock: Clock, log: FilteringBoundLogger) -> None:
@@ -72,6 +72,7 @@ class Timers:
         self._published: dict[str, _Published] = {}
         self._sweep: _Sweep | None = None
         self._next: int | None = None
+        self._latest = 0
         self._woken = asyncio.Event()
         self._failing = False
         self._ended = False
@@ -119,7 +120,7 @@ class Timers:
             await self._wait(owner)
             try:
                 if owner.position is not None and await self._publish_due(owner) and self.swept < self._newest:
-                    await self._sweep_page()
+                    await self._sweep_page(owner)
                 self._failing = False
             except (StoreError, OutputError) as error:
                 if not self._failing:
@@ -145,6 +146,11 @@ class Timers:
     async def _publish_due(self, owner: Owner) -> bool:
         """Publish what is due, page by page; False where Redis does not stand where the lane does."""
         now = self._clock.now()
+        if now < self._latest:
+            # The clock was set back: what was noted by it would wait for as long as it went back.
+            self._published.clear()
+            self._not_before.clear()
+        self._latest = now
         self._next = None
         skip = 0
         while True:
@@ -187,7 +193,7 @@ class Timers:
         self._arm(now + _REPEAT_MS)
         return _output(tenant, due)
 
-    async def _sweep_page(self) -> None:
+    async def _sweep_page(self, owner: Owner) -> None:
         """Send the next tenants of the partition a timer, so that they are folded under the newest rules."""
         sweep = self._sweep
         if sweep is None or sweep.number != self._newest:
@@ -206,6 +212,9 @@ class Timers:
         if not cursor and self._sweep is sweep:
             self.swept = sweep.number
             self._log.info("rules_announced", number=sweep.number, tenants=sweep.told)
+            if owner.position is not None:
+                # An idle partition may have no next batch; where this is refused there is one.
+                await self._store.commit(self.partition, Commit.of_progress(owner.position, {"swept": self.swept}))
 
 
 def _output(tenant: str, due: int) -> Output:

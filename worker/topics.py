@@ -37,7 +37,12 @@ def wanted_topics(settings: Settings) -> list[Topic]:
     log_time = {"message.timestamp.type": "LogAppendTime"}
     return [
         Topic(topics.events, partitions, kept(7, **log_time)),
-        Topic(topics.states, partitions, {**common, "cleanup.policy": "compact"}),
+        # A rebuild must meet the tombstone of a tenant for as long as the log holds an event from before it.
+        Topic(
+            topics.states,
+            partitions,
+            {**common, "cleanup.policy": "compact", "delete.retention.ms": str(9 * _DAY_MS)},
+        ),
         Topic(topics.transitions, partitions, kept(30)),
         Topic(topics.breakers, partitions, kept(1, **log_time)),
         Topic(topics.deadletter, partitions, kept(30)),

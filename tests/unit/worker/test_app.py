@@ -15,6 +15,7 @@ from faust.types import AgentT
 from faust.types.enums import ProcessingGuarantee
 from structlog.testing import capture_logs
 
+from schemas.names import Topics
 from schemas.settings import Settings
 from tests.fakes import FakeStore, settle
 from tests.world import World, breaker
@@ -216,6 +217,39 @@ async def test_ingress_waits_for_a_kafka_that_is_away_and_says_so_once(world: Wo
     assert max(waits) <= 5
 
 
+async def test_ingress_does_not_die_of_a_defect_of_ours_and_says_so(
+    world: World, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is tried again, and nothing of it is lost."""
+    ingress = Ingress(world.outputs, 1)
+    agent = build_app(settings_of(), world.worker.lanes, ingress).agents["ingress-sleep.breakers"]
+    event = _Event(0, ingress_batch(world))
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr("worker.ingress.normalise", lambda _: 1 / 0)
+        forwarding = asyncio.create_task(drain(agent, event))
+        while len(waits) < 3:
+            await asyncio.sleep(0)
+        found = ingress.findings["sleep.breakers"]
+        assert found == "a batch could not be forwarded: ZeroDivisionError('division by zero'); see the log"
+    await forwarding
+    assert [line["event"] for line in logs] == ["ingress_failed"]
+    assert (event.acknowledged, ingress.findings) == (1, {})
+
+
+async def test_what_ingress_waits_for_is_told_until_it_ends(world: World, waits: list[float]) -> None:
+    """A partition that has moved on leaves no finding behind."""
+    ingress = Ingress(world.outputs, 1)
+    agent = build_app(settings_of(), world.worker.lanes, ingress).agents["ingress-sleep.breakers"]
+    world.outputs.faults.down.add("send")
+    forwarding = asyncio.create_task(drain(agent, _Event(0, ingress_batch(world))))
+    while not waits:
+        await asyncio.sleep(0)
+    assert ingress.findings == {"sleep.breakers": "KafkaError: kafka is away"}
+    forwarding.cancel()
+    await asyncio.wait([forwarding])
+    assert ingress.findings == {}
+
+
 async def test_without_security_faust_gets_no_credentials(world: World) -> None:
     """As every other client."""
     assert app_of(world).conf.broker_credentials is None
@@ -288,6 +322,9 @@ class _Store(FakeStore):
         super().__init__()
         self._steps = steps
 
+    async def info(self) -> dict[str, dict[str, object]]:
+        return {"": {"maxmemory_policy": "noeviction", "aof_enabled": 1, "connected_slaves": 1}}
+
     async def close(self) -> None:
         self._steps.append("store closes")
 
@@ -303,6 +340,7 @@ class _Rig:
         monkeypatch.setattr("worker.app.verify_topics", self._verify)
         monkeypatch.setattr("worker.app.build_app", self._build)
         monkeypatch.setattr("worker.app.Outputs", lambda _: self._service("outputs"))
+        monkeypatch.setattr("worker.app.Reader", lambda _: self._service("reader"))
         monkeypatch.setattr("worker.app.Store", SimpleNamespace(connect=lambda _: _Store(self.steps)))
         self.stop = asyncio.Event()
         self.ready = asyncio.Event()
@@ -316,7 +354,10 @@ class _Rig:
         async def stop() -> None:
             self.steps.append(f"{name} stops")
 
-        return SimpleNamespace(start=start, stop=stop)
+        async def end(*_: object) -> int:
+            return 0
+
+        return SimpleNamespace(start=start, stop=stop, end=end, topics=Topics.of("sleep"))
 
     async def _verify(self, _: Settings) -> None:
         if self.failures["verify"]:
@@ -353,7 +394,7 @@ async def test_a_worker_starts_from_the_outside_in_and_stops_the_other_way(rig: 
     assert rig.steps == ["page starts", "topics verified", "outputs starts", "app starts"]
     rig.stop.set()
     await running
-    assert rig.steps[4:] == ["app stops", "outputs stops", "store closes", "page stops"]
+    assert rig.steps[4:] == ["app stops", "outputs stops", "reader stops", "store closes", "page stops"]
 
 
 async def test_the_lanes_finish_before_the_group_is_left(rig: _Rig) -> None:
@@ -406,7 +447,7 @@ async def test_a_worker_that_waits_for_kafka_can_be_stopped(rig: _Rig, waits: li
     rig.stop.set()
     await running
     assert not rig.ready.is_set()
-    assert rig.steps == ["page starts", "outputs stops", "store closes", "page stops"]
+    assert rig.steps == ["page starts", "outputs stops", "reader stops", "store closes", "page stops"]
 
 
 async def test_wrong_topics_end_the_worker_at_once(rig: _Rig) -> None:
@@ -414,7 +455,7 @@ async def test_wrong_topics_end_the_worker_at_once(rig: _Rig) -> None:
     rig.failures["verify"] = [TopicsError("topic sleep.events is missing")]
     with pytest.raises(TopicsError, match=r"sleep\.events is missing"):
         await rig.worker().run(rig.stop, rig.ready)
-    assert rig.steps == ["page starts", "outputs stops", "store closes", "page stops"]
+    assert rig.steps == ["page starts", "outputs stops", "reader stops", "store closes", "page stops"]
 
 
 async def test_the_embedded_broker_is_not_asked_about_its_topics(rig: _Rig) -> None:
@@ -525,3 +566,26 @@ async def test_waiting_ends_early_when_the_worker_is_stopped() -> None:
     stop.set()
     await waiting
     await _wait(asyncio.Event(), 0.0)
+
+
+@pytest.mark.parametrize(("embedded", "expected"), [(False, ["the AOF is off", "no replica"]), (True, [])])
+async def test_a_worker_looks_at_how_its_redis_is_run(
+    monkeypatch: pytest.MonkeyPatch, *, embedded: bool, expected: list[str]
+) -> None:
+    """Beside its work; an embedded one is to survive nothing."""
+
+    async def info(_: object) -> dict[str, dict[str, object]]:
+        return {"": {"maxmemory_policy": "noeviction", "aof_enabled": 0, "connected_slaves": 0}}
+
+    monkeypatch.setattr(_Store, "info", info)
+    rig = _Rig(monkeypatch)
+    worker = rig.worker(embedded=embedded)
+    running = asyncio.create_task(worker.run(rig.stop, rig.ready))
+    with capture_logs():
+        await rig.ready.wait()
+        await settle()
+    assert [warning.split(":")[0].partition(" is connected")[0] for warning in worker.redis_watch.health.warnings] == (
+        expected
+    )
+    rig.stop.set()
+    await running

@@ -1,6 +1,7 @@
 """Bad input: each record gets a dead letter that says what and why, and the others are folded as if without it."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 
 from schemas.cloudevents import Headers
 from schemas.events import BREAKER
+from schemas.layout import seal
 from schemas.operation import OperationRecord
 from schemas.partition import partition_of
-from schemas.record import LAYOUT
 from tests.unit.worker.batches import Lane, apply_all, logs
 from tests.unit.worker.build import (
     Document,
@@ -31,6 +32,7 @@ from worker.apply import APPLY, Step
 from worker.batch import Decoder
 from worker.deadletter import Ceiling
 from worker.ports import Output
+from worker.stored import LaneStoppedError
 
 
 def raw(value: bytes | None, key: bytes | None = b"acme", headers: Headers = ()) -> Source:
@@ -195,49 +197,53 @@ def broken(packed: bytes) -> Lane:
 
 
 @pytest.mark.parametrize(
-    ("packed", "code"),
+    ("packed", "expected"),
     [
-        (f"[{LAYOUT + 1}, {{}}]".encode(), "newer_layout"),
-        (b"\x00\xff", "fold_failed"),
-        (b"", "fold_failed"),
-        (b"{}", "fold_failed"),
-        (b"[]", "fold_failed"),
-        (b"[1]", "fold_failed"),
-        (b"[1,0,0,1,null,[],[0,0,1,1],null,0,null,1,1,1,1,99]", "fold_failed"),
-        (b"[1,9,0,1,null,[],[0,0,1,1],null,0,null,1,1,1,1,0]", "fold_failed"),
+        (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer worker"),
+        (
+            b"\x00\xff",
+            "the record of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`",
+        ),
+        (b"", "the record of tenant acme cannot be read: damaged"),
+        (seal(b"{}"), "the record of tenant acme cannot be read: not an array"),
+        (seal(b"[1]"), "the record of tenant acme cannot be read: not a tenant record of layout 1: not enough values"),
+        (seal(b"[1,0,0,1,null,[],[0,0,1,1],null,0,null,1,1,1,1,99]"), "not a tenant record of layout 1: list index"),
+        (
+            seal(b"[1,0,0,1,null,[],[0,0,1,1],null,0,null,1,1,2,1,0]"),
+            "the record of tenant acme is of offset 2, and only what lies before 2 has been applied; run `sleepctl re",
+        ),
     ],
 )
-def test_a_record_that_cannot_be_read_is_our_failure_and_stays_as_it_is(packed: bytes, code: str) -> None:
-    """Each of its events is set aside, and other tenants go on."""
+def test_nothing_is_folded_on_top_of_a_record_that_cannot_be_read(packed: bytes, expected: str) -> None:
+    """The lane stops and names the tenant; its event is no dead letter, since nothing is wrong with it."""
     lane = broken(packed)
-    batch = lane.apply(
-        [source(2, T, breaker("closed")), source(3, T, breaker("closed", tenant="bolt")), source(4, T, timer())]
-    )
-    assert [code_of(letter) for letter in lane.dead_letters] == [code, code]
-    assert batch.failures == [True, False, True]
-    assert batch.written().keys() == {"bolt"}
-    assert lane.packed["acme"] == packed
+    before = dict(lane.packed)
+    with pytest.raises(LaneStoppedError, match=re.escape(expected)):
+        lane.apply([source(2, T, breaker("closed")), source(3, T, breaker("closed", tenant="bolt"))])
+    assert (lane.packed, lane.dead_letters) == (before, [])
 
 
-def test_a_newer_layout_names_the_way_out() -> None:
-    """A worker stops at it rather than damage it."""
-    lane = broken(b"[2]")
-    lane.apply([source(2, T, breaker("closed"))])
-    message = dict(lane.dead_letters[0].headers)["sleep.error.message"].decode()
-    assert message == "layout 2 is newer than 1; run the newer worker on this partition"
-
-
-@pytest.mark.parametrize("packed", [b"", b"[2,0]", b"{}"])
-def test_a_command_that_cannot_be_read_is_our_failure(packed: bytes) -> None:
-    """It is judged by nobody's guess."""
+@pytest.mark.parametrize(
+    ("packed", "expected"),
+    [
+        (seal(b"[2,0]"), "operation op of tenant acme: layout 2 is newer than 1; run the newer worker"),
+        (
+            b"[1,0]",
+            "operation op of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`",
+        ),
+        (seal(b"[1,0]"), "operation op of tenant acme cannot be read: not an operation record of layout 1"),
+    ],
+)
+@pytest.mark.parametrize("command", [sleep("op"), cancel("stop", "op")])
+def test_no_command_is_judged_by_an_operation_that_cannot_be_read(
+    packed: bytes, expected: str, command: Document
+) -> None:
+    """Nor by a guess: the lane stops and names it."""
     lane = Lane()
     lane.apply([source(0, T, sleep("op"))])
-    before = dict(lane.packed)
     lane.operations["acme", "op"] = packed
-    batch = lane.apply([source(1, T, sleep("op")), source(2, T, cancel("stop", "op")), source(3, T, sleep("other"))])
-    assert batch.failures == [True, True, False]
-    assert before["acme"] != lane.packed["acme"]
-    assert ("acme", "stop") not in lane.operations
+    with pytest.raises(LaneStoppedError, match=re.escape(expected)):
+        lane.apply([source(1, T, command)])
 
 
 def fail(*_: object) -> Step:

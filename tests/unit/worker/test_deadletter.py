@@ -68,6 +68,14 @@ def test_a_long_message_is_cut() -> None:
     )
 
 
+def test_of_a_long_traceback_the_end_is_kept() -> None:
+    """What was raised stands there."""
+    failure = Failure("fold_failed", "x" * 9_000 + "\nZeroDivisionError", ours=True)
+    assert headers_of(Source(7, T, None, b"x"), failure)["sleep.error.message"].endswith(b"x\nZeroDivisionError")
+    theirs = Failure("invalid_event", "field: wrong" + "x" * 9_000)
+    assert headers_of(Source(7, T, None, b"x"), theirs)["sleep.error.message"].startswith(b"field: wrong")
+
+
 def feed(ceiling: Ceiling, *runs: tuple[int, bool]) -> Ceiling:
     """Count runs of records, failed or not."""
     for times, failed in runs:

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.policy import BUILT_IN_RULES
-from schemas.record import new_record, pack
 from tests.fakes import settle
 from tests.world import World, breaker, operation
+from worker.apply import APPLY
 from worker.ports import Due, Output
 
 
@@ -174,22 +173,21 @@ async def test_timers_that_fail_with_a_batch_in_hand_leave_it_whole_and_the_lane
     assert "a bug of ours" in str(lane.finding)
 
 
-def break_records(world: World, count: int) -> None:
-    """Give tenants records of a newer layout, on which this version fails."""
-    newer = b"[2" + pack(new_record(BUILT_IN_RULES, 0), BUILT_IN_RULES.schedule)[2:]
-    world.held().tenants.update({f"tenant-{number}": newer for number in range(count)})
-    world.held().progress[b"records"] = str(count).encode()
+@pytest.fixture
+def bad_deploy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that fails on each operation."""
+    monkeypatch.delitem(APPLY, "sleep.operation.v1")
 
 
 def events_of(count: int) -> Sequence[Output]:
-    """Return a command of each such tenant."""
+    """Return as many operations."""
     return [operation(f"tenant-{number}", "op-1") for number in range(count)]
 
 
+@pytest.mark.usefixtures("bad_deploy")
 @pytest.mark.parametrize(("failures", "stops"), [(499, False), (500, True)])
 async def test_a_lane_stops_where_our_own_code_fails_on_too_much(world: World, failures: int, *, stops: bool) -> None:
     """That is a bad deploy; the batch is neither committed nor set aside."""
-    break_records(world, failures)
     world.log(*events_of(failures))
     with capture_logs() as logs:
         lane = world.assign()
@@ -205,10 +203,10 @@ async def test_a_lane_stops_where_our_own_code_fails_on_too_much(world: World, f
         assert [line["event"] for line in logs] == ["lane_stopped"]
 
 
+@pytest.mark.usefixtures("bad_deploy")
 async def test_with_the_ratio_at_one_a_lane_goes_on_whatever_fails() -> None:
     """A person has decided that these records are to be set aside."""
     async with World(deadletter_max_ratio=1) as world:
-        break_records(world, 600)
         world.log(*events_of(600))
         lane = world.assign()
         await world.run()

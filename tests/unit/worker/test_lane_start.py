@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
+from schemas.layout import seal
 from schemas.names import Topics
 from tests.fakes import settle
 from tests.world import World, breaker
@@ -85,7 +86,7 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
             ),
         ),
         (
-            {b"rules": b'[{"retire_after_seconds": 1}]'},
+            {b"rules": seal(b'[{"retire_after_seconds": 1}]')},
             (
                 "progress cannot be used: the rules are not what was packed: retire_after_seconds: Input should be "
                 "greater than or equal to 60 (if it is damaged, run `sleepctl rebuild`)"
@@ -156,3 +157,69 @@ async def test_a_batch_that_begins_above_the_position_is_folded_if_the_log_has_l
     await world.run()
     assert world.broker.calls["bounds"] == 2
     assert world.held().next == 3
+
+
+async def test_a_partition_that_is_being_rebuilt_is_waited_for(world: World) -> None:
+    """And an interrupted rebuild is named; nobody has to restart the worker afterwards."""
+    world.held().progress[b"next"] = b"-7"
+    lane = world.assign()
+    await world.advance(3)
+    assert not lane.stopped
+    assert lane.finding == "the partition is being rebuilt; if nobody is at it any more, run `sleepctl rebuild`"
+    world.log(breaker("acme", "open"))
+    world.held().progress[b"next"] = b"0"
+    await world.advance(5)
+    assert lane.position == 1
+    assert world.held().next == 1
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+async def test_a_flipped_byte_in_a_record_stops_the_lane_and_is_named(world: World, place: int) -> None:
+    """Nothing is folded on top of it, emitted or set aside."""
+    world.assign()
+    world.log(breaker("acme", "open"))
+    await world.run()
+    await world.end()
+    flipped = bytearray(world.held().tenants["acme"])
+    flipped[place] ^= 4
+    world.held().tenants["acme"] = bytes(flipped)
+    world.log(breaker("other", "open"), breaker("acme", "closed"))
+    lane = world.assign()
+    await world.run()
+    assert lane.stopped
+    assert lane.finding == (
+        "the record of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`"
+    )
+    assert (world.held().next, world.held().tenants["acme"]) == (1, bytes(flipped))
+    assert world.kafka.records(world.topics.deadletter) == []
+    assert world.states().end == 1
+
+
+async def test_a_record_of_a_newer_version_stops_the_lane_rather_than_be_damaged(world: World) -> None:
+    """A rolling deploy goes on with the newer worker on this partition."""
+    world.held().tenants["acme"] = seal(b'[2,"of tomorrow"]')
+    world.held().progress[b"records"] = b"1"
+    world.log(breaker("acme", "open"))
+    lane = world.assign()
+    await world.run()
+    assert lane.finding == (
+        "the record of tenant acme: layout 2 is newer than 1; run the newer worker on this partition"
+    )
+    assert world.held().next == 0
+
+
+async def test_a_record_from_further_on_in_the_log_stops_the_lane(world: World) -> None:
+    """Tenants and progress are not from the same moment: half a backup, say."""
+    world.assign()
+    world.log(breaker("acme", "open"))
+    await world.run()
+    progress = dict(world.held().progress)
+    world.log(breaker("acme", "closed"))
+    await world.run()
+    await world.end()
+    world.held().progress = progress
+    lane = world.assign()
+    await world.run()
+    assert lane.finding == (
+        "the record of tenant acme is of offset 1, and only what lies before 1 has been applied; run `sleepctl rebuild`"
+    )

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from schemas.policy import BUILT_IN_RULES
-from schemas.record import new_record, pack
 from tests.world import World, breaker, event, operation
+from worker.apply import APPLY
 from worker.metrics import Metrics
 
 
@@ -35,10 +34,9 @@ async def test_applied_records_are_counted_by_type(world: World) -> None:
     assert value(world, "sleep_worker_batch_seconds_count") == 1
 
 
-async def test_dead_letters_are_counted_by_whose_fault_they_are(world: World) -> None:
+async def test_dead_letters_are_counted_by_whose_fault_they_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad data raises another alert than a bad deploy."""
-    world.held().tenants["acme"] = b"[2" + pack(new_record(BUILT_IN_RULES, 0), BUILT_IN_RULES.schedule)[2:]
-    world.held().progress[b"records"] = b"1"
+    monkeypatch.delitem(APPLY, "sleep.operation.v1")
     world.assign()
     world.log(operation("acme", "op-1"), event("sleep.unknown.v1", "acme"), event("sleep.breaker.v1", "acme"))
     await world.run()

@@ -10,9 +10,11 @@ import pytest
 import uvicorn
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from schemas.redis_health import RedisHealth
 from schemas.settings import Settings
 from tests.world import World, breaker
 from worker.app import Worker
+from worker.ingress import Ingress
 from worker.ports import OutputError
 from worker.status import StatusPage
 
@@ -64,7 +66,13 @@ def worker(world: World) -> SimpleNamespace:
     """A worker as the page sees it."""
     ours = world.worker
     return SimpleNamespace(
-        store=_Pinged(), outputs=_Pinged(), lanes=ours.lanes, metrics=ours.metrics, kafka_finding=None
+        store=_Pinged(),
+        outputs=_Pinged(),
+        lanes=ours.lanes,
+        metrics=ours.metrics,
+        kafka_finding=None,
+        redis_watch=SimpleNamespace(health=RedisHealth()),
+        ingress=Ingress(world.outputs, 2),
     )
 
 
@@ -91,10 +99,12 @@ async def test_a_worker_with_nothing_wrong_says_so(page: StatusPage, world: Worl
     assert answer.json() == {
         "ok": True,
         "dependencies": {"redis": "ok", "kafka": "ok"},
+        "warnings": [],
         "lanes": [
             {"partition": 0, "position": 1, "stopped": False, "finding": None},
             {"partition": 1, "position": 0, "stopped": False, "finding": None},
         ],
+        "ingress": {},
     }
 
 
@@ -105,6 +115,41 @@ async def test_a_redis_that_does_not_answer_is_a_finding(page: StatusPage, worke
     assert answer.status_code == 503
     assert answer.json()["ok"] is False
     assert answer.json()["dependencies"] == {"redis": "ConnectionError: connection refused", "kafka": "ok"}
+
+
+async def test_a_redis_that_evicts_is_bad_and_one_without_a_replica_is_told(
+    page: StatusPage, worker: SimpleNamespace
+) -> None:
+    """Only what may lose records silently makes the page fail."""
+    worker.redis_watch.health = RedisHealth(warnings=("no replica is connected",))
+    answer = await get(page, "/status")
+    assert (answer.status_code, answer.json()["ok"]) == (200, True)
+    assert answer.json()["warnings"] == ["no replica is connected"]
+    worker.redis_watch.health = RedisHealth(bad=("maxmemory-policy is allkeys-lru", "and so on the other"))
+    answer = await get(page, "/status")
+    assert (answer.status_code, answer.json()["ok"]) == (503, False)
+    assert answer.json()["dependencies"]["redis"] == "maxmemory-policy is allkeys-lru; and so on the other"
+
+
+async def test_an_ingress_topic_that_is_not_forwarded_is_a_finding(page: StatusPage, worker: SimpleNamespace) -> None:
+    """By its name."""
+    worker.ingress.findings["sleep.breakers"] = "a batch could not be forwarded"
+    answer = await get(page, "/status")
+    assert (answer.status_code, answer.json()["ok"]) == (503, False)
+    assert answer.json()["ingress"] == {"sleep.breakers": "a batch could not be forwarded"}
+
+
+async def test_a_lane_that_waits_for_a_record_from_the_future_says_so(page: StatusPage, world: World) -> None:
+    """Somebody must set a clock."""
+    world.log(breaker("acme", "open"), at=world.clock.now() + 90_000)
+    world.worker.lanes.assign([0])
+    await world.run()
+    answer = await get(page, "/status")
+    assert answer.status_code == 503
+    [lane] = answer.json()["lanes"]
+    assert lane["finding"] == (
+        "the record at offset 0 is 90000 ms ahead of this clock; set the clocks of broker and worker"
+    )
 
 
 async def test_a_broker_that_does_not_answer_is_a_finding(page: StatusPage, worker: SimpleNamespace) -> None:

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from hashlib import sha1
 from importlib import resources
+from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from redis.asyncio import Redis, RedisCluster
@@ -12,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisClusterException
 
 from schemas.settings import Settings
 from worker.ports import Commit, Due, Loaded, StoreError
-from worker.store import Store
+from worker.store import Store, _Script
 
 Sent = list[tuple[Any, ...]]
 
@@ -179,6 +181,26 @@ async def test_a_scan_goes_on_from_its_cursor() -> None:
     assert redis.sent == [("hscan", "{sleep:3}:tenants", 7, ("count", 500))]
 
 
+async def test_where_a_partition_stands_is_read_for_a_rebuild_whatever_else_is_wrong() -> None:
+    """Its progress may be damaged, and that is why it is rebuilt."""
+    assert await store_of(_Redis(None)).mark(3) is None
+    redis = _Redis(b"-7")
+    assert await store_of(redis).mark(3) == -7
+    assert redis.sent == [("hget", "{sleep:3}:progress", "next")]
+
+
+@pytest.mark.parametrize(("expected", "sent"), [(None, ""), (17, 17)])
+async def test_a_partition_is_cleared_and_marked_only_where_it_stands_as_expected(
+    expected: int | None, sent: object
+) -> None:
+    """Somebody may have moved it since."""
+    redis = _Redis(1, 0)
+    assert await store_of(redis).clear(3, expected, -7)
+    assert not await store_of(redis).clear(3, expected, -7)
+    keys = [f"{{sleep:3}}:{name}" for name in ("progress", "tenants", "timers", "counts", "open")]
+    assert redis.sent[0] == ("eval", text_of("clear"), 5, *keys, sent, -7)
+
+
 async def test_answers_go_out_in_one_round_trip() -> None:
     """A batch may have hundreds; a cluster allows no pipeline of them."""
     redis = _Redis(None)
@@ -236,3 +258,38 @@ async def test_a_cluster_is_spoken_to_as_one() -> None:
     store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
     assert isinstance(store._redis, RedisCluster)  # noqa: SLF001 - as above
     await store.close()
+
+
+async def test_info_of_a_single_server_has_no_name() -> None:
+    """It is the only one."""
+    redis = _Redis({"aof_enabled": 1})
+    assert await store_of(redis).info() == {"": {"aof_enabled": 1}}
+    assert redis.sent == [("info",)]
+
+
+async def test_info_of_a_cluster_is_asked_of_each_primary() -> None:
+    """A replica follows its primary's settings, or its own, and is not written to."""
+    asked: list[object] = []
+
+    class _Cluster(RedisCluster):
+        def __init__(self) -> None:
+            """Connect to nothing."""
+
+        def __del__(self, *_: object) -> None:
+            """Nothing to close."""
+
+        async def initialize(self, *_: object, **__: object) -> "RedisCluster":
+            asked.append("initialize")
+            return self
+
+        def get_primaries(self) -> list[Any]:
+            return [SimpleNamespace(name="a:1"), SimpleNamespace(name="b:1")]
+
+        async def info(self, *, target_nodes: SimpleNamespace) -> dict[str, object]:  # type: ignore[override]
+            asked.append(target_nodes.name)
+            return {"aof_enabled": int(target_nodes.name == "a:1")}
+
+    with patch.object(_Script, "__init__", lambda *_: None):
+        store = Store(_Cluster(), "sleep")
+    assert await store.info() == {"a:1": {"aof_enabled": 1}, "b:1": {"aof_enabled": 0}}
+    assert asked == ["initialize", "a:1", "b:1"]

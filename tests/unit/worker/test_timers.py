@@ -212,7 +212,8 @@ async def test_a_rollback_of_an_idle_partition_is_noticed_at_the_second_look(wor
         await world.advance(1)
         assert world.held().next == 1
         await world.advance(1)
-    assert [(line["event"], line["position"], line["found"]) for line in logs] == [("moved_elsewhere", 2, 1)]
+    moved = [line for line in logs if line["event"] == "moved_elsewhere"]
+    assert [(line["position"], line["found"]) for line in moved] == [(2, 1)]
     assert lane.position == world.held().next == 2
     assert world.held().counts["active"] == 1
 
@@ -337,3 +338,26 @@ async def test_the_loop_returns_when_it_is_told_to_end(world: World) -> None:
     looking.set()
     await settle()
     assert running.done()
+
+
+async def test_that_rules_were_announced_is_known_on_an_idle_partition_too(world: World) -> None:
+    """Without a tenant no timer is folded, and no batch comes to commit it."""
+    world.assign()
+    world.log(rules({"retire_after_seconds": 60}))
+    await world.advance(5)
+    assert world.held().progress[b"swept"] == b"1"
+    assert world.held().next == 1
+
+
+async def test_a_clock_that_is_set_back_delays_no_timer_that_was_published_by_it(world: World) -> None:
+    """By a clock that was a minute ahead it was published too early, and may be again a minute later."""
+    world.assign()
+    world.kafka.behind_ms = 60_000
+    world.log(operation("acme", "op-1", ttl_ms=61_000))
+    await world.advance(2)
+    assert len(world.events().records) == 2
+    world.clock.jump(-60)
+    world.kafka.behind_ms = 0
+    world.log(operation("other", "op-2", ttl_ms=1))
+    await world.advance(70)
+    assert world.held().counts["active"] == 2

@@ -95,7 +95,7 @@ def test_the_topics_are_those_of_the_design() -> None:
     delete = {"cleanup.policy": "delete"}
     assert found == {
         "sleep.events": (16, clean | delete | log_time | {"retention.ms": str(7 * day)}),
-        "sleep.states": (16, clean | {"cleanup.policy": "compact"}),
+        "sleep.states": (16, clean | {"cleanup.policy": "compact", "delete.retention.ms": str(9 * day)}),
         "sleep.transitions": (16, clean | delete | {"retention.ms": str(30 * day)}),
         "sleep.breakers": (16, clean | delete | log_time | {"retention.ms": str(day)}),
         "sleep.deadletter": (16, clean | delete | {"retention.ms": str(30 * day)}),
@@ -125,6 +125,7 @@ async def test_topics_that_are_missing_are_created_and_those_that_stand_are_left
         "unclean.leader.election.enable": "false",
         "min.insync.replicas": "2",
         "cleanup.policy": "compact",
+        "delete.retention.ms": "777600000",
     }
 
 

@@ -1,0 +1,112 @@
+"""The last record applied is read again and must be the one that progress remembers."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.world import World, breaker
+
+REBUILD = "it was cut or made anew, or progress was changed; run `sleepctl rebuild`"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """One partition whose owner has applied three records and gone."""
+    async with World() as world:
+        world.assign()
+        world.log(*[breaker("acme", state) for state in ("open", "half_open", "closed")])
+        await world.run()
+        await world.end()
+        yield world
+
+
+async def finding(world: World) -> str | None:
+    """Return what keeps the next owner from going on."""
+    lane = world.assign()
+    await world.run()
+    assert lane.stopped is (lane.finding is not None)
+    return lane.finding
+
+
+async def test_the_record_before_progress_is_read_again(world: World) -> None:
+    """And nothing else, where it is the one."""
+    assert await finding(world) is None
+    assert world.reader.faults.calls["read"] == 1
+
+
+@pytest.mark.parametrize("at", [None, 1])
+async def test_another_record_there_stops_the_lane(world: World, at: int | None) -> None:
+    """A topic that was made anew and filled as far, with the same bytes at another time, say."""
+    [*_, last] = world.events().records
+    world.events().cut(2)
+    value = breaker("acme", "open").value if at is None else last.value
+    world.log(breaker("acme", "closed")._replace(value=value), at=last.timestamp if at is None else last.timestamp + at)
+    assert (
+        await finding(world)
+        == f"the log holds another record at offset 2 where the last one before 3 was applied: {REBUILD}"
+    )
+
+
+async def test_a_key_is_compared_too(world: World) -> None:
+    """It names the tenant."""
+    [*_, last] = world.events().records
+    last.key = b"other"
+    assert await finding(world) is not None
+
+
+async def test_an_edited_progress_stops_the_lane(world: World) -> None:
+    """It would fold a record twice, or not at all."""
+    world.held().progress[b"next"] = b"2"
+    assert (
+        await finding(world)
+        == f"the log holds another record at offset 1 where the last one before 2 was applied: {REBUILD}"
+    )
+    assert world.held().next == 2
+
+
+async def test_a_progress_set_back_to_the_start_stops_the_lane(world: World) -> None:
+    """Nothing lies before it that could have been applied."""
+    world.held().progress[b"next"] = b"0"
+    assert await finding(world) == f"the log holds no record where the last one before 0 was applied: {REBUILD}"
+
+
+async def test_a_log_without_records_before_progress_stops_the_lane(world: World) -> None:
+    """Though it is long enough: it was cut, and a transaction's markers came."""
+    world.events().cut(0)
+    world.events().skip(5)
+    assert await finding(world) == f"the log holds no record where the last one before 3 was applied: {REBUILD}"
+
+
+async def test_markers_of_a_transaction_before_progress_are_no_matter(world: World) -> None:
+    """The last record applied is the last one that there is."""
+    world.events().skip(2)
+    world.log(breaker("acme", "open"))
+    world.held().progress[b"next"] = b"5"
+    assert await finding(world) is None
+    assert world.held().next == 6
+
+
+async def test_a_last_record_that_went_with_retention_is_not_missed(world: World) -> None:
+    """Nothing after it is missing."""
+    world.events().trim(3)
+    world.log(breaker("acme", "open"))
+    assert await finding(world) is None
+    assert world.held().next == 4
+
+
+async def test_progress_that_remembers_no_record_is_taken_as_it_is(world: World) -> None:
+    """After a rebuild the record may be gone."""
+    for field in (b"timestamp", b"crc"):
+        del world.held().progress[field]
+    assert await finding(world) is None
+
+
+async def test_a_broker_that_does_not_answer_is_waited_for(world: World) -> None:
+    """Nothing is taken for granted."""
+    world.reader.faults.down.add("read")
+    lane = world.assign()
+    await world.advance(3)
+    assert (lane.position, lane.finding) == (None, "KafkaError: the broker is away")
+    world.reader.faults.heal()
+    await world.advance(6)
+    assert (lane.position, lane.finding) == (3, None)

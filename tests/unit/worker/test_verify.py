@@ -1,0 +1,141 @@
+"""Verifying: nothing differs where all was done right, and each thing that is wrong is named with its tenant."""
+
+import json
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.policy import parse_rules
+from schemas.progress import Progress
+from schemas.record import pack
+from tests.unit.worker.batches import Lane, apply_all, logs
+from tests.unit.worker.build import Source, breaker, mode, rules
+from tests.unit.worker.test_rebuild import compacted, log_of, topic
+from worker.audit import Audit
+from worker.history import History
+from worker.rebuild import Found
+from worker.start import checksum
+from worker.verify import Difference, Verification
+
+
+def verification(
+    lane: Lane, log: Sequence[Source], *, start: int = 0, states: Sequence[Source] | None = None, cut: int | None = None
+) -> Verification:
+    """Return a verification that has read what a lane published, and the log from an offset on."""
+    end = log[-1].offset + 1 if cut is None else cut
+    history, audit = History(0, 1, before=end, settled=start), Audit(0, end)
+    for record in topic(lane.states) if states is None else states:
+        history.read(record)
+    for record in topic(lane.transitions) if start else []:
+        audit.read(record)
+    found = Verification(0, 1, Found(history, audit, start, end, end))
+    found.fold.read([record for record in log if start <= record.offset < end])
+    return found
+
+
+def redis(verified: Verification, lane: Lane) -> list[Difference]:
+    """Return what differs in a lane's store."""
+    return verified.redis(sorted(verified.tenants() | lane.packed.keys()), lane.packed, lane.rules)
+
+
+def stated(states: Sequence[Source], start: int) -> set[bytes | None]:
+    """Return the keys that have a state from this offset of the log on."""
+    documents = [(record.key, json.loads(record.value or b"{}")) for record in states]
+    return {key for key, found in documents if found and int(found["position"].partition(":")[2]) >= start}
+
+
+def progress(lane: Lane, last: Source) -> Progress:
+    """Return a lane's progress behind a record."""
+    crc = checksum(last.key, last.value)
+    return Progress(last.offset + 1, last.timestamp, crc, None, len(lane.packed), lane.rules, 0, None, 1)
+
+
+@given(logs(), st.booleans(), st.integers(0, 40))
+def test_nothing_differs_where_a_lane_did_all_of_it(log: list[Source], compacts: bool, cut: int) -> None:  # noqa: FBT001
+    """With the whole log or a part of it, with every state that was published or the last ones."""
+    lane = apply_all(log)
+    states = compacted(topic(lane.states)) if compacts else topic(lane.states)
+    start = log[cut].offset if 0 < cut < len(log) else 0
+    verified = verification(lane, log, start=start, states=states)
+    # What a renewal before the log's start left unpublished (a clock, say) may have made the next event another one.
+    unsure = {record.key.decode() for record in states if record.key and record.key not in stated(states, start)}
+    assert [found for found in [*redis(verified, lane), *verified.states()] if found.tenant not in unsure] == []
+    assert list(verified.progress(progress(lane, log[-1]), len(lane.packed))) == []
+
+
+def test_a_record_that_is_not_the_folds_is_named_with_its_fields() -> None:
+    """What the log says, and what was found."""
+    log = log_of(breaker("open"), breaker("open", tenant="bolt"))
+    lane = apply_all(log)
+    record = lane.record("acme")
+    assert record is not None
+    lane.packed["acme"] = pack(record._replace(version=9), lane.rules[0].terms.schedule)
+    assert redis(verification(lane, log), lane) == [Difference(0, "acme", "redis", "differs", {"version": (1, 9)})]
+
+
+def test_a_record_that_is_missing_or_too_much_or_damaged_is_named() -> None:
+    """Each with its tenant."""
+    log = log_of(breaker("open"), breaker("open", tenant="bolt"), breaker("open", tenant="corp"))
+    lane = apply_all(log)
+    verified = verification(lane, log)
+    lane.packed["dora"] = lane.packed.pop("acme")
+    lane.packed["bolt"] = lane.packed["bolt"][:-1]
+    found = {difference.tenant: difference.what for difference in redis(verified, lane)}
+    assert found.keys() == {"acme", "bolt", "dora"}
+    assert found["bolt"].startswith("cannot be read:")
+    assert (found["acme"], found["dora"]) == ("is missing", "should not be there")
+
+
+def test_with_the_whole_log_even_a_clock_is_compared_and_without_it_is_not() -> None:
+    """What a renewal leaves unpublished is nowhere but in Redis then."""
+    log = log_of(mode("m-1", "deep"), mode("m-2", "deep"), breaker("open", tenant="bolt"))
+    lane = apply_all(log)
+    record = lane.record("acme")
+    assert record is not None
+    lane.packed["acme"] = pack(record._replace(clock=record.clock + 1), lane.rules[0].terms.schedule)
+    [difference] = redis(verification(lane, log), lane)
+    assert difference.fields == {"clock": (record.clock, record.clock + 1)}
+    assert redis(verification(lane, log, start=1), lane) == []
+
+
+def test_a_state_that_is_not_what_was_published_is_named() -> None:
+    """A stale owner's late append, and a tenant that the topic lost."""
+    log = log_of(breaker("open"), breaker("closed"), breaker("open", tenant="bolt"))
+    lane = apply_all(log)
+    states = topic(lane.states)
+    stale = verification(lane, log, states=[*states, states[0]]).states()
+    assert [(found.tenant, found.where, found.what) for found in stale] == [("acme", "states", "differs")]
+    assert stale[0].fields["state"] == ("active", "freeze")
+    lost = verification(lane, log, states=states[:2]).states()
+    assert [(found.tenant, found.what) for found in lost] == [("bolt", "is missing")]
+
+
+def test_a_tenant_ahead_of_redis_is_not_compared_with_the_topic() -> None:
+    """A worker publishes before it commits."""
+    log = log_of(breaker("open"), breaker("closed"))
+    lane, ahead = apply_all(log[:1]), apply_all(log)
+    verified = verification(lane, log, states=compacted(topic(ahead.states)), cut=1)
+    assert verified.states() == []
+    assert redis(verified, lane) == []
+
+
+def test_a_tenant_that_moved_is_right_once_the_log_is_read_on() -> None:
+    """The fold follows to where Redis stands then."""
+    log = log_of(breaker("open"), breaker("closed"))
+    verified = verification(apply_all(log[:1]), log, cut=1)
+    lane = apply_all(log)
+    assert [found.tenant for found in redis(verified, lane)] == ["acme"]
+    verified.fold.read(log[1:])
+    assert redis(verified, lane) == []
+
+
+def test_progress_that_is_not_the_logs_is_named() -> None:
+    """The number of records, the last record applied, and the rules."""
+    log = log_of(rules({"retire_after_seconds": 60}), breaker("open"))
+    lane = apply_all(log)
+    wrong = progress(lane, log[-1])._replace(crc=1, records=2, rules=[lane.rules[0], parse_rules(1, {})])
+    found = [(difference.where, difference.what) for difference in verification(lane, log).progress(wrong, 1)]
+    assert found == [("redis", "records"), ("redis", "last record applied"), ("redis", "rules")]
+    lacking = verification(lane, log, states=topic(lane.states)[1:]).progress(progress(lane, log[-1]), 1)
+    assert [(difference.where, difference.what) for difference in lacking] == [("states", "rules")]

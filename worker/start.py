@@ -1,0 +1,76 @@
+"""Where a lane may start: what Redis says, held against what the log still has."""
+
+from typing import Final
+from zlib import crc32
+
+from schemas.progress import Progress
+from worker.ports import Bounds, Kept, Reader, Standing
+from worker.stored import REBUILD, LaneStoppedError
+
+# How far to look back for the last record applied where markers of a transaction lie behind it.
+_LOOK_BACK: Final = 500
+
+
+def checksum(key: bytes | None, value: bytes | None) -> int:
+    """Return the CRC-32 by which a record of the log is known again."""
+    return crc32(value or b"", crc32(key or b""))
+
+
+def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int) -> None:
+    """Hold progress against the number of records in the store, and against the log's first offset and end.
+
+    Raises:
+        LaneStoppedError: where they do not belong together.
+    """
+    progress = standing.progress
+    start, end = bounds
+    if progress.partitions not in (None, partitions):
+        raise LaneStoppedError(
+            f"progress was made with {progress.partitions} partitions and the topic has {partitions}; {REBUILD}"
+        )
+    if progress.records != standing.records:
+        raise LaneStoppedError(
+            f"Redis holds {standing.records} tenant records where progress says {progress.records}; {REBUILD}"
+        )
+    if progress.next < start:
+        raise LaneStoppedError(
+            f"progress is {progress.next} and the log begins at {start}: its records are gone; {REBUILD}"
+        )
+    if progress.next > end:
+        raise LaneStoppedError(
+            f"progress is {progress.next} and the log ends at {end}: it was cut or made anew; {REBUILD}"
+        )
+
+
+async def check_last_applied(progress: Progress, topic: str, partition: int, reader: Reader, bounds: Bounds) -> None:
+    """Read the last record applied again, and hold it against what progress says of it.
+
+    It may be gone by retention, since nothing after it is missing then.
+
+    Raises:
+        LaneStoppedError: where the log holds another record there, or none.
+        OutputError: if the broker does not answer.
+    """
+    if progress.timestamp is None or progress.crc is None:
+        return
+    last = await _last_before(progress.next, topic, partition, reader)
+    if last is not None and (last.timestamp, checksum(last.key, last.value)) == (progress.timestamp, progress.crc):
+        return
+    start, _ = await bounds(partition)
+    if start >= progress.next > 0:
+        return
+    what = "no record" if last is None else f"another record at offset {last.offset}"
+    raise LaneStoppedError(
+        f"the log holds {what} where the last one before {progress.next} was applied: it was cut or made anew, or "
+        f"progress was changed; {REBUILD}"
+    )
+
+
+async def _last_before(offset: int, topic: str, partition: int, reader: Reader) -> Kept | None:
+    """Return the last record before an offset; markers of a transaction may use up the offsets between."""
+    for first, most in ((max(offset - 1, 0), 1), (max(offset - _LOOK_BACK, 0), _LOOK_BACK)):
+        page = await reader.read(topic, partition, first, most)
+        found = [record for record in page.records if record.offset < offset]
+        if found:
+            return found[-1]
+    return None
