@@ -8,8 +8,9 @@ from pydantic_core import to_json
 
 from api.caller import Caller
 from api.commands import LostAckError, Order, Outcome
+from api.kinds import REFUSALS
 from api.prefer import Preference
-from api.problems import REFUSALS, ProblemError
+from api.problems import ProblemError
 from api.receipt import Receipt
 from api.services import Services
 from schemas.operation import OperationRecord, RefusalCode

@@ -1,7 +1,7 @@
 """The application, wired in one place. Importing this opens nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -14,22 +14,29 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.auth import Verifier
-from api.authorise import Authoriser, EmbeddedPolicy, OpaServer, policy_folder
+from api.authorise import CONNECTIONS, Authoriser, EmbeddedPolicy, OpaServer, policy_folder
+from api.catchup import Catchup
 from api.clock import Clock, now_ms
 from api.commands import Commands
 from api.dependency import Dependency, UnavailableError, keep
 from api.edge import Edge
+from api.emit import Emitter
+from api.feed import Feed
 from api.keys import JwksKeys, fetch_from
 from api.lag import Lag
+from api.limits import RedisLimiter, parse_limits
 from api.metrics import Metrics
 from api.problems import ProblemError, on_problem
 from api.publish import KafkaEvents
 from api.reads import Reads
 from api.replies import RedisReplies
-from api.routes import mode, operations, policy, service, sleep
+from api.routes import breakers, events, mode, operations, policy, service, sleep, tenants
 from api.services import Services
 from api.status import Status
 from api.store import REDIS, RedisStore, connect
+from api.streams import Streams
+from api.tenants import Tenants
+from api.transitions import opener
 from schemas.settings import Settings
 
 DISTRIBUTION: Final = "somabrain-sleep"
@@ -53,7 +60,7 @@ class Wiring:
     services: Services
     tasks: list[Task] = field(default_factory=list)
     release: Callable[[], None] = lambda: None
-    closing: list[Callable[[], Awaitable[Any]]] = field(default_factory=list)
+    closing: Sequence[Callable[[], Awaitable[Any]]] = field(default_factory=list)
 
 
 def _report(ended: "asyncio.Task[Any]") -> None:
@@ -66,11 +73,13 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
     """Build everything that the settings name; nothing connects before the application starts.
 
     Raises:
-        SettingsError: if a setting that the API needs is absent.
+        SettingsError: if a setting that the API needs is absent, or a rate limit is wrong.
     """
     settings.require("jwt_jwks", "jwt_issuer", "jwt_audience")
+    limits = parse_limits(settings)
     kafka, redis, opa, jwks = (Dependency(name) for name in ("kafka", REDIS, "opa", "jwks"))
-    client = httpx.AsyncClient()
+    # Each its own, so that a hanging OPA takes no connection from the reading of keys.
+    client, opa_client = httpx.AsyncClient(), httpx.AsyncClient(limits=CONNECTIONS)
     commands_client, replies_client = connect(settings), connect(settings, retries=0)
 
     store = RedisStore(commands_client, settings.redis_prefix, settings.partitions)
@@ -78,10 +87,14 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
     keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), clock, jwks)
     lag, metrics = Lag(), Metrics()
-    metrics.watch((kafka, redis, opa, jwks))
+    heard = Dependency("transitions")
+    metrics.watch((kafka, redis, opa, jwks, heard))
+    open_reader, reads = opener(settings), Reads(store, clock, log)
+    feed = Feed(open_reader, settings.partitions, heard, metrics)
     tasks: list[Task] = [
         lambda: keep(kafka, log.run, log.lost),
         lambda: keep(redis, replies.run, replies.lost),
+        lambda: keep(heard, feed.run, feed.lost),
         lambda: keep(jwks, keys.run, keys.lost),
         lambda: lag.watch(store, log.ends, clock),
     ]
@@ -89,13 +102,14 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
     if settings.opa_url == "embedded":
         authoriser = EmbeddedPolicy(policy_folder(), opa)
     else:
-        server = OpaServer(settings.opa_url, client, opa)
+        server = OpaServer(settings.opa_url, opa_client, opa)
         authoriser = server
         tasks.append(lambda: keep(opa, server.run, server.lost))
     services = Services(
         clock=clock,
         verifier=Verifier(keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim),
         authoriser=authoriser,
+        limiter=RedisLimiter(commands_client, settings.redis_prefix, limits, clock),
         commands=Commands(
             log=log,
             store=store,
@@ -104,11 +118,20 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
             metrics=metrics,
             clock=clock,
         ),
-        reads=Reads(store, clock),
+        emitter=Emitter(log, settings.partitions),
+        reads=reads,
         metrics=metrics,
-        status=Status((kafka, redis, opa, jwks), lag, clock),
+        status=Status((kafka, redis, opa, jwks, heard), lag, clock),
+        streams=Streams(feed, Catchup(open_reader), reads, store, metrics, clock),
+        tenants=Tenants(store, log, settings.partitions, clock),
     )
-    return Wiring(services, tasks, replies.release, [client.aclose, commands_client.aclose, replies_client.aclose])
+
+    def release() -> None:
+        replies.release()
+        feed.release()
+
+    closing = [client.aclose, opa_client.aclose, commands_client.aclose, replies_client.aclose]
+    return Wiring(services, tasks, release, closing)
 
 
 def create_app(wiring: Wiring, *, build: str = "source") -> FastAPI:
@@ -147,7 +170,7 @@ def create_app(wiring: Wiring, *, build: str = "source") -> FastAPI:
     app.state.build = build
     for error in (ProblemError, UnavailableError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, on_problem)
-    for room in (sleep, operations, mode, policy, service):
+    for room in (sleep, operations, mode, policy, breakers, events, tenants, service):
         app.include_router(room.router)
     app.add_middleware(Edge, metrics=wiring.services.metrics, clock=wiring.services.clock)
     return app

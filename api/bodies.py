@@ -1,22 +1,29 @@
 """Request bodies: read with a limit, parsed strictly, validated at the door."""
 
+import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
+from api.cloudevents import read_breaker_events
 from api.problems import ProblemError, invalid_fields
 from schemas.cloudevents import MAX_BYTES
-from schemas.events import SleepingState
+from schemas.events import BreakerEvent, SleepingState
 from schemas.state import StateName
 from schemas.values import Identifier, Number, Text, absent_if_null, milliseconds
 
 MAX_BODY_BYTES: Final = MAX_BYTES
+BODY_SECONDS: Final = 10.0
+"""How long a body may take to arrive."""
+_LENGTH_DIGITS: Final = 20
+# What is left of the body is not read, so the connection can carry nothing else.
+_CLOSE: Final = {"Connection": "close"}
 
 T = TypeVar("T")
 _JSON: Final = re.compile(r"application/([a-z0-9.!#$&^_-]+\+)?json")
@@ -31,8 +38,13 @@ def _whole_milliseconds(ttl_seconds: float) -> float:
     return ttl_seconds
 
 
-Ttl = Annotated[Number, AfterValidator(_whole_milliseconds)]
-Flag = Annotated[bool, Field(strict=True), absent_if_null(default=False)]
+Ttl = Annotated[Number, AfterValidator(_whole_milliseconds), Field(json_schema_extra={"multipleOf": 0.001})]
+Flag = Annotated[
+    bool,
+    Field(strict=True),
+    absent_if_null(default=False),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "null"}]}),
+]
 
 
 class _Body(BaseModel):
@@ -79,29 +91,50 @@ PolicyBody = Annotated[dict[str, Any], AfterValidator(_only_finite)]
 """A policy as it was sent. What is in it is judged in the log, where the version is judged before it."""
 
 
-async def read_limited(request: Request) -> bytes:
-    """Return the body, reading no more than `MAX_BODY_BYTES`.
+async def read_limited(request: Request, seconds: float = BODY_SECONDS) -> bytes:
+    """Return the body, reading no more than `MAX_BODY_BYTES` and for no longer than `seconds`.
 
     Raises:
-        ProblemError: `body_too_large`.
+        ProblemError: `body_too_large`, `request_timeout`, `unsupported_media_type` for a compressed body.
     """
-    too_large = ProblemError(
-        "body_too_large", f"the body has more than {MAX_BODY_BYTES} bytes", headers={"Connection": "close"}
-    )
+    if any(coding.strip().lower() != "identity" for coding in request.headers.getlist("content-encoding")):
+        raise ProblemError("unsupported_media_type", "send the body without Content-Encoding")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:_LENGTH_DIGITS]) > MAX_BODY_BYTES:
+        raise _too_large()
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise too_large
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise _too_large()
     except ClientDisconnect:
         raise ProblemError("malformed_request", "the body ended before its end") from None
+    except TimeoutError:
+        raise ProblemError("request_timeout", f"no whole body within {seconds:g} s", headers=_CLOSE) from None
     return bytes(body)
 
 
+def _too_large() -> ProblemError:
+    return ProblemError("body_too_large", f"the body has more than {MAX_BODY_BYTES} bytes", headers=_CLOSE)
+
+
+async def breaker_events(request: Request) -> list[BreakerEvent]:
+    """Read the breaker events of a request, in any of the forms of CloudEvents.
+
+    Raises:
+        ProblemError: as `read_limited` and `read_breaker_events`.
+    """
+    return read_breaker_events(_media_type(request), request.headers.items(), await read_limited(request))
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _require_json(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not _JSON.fullmatch(media_type):
+    if not _JSON.fullmatch(_media_type(request)):
         raise ProblemError("unsupported_media_type", "send the body with Content-Type: application/json")
 
 

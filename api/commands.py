@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import structlog
 
@@ -14,8 +14,9 @@ from api.publish import EventsLog, OutcomeUnknownError
 from api.receipt import Receipt
 from api.replies import Replies
 from api.store import Store
-from schemas.cloudevents import MAX_BYTES, encode
-from schemas.operation import CommandType, OperationRecord
+from schemas.cloudevents import STRUCTURED_HEADERS, UndecodableError, decode, encode
+from schemas.events import CommandEvent
+from schemas.operation import REMEMBERED_MS, CommandType, OperationRecord, RefusalCode, decision_digest
 from schemas.partition import partition_of
 from schemas.state import StateName
 
@@ -23,11 +24,16 @@ SOURCE: Final = "urn:somabrain-sleep:api"
 NOT_AFTER_MS: Final = 30_000
 """A command that reaches the log later than this after its request is refused there."""
 
+_CONFLICT: Final[RefusalCode] = "idempotency_conflict"
+
 log = structlog.get_logger(__name__)
 
 
 class Order(NamedTuple):
-    """A command as a caller gives it; `data` holds what its type has of its own, absent fields left out."""
+    """A command as a caller gives it; `data` holds what its type has of its own, absent fields left out.
+
+    `operation_id` is None unless a key of the caller's fixes it.
+    """
 
     type: CommandType
     tenant: str
@@ -37,6 +43,7 @@ class Order(NamedTuple):
     target_state: StateName | None = None
     reason: str | None = None
     trace_id: str | None = None
+    operation_id: str | None = None
 
 
 class LostAckError(Exception):
@@ -110,7 +117,7 @@ class Commands:
         self._log.require()
         now = self._clock()
         receipt = Receipt(
-            operation_id=self._new_id(now),
+            operation_id=order.operation_id or self._new_id(now),
             tenant_id=order.tenant,
             type=order.type,
             target_state=order.target_state,
@@ -119,8 +126,10 @@ class Commands:
             reason=order.reason,
             trace_id=order.trace_id,
         )
-        with self._replies.expect(order.tenant, receipt.operation_id) as waiting:
-            receipt = await self._publish(order, receipt)
+        event = _event(order, receipt, self._replies.channel)
+        decision = _decision(order.tenant, event)
+        with self._replies.expect(order.tenant, receipt.operation_id, decision) as waiting:
+            receipt = await self._publish(receipt, event)
             with self._metrics.waiting.track_inprogress():
                 prompt = min(patience, PROMPT_SECONDS)
                 record = await waiting.outcome(prompt) if prompt else None
@@ -128,20 +137,21 @@ class Commands:
                     # Only now will anyone else look at the receipt; a prompt answer saves the round trip.
                     await self._confirm(receipt)
                     record = await waiting.outcome(patience - prompt) if patience > prompt else None
-            return receipt if patience == 0 else record or await self._look_up(receipt)
+            if record is not None or (patience == 0 and order.operation_id is None):
+                return record or receipt
+            found = await self._look_up(receipt, decision, now)
+            conflicts = isinstance(found, OperationRecord) and found.code == _CONFLICT
+            return found if patience or conflicts else receipt
 
-    async def _publish(self, order: Order, receipt: Receipt) -> Receipt:
+    async def _publish(self, receipt: Receipt, event: bytes) -> Receipt:
         """Write the receipt and the event; return the receipt with the event's position."""
-        partition = partition_of(order.tenant, self._partitions)
-        event = _event(order, receipt, self._replies.channel)
-        if len(event) > MAX_BYTES:
-            # JSON may grow in the writing (1e15 has 4 characters, its digits 18): the log would set it aside unread.
-            raise ProblemError("body_too_large", f"the command makes an event of more than {MAX_BYTES} bytes")
-        await self._store.put_receipt(receipt)
+        partition = partition_of(receipt.tenant_id, self._partitions)
+        ours = await self._store.put_receipt(receipt)
         try:
-            offset = await self._log.publish(partition, order.tenant.encode(), event)
+            offset = await self._log.publish(partition, receipt.tenant_id.encode(), event)
         except UnavailableError:
-            await self._drop(receipt)
+            if ours:
+                await self._drop(receipt)
             raise
         except OutcomeUnknownError as error:
             raise LostAckError(receipt.operation_id, str(error)) from error
@@ -160,14 +170,37 @@ class Commands:
         except UnavailableError as error:
             log.warning("receipt_not_dropped", operation_id=receipt.operation_id, finding=error.finding)
 
-    async def _look_up(self, receipt: Receipt) -> Outcome:
-        """Find an outcome whose message was lost."""
+    async def _look_up(self, receipt: Receipt, decision: str, now: int) -> Outcome:
+        """Find an outcome whose message was lost. Another decision's says what became of a repeat of its id."""
         try:
             found = await self._store.operation(receipt.tenant_id, receipt.operation_id)
         except UnavailableError as error:
             log.warning("outcome_not_read", operation_id=receipt.operation_id, finding=error.finding)
             return receipt
-        return found if isinstance(found, OperationRecord) else receipt
+        if not isinstance(found, OperationRecord):
+            return receipt
+        if found.decision == decision:
+            return found
+        if now >= found.finished_at + REMEMBERED_MS:
+            return receipt  # The log has forgotten it, and judges ours as a new one.
+        detail = f"{found.operation_id} was judged at {found.position}, with another decision; use another key"
+        return found._replace(refused=True, code=_CONFLICT, detail=detail)
+
+
+def _decision(tenant: str, event: bytes) -> str:
+    """Return the digest by which the log tells repeats, having read the event as the worker will.
+
+    Raises:
+        ProblemError: where the worker would set the event aside, so that nobody would ever answer.
+    """
+    try:
+        read = decode(tenant.encode(), event, STRUCTURED_HEADERS)
+    except UndecodableError as error:
+        if error.code == "oversize":
+            # JSON may grow in the writing: 1e15 has 4 characters, its digits 18.
+            raise ProblemError("body_too_large", f"the command makes an event too large: {error}") from None
+        raise ProblemError("malformed_request", f"the command makes no event: {error}") from None
+    return decision_digest(cast("CommandEvent", read))
 
 
 def _event(order: Order, receipt: Receipt, channel: str) -> bytes:

@@ -36,8 +36,11 @@ def page(document: dict[str, Any]) -> str:
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     body = operation.get("requestBody")
-    headers = [
-        (f"{parameter['name']} ({parameter['in']})", parameter.get("description", ""))
+    parameters = [
+        (
+            f"{parameter['name']} ({parameter['in']}{', needed' if parameter['required'] else ''})",
+            f"{_type(parameter['schema'])}. {parameter.get('description', '')}",
+        )
         for parameter in operation.get("parameters", ())
     ]
     answers = [
@@ -46,17 +49,21 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     ]
     return (
         f"<h2><code>{escape(method.upper())} {escape(path)}</code></h2>"
-        f"<p>{escape(operation.get('summary', ''))}</p>"
+        f"<p>{escape(operation.get('summary', ''))} {escape(operation.get('description', ''))}</p>"
         + (f"<p>Body: {_names(body)}</p>" if body else "")
-        + _table(headers)
+        + _table(parameters)
         + _table(answers)
     )
 
 
 def _names(content: dict[str, Any]) -> str:
-    """Return the names of the documents that a body or an answer holds."""
-    schemas = (media.get("schema", {}) for media in content.get("content", {}).values())
-    return ", ".join(schema["$ref"].rsplit("/", 1)[1] for schema in schemas if "$ref" in schema)
+    """Return the documents that a body or an answer holds, each with the forms that it may come in."""
+    forms: dict[str, list[str]] = {}
+    for media_type, media in content.get("content", {}).items():
+        schema = media.get("schema", {})
+        if "$ref" in schema or schema.get("type") == "array":
+            forms.setdefault(_type(schema), []).append(media_type)
+    return ", ".join(f"{escape(name)} ({escape(', '.join(of))})" for name, of in forms.items())
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

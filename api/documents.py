@@ -88,6 +88,48 @@ class TenantDocument(_Document):
     position: str | None
 
 
+class PreviewDocument(_Document):
+    """A tenant as it is now, and as it would be under the policy that was sent."""
+
+    before: TenantDocument
+    after: TenantDocument
+
+
+class TenantEntry(_Document):
+    """A tenant in a list."""
+
+    tenant_id: str
+    state: StateName
+    since: Milliseconds
+    cause: CauseDocument | None
+    forecast: list[ForecastDocument]
+
+
+class CountsDocument(_Document):
+    """How many tenants are in each state, as they were last folded."""
+
+    active: int
+    light: int
+    deep: int
+    freeze: int
+
+
+class TenantPage(_Document):
+    """Some of the tenants; `cursor` finds the next ones, null at the end."""
+
+    tenants: list[TenantEntry]
+    counts: CountsDocument
+    open_ended: Annotated[int, Field(description="Tenants with a pin or a sleep without an end.")]
+    cursor: str | None
+    now: Milliseconds
+
+
+class AcceptedEvents(_Document):
+    """How many events are in the log now."""
+
+    accepted: int
+
+
 class PolicyAnswer(_Document):
     """The policy that holds for a tenant; `default` where it has none of its own."""
 

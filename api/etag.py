@@ -5,6 +5,8 @@ from typing import Final
 
 from api.problems import ProblemError
 
+TAGS_PATTERN: Final = r'^(\*|(W/)?"[\x21\x23-\x7e]*"( *, *(W/)?"[\x21\x23-\x7e]*")*)$'
+"""`*` or a list of entity tags (RFC 9110, section 13.1.1)."""
 _TAG: Final = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*(?:,|$)')
 _VERSION: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -31,7 +33,7 @@ def parse_if_match(header: str | None) -> frozenset[int] | None:
         return None
     versions: set[int] = set()
     position = 0
-    while position < len(header):
+    while position < len(header) or not position:
         found = _TAG.match(header, position)
         if found is None:
             raise ProblemError("malformed_request", "If-Match is neither * nor a list of quoted entity tags")

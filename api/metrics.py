@@ -22,6 +22,7 @@ class Metrics:
 
     Attributes:
         waiting: callers that wait for an outcome at this moment.
+        streams: streams of events that are open at this moment.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,17 @@ class Metrics:
             "Callers that wait for an outcome at this moment.",
             registry=self._registry,
         )
+        self.streams = Gauge(
+            "sleep_api_streams",
+            "Streams of events that are open at this moment.",
+            registry=self._registry,
+        )
+        self._streams_ended = Counter(
+            "sleep_api_streams_ended",
+            "Streams that ended, by reason: left, slow (the client did not read), expired (its token), lost, stopping.",
+            ("reason",),
+            registry=self._registry,
+        )
         self._up = Gauge(
             "sleep_api_dependency_up",
             "Whether a dependency answered when last asked: 1 or 0.",
@@ -70,6 +82,10 @@ class Metrics:
     def command(self, type_: str, result: str) -> None:
         """Count a command."""
         self._commands.labels(type_, result).inc()
+
+    def stream_ended(self, reason: str) -> None:
+        """Count a stream that ended."""
+        self._streams_ended.labels(reason).inc()
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""

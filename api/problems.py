@@ -1,65 +1,30 @@
-"""Every error that a caller sees: one table of codes, one form (RFC 9457)."""
+"""Every error that a caller sees, in one form (RFC 9457); `api/kinds.py` is the table of codes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.dependency import UnavailableError
-from schemas.operation import RefusalCode
+from api.kinds import KINDS
 from schemas.policy import FieldError, field_errors
 
 PROBLEM_TYPE: Final = "application/problem+json"
+METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+"""The methods of HTTP that a resource here could know."""
+_NOT_FOUND: Final = 404
+_METHOD_NOT_ALLOWED: Final = 405
 _RETRY_AFTER: Final = {"Retry-After": "1"}
 
 
-class Kind(NamedTuple):
-    """What is the same in every problem of one code."""
-
-    status: int
-    title: str
-
-
-REFUSALS: Final[dict[RefusalCode, Kind]] = {
-    "ttl_out_of_range": Kind(422, "The TTL is out of range"),
-    "invalid_policy": Kind(422, "The policy is invalid"),
-    "idempotency_conflict": Kind(422, "The id was used for another decision"),
-    "too_many_operations": Kind(409, "The tenant has too many live operations"),
-    "not_running": Kind(409, "The operation is not running"),
-    "version_conflict": Kind(412, "The policy has another version"),
-    "too_late": Kind(503, "The command reached the log too late"),
-    # The rest never answer a command of this API; the table is whole so that none of them could be a crash.
-    "duplicate_operation": Kind(409, "The command was sent before"),
-    "clock_skew": Kind(422, "The event's time is too far ahead"),
-    "stale_event": Kind(409, "A later event was seen before"),
-    "too_many_claims": Kind(409, "The tenant has too many breaker claims"),
-}
-
-KINDS: Final[dict[str, Kind]] = {
-    **{str(code): kind for code, kind in REFUSALS.items()},
-    "malformed_request": Kind(400, "The request is malformed"),
-    "unauthenticated": Kind(401, "Authentication is needed"),
-    "invalid_token": Kind(401, "The token is not accepted"),
-    "forbidden": Kind(403, "Policy does not allow this"),
-    "not_found": Kind(404, "There is no such resource"),
-    "unknown_operation": Kind(404, "The operation is unknown"),
-    "method_not_allowed": Kind(405, "The resource does not know this method"),
-    "body_too_large": Kind(413, "The body is too large"),
-    "unsupported_media_type": Kind(415, "The body must be JSON"),
-    "invalid_request": Kind(422, "The request is invalid"),
-    "precondition_required": Kind(428, "If-Match is needed"),
-    "internal_error": Kind(500, "Something failed here"),
-    "outcome_unknown": Kind(503, "It is unknown whether the command was published"),
-    "kafka_unavailable": Kind(503, "Kafka does not answer"),
-    "redis_unavailable": Kind(503, "Redis does not answer"),
-    "opa_unavailable": Kind(503, "The authorisation policy does not answer"),
-    "jwks_unavailable": Kind(503, "The keys of the token's issuer do not answer"),
-    "http_error": Kind(400, "The request was refused"),
-}
+def type_of(code: str) -> str:
+    """Return the problem type of a code: a registered one where it fits, else one of our own."""
+    return KINDS[code].type or f"urn:somabrain-sleep:problem:{code}"
 
 
 class ProblemError(Exception):
@@ -98,7 +63,7 @@ class ProblemError(Exception):
         """Return the problem document of RFC 9457."""
         kind = KINDS[self.code]
         document: dict[str, Any] = {
-            "type": f"urn:somabrain-sleep:problem:{self.code}",
+            "type": type_of(self.code),
             "title": kind.title,
             "status": kind.status,
             "detail": self.detail,
@@ -131,10 +96,22 @@ def unavailable(error: UnavailableError) -> ProblemError:
     return ProblemError(code, "nothing was published; try again", headers=_RETRY_AFTER)
 
 
-def of_http(error: HTTPException) -> ProblemError:
+def of_http(request: Request, error: HTTPException) -> ProblemError:
     """Return the problem of an error that the framework raised, such as an unknown path."""
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    return ProblemError(codes.get(error.status_code, "http_error"), str(error.detail), headers=error.headers)
+    if error.status_code == _METHOD_NOT_ALLOWED:
+        return ProblemError("method_not_allowed", str(error.detail), headers={"Allow": _allowed(request)})
+    code = "not_found" if error.status_code == _NOT_FOUND else "http_error"
+    return ProblemError(code, str(error.detail), headers=error.headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return all methods of the path; the framework names those of the first route alone."""
+    routes = request.app.router.routes
+    return ", ".join(
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
 
 
 def request_id_of(request: Request) -> str:
@@ -155,7 +132,7 @@ async def on_problem(request: Request, error: Exception) -> Response:
             problem = unavailable(error)
             request.scope["sleep.facts"]["finding"] = error.finding
         case HTTPException():
-            problem = of_http(error)
+            problem = of_http(request, error)
         case RequestValidationError():
             problem = invalid_request(
                 [FieldError(".".join(map(str, found["loc"][1:])), found["msg"]) for found in error.errors()]

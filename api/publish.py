@@ -1,9 +1,9 @@
 """The events topic, as the API sees it: publishes commands, knows where each partition ends."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
@@ -17,6 +17,8 @@ CONNECT_SECONDS: Final = 4.0
 PROBE_SECONDS: Final = 2.0
 """How often the brokers are asked for the topic's metadata, and how long they may take."""
 CLOSE_SECONDS: Final = 2.0
+BATCH_BYTES: Final = 524_288
+"""Largest record batch: an HTTP body of 64 KiB, of the smallest events, grows to less; brokers take twice as much."""
 
 _HEADERS: Final = list(STRUCTURED_HEADERS)  # aiokafka takes nothing but a list
 # The broker said no before it appended anything.
@@ -25,6 +27,13 @@ _REFUSED: Final = (MessageSizeTooLargeError, TopicAuthorizationFailedError)
 
 class OutcomeUnknownError(Exception):
     """The record was handed over and no ack came: it may or may not be in the log."""
+
+
+class Published(NamedTuple):
+    """A record for the log."""
+
+    key: bytes
+    value: bytes
 
 
 class EventsLog(Protocol):
@@ -40,6 +49,15 @@ class EventsLog(Protocol):
         Raises:
             UnavailableError: if nothing was published.
             OutcomeUnknownError: if nobody can tell.
+        """
+        ...
+
+    async def publish_all(self, batches: Mapping[int, Sequence[Published]]) -> None:
+        """Publish records by partition, in order; those of one partition are appended whole.
+
+        Raises:
+            UnavailableError: if nothing was published.
+            OutcomeUnknownError: if nobody can tell, or only some partitions took theirs.
         """
         ...
 
@@ -59,6 +77,7 @@ class KafkaEvents:
 
     Args:
         topic: the events topic.
+        states: the states topic.
         partitions: how many partitions it must have.
         producer: makes a producer, not yet started.
         consumer: makes a consumer without a group, which only reads where partitions end.
@@ -68,9 +87,10 @@ class KafkaEvents:
     lost = (KafkaError, OSError, TimeoutError, BrokenProducerError)
 
     def __init__(
-        self, topic: str, partitions: int, producer: Factory, consumer: Factory, dependency: Dependency
+        self, topic: str, states: str, partitions: int, producer: Factory, consumer: Factory, dependency: Dependency
     ) -> None:
         self._topic = topic
+        self._states = states
         self._partitions = partitions
         self._make_producer = producer
         self._make_consumer = consumer
@@ -91,12 +111,13 @@ class KafkaEvents:
                 enable_idempotence=True,
                 linger_ms=0,
                 request_timeout_ms=round(PRODUCE_SECONDS * 1000),
+                max_batch_size=BATCH_BYTES,
             )
 
         def consumer() -> AIOKafkaConsumer:
             return AIOKafkaConsumer(**settings.kafka_client(), group_id=None, enable_auto_commit=False)
 
-        return cls(settings.topics.events, settings.partitions, producer, consumer, dependency)
+        return cls(settings.topics.events, settings.topics.states, settings.partitions, producer, consumer, dependency)
 
     def require(self) -> None:
         """Go on only if publishing worked when last looked at; see `EventsLog`."""
@@ -116,17 +137,58 @@ class KafkaEvents:
             self._doubt(error)
             raise UnavailableError(self._dependency.name, describe(error)) from error
         await asyncio.wait([acked], timeout=deadline - loop.time())
+        if (failure := self._failure(acked)) is not None:
+            raise failure
+        offset: int = acked.result().offset
+        return offset if offset >= 0 else None
+
+    async def publish_all(self, batches: Mapping[int, Sequence[Published]]) -> None:
+        """Publish one record batch a partition within `PRODUCE_SECONDS`; see `EventsLog`."""
+        self.require()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PRODUCE_SECONDS
+        acks: list[asyncio.Future[Any]] = []
+        failures: list[UnavailableError | OutcomeUnknownError] = []
+        try:
+            built = {partition: self._batch(records) for partition, records in batches.items()}
+            async with asyncio.timeout_at(deadline):
+                for partition, batch in built.items():
+                    acks.append(await self._producer.send_batch(batch, self._topic, partition=partition))
+        except (KafkaError, TimeoutError) as error:
+            self._doubt(error)
+            failures.append(UnavailableError(self._dependency.name, describe(error)))
+        if acks:
+            await asyncio.wait(acks, timeout=max(0.0, deadline - loop.time()))
+        failures += (failure for acked in acks if (failure := self._failure(acked)) is not None)
+        if not failures:
+            return
+        appended = len(acks) - sum(acked.done() and acked.exception() is not None for acked in acks)
+        if appended and not isinstance(failures[0], OutcomeUnknownError):
+            raise OutcomeUnknownError(f"{appended} of {len(batches)} partitions took their part: {failures[0].finding}")
+        raise next((failure for failure in failures if isinstance(failure, OutcomeUnknownError)), failures[0])
+
+    def _batch(self, records: Sequence[Published]) -> Any:  # noqa: ANN401 - aiokafka has no types
+        batch = self._producer.create_batch()
+        for record in records:
+            if batch.append(timestamp=None, key=record.key, value=record.value, headers=_HEADERS) is None:
+                msg = f"{len(records)} records make a batch of more than {BATCH_BYTES} bytes"
+                raise MessageSizeTooLargeError(msg)
+        batch.close()
+        return batch
+
+    def _failure(self, acked: "asyncio.Future[Any]") -> UnavailableError | OutcomeUnknownError | None:
+        """Return what went wrong with a record that was handed over, None if it is in the log."""
         if not acked.done():
             acked.add_done_callback(_forget)
             self._doubt(None)
-            raise OutcomeUnknownError(f"no ack within {PRODUCE_SECONDS:g} s")
-        if (failure := acked.exception()) is not None:
-            self._doubt(failure)
-            if isinstance(failure, _REFUSED):
-                raise UnavailableError(self._dependency.name, describe(failure)) from failure
-            raise OutcomeUnknownError(describe(failure)) from failure
-        offset: int = acked.result().offset
-        return offset if offset >= 0 else None
+            return OutcomeUnknownError(f"no ack within {PRODUCE_SECONDS:g} s")
+        failure = acked.exception()
+        if failure is None:
+            return None
+        self._doubt(failure)
+        if isinstance(failure, _REFUSED):
+            return UnavailableError(self._dependency.name, describe(failure))
+        return OutcomeUnknownError(describe(failure))
 
     async def ends(self) -> dict[int, int]:
         """Return the end offset of each partition.
@@ -142,6 +204,22 @@ class KafkaEvents:
         except (KafkaError, TimeoutError) as error:
             raise UnavailableError(self._dependency.name, describe(error)) from error
         return {found.partition: end for found, end in ends.items()}
+
+    async def untouched(self, partition: int) -> bool:
+        """Tell whether no state of a partition was ever published, and its log reaches back to its beginning.
+
+        Raises:
+            UnavailableError: if Kafka does not tell.
+        """
+        self.require()
+        events, states = TopicPartition(self._topic, partition), TopicPartition(self._states, partition)
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                starts: dict[TopicPartition, int] = await self._consumer.beginning_offsets([events])
+                ends: dict[TopicPartition, int] = await self._consumer.end_offsets([states])
+        except (KafkaError, TimeoutError) as error:
+            raise UnavailableError(self._dependency.name, describe(error)) from error
+        return starts[events] == 0 and ends[states] == 0
 
     def _doubt(self, error: BaseException | None) -> None:
         """Have the metadata looked at soon, or the producer replaced where its error is for good."""

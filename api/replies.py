@@ -23,9 +23,10 @@ Find = Callable[[str, str], Awaitable[object]]
 
 
 class Waiting:
-    """One caller's wait for one command's outcome."""
+    """One caller's wait for one command's outcome; an id may come again with another decision, which is not its."""
 
-    def __init__(self) -> None:
+    def __init__(self, decision: str) -> None:
+        self._decision = decision
         self._answer: asyncio.Future[OperationRecord | None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -34,8 +35,8 @@ class Waiting:
         return self._answer.done()
 
     def deliver(self, record: OperationRecord | None) -> None:
-        """End the wait with the outcome, or without one; the first delivery counts."""
-        if not self._answer.done():
+        """End the wait with the outcome, or without one; the first delivery of this decision's counts."""
+        if not self._answer.done() and (record is None or record.decision == self._decision):
             self._answer.set_result(record)
 
     async def outcome(self, seconds: float) -> OperationRecord | None:
@@ -49,7 +50,7 @@ class Replies(Protocol):
 
     channel: str
 
-    def expect(self, tenant: str, operation_id: str) -> AbstractContextManager[Waiting]:
+    def expect(self, tenant: str, operation_id: str, decision: str) -> AbstractContextManager[Waiting]:
         """Listen for a command's outcome; enter this before the command is published."""
         ...
 
@@ -75,9 +76,9 @@ class RedisReplies:
         self._released = False
 
     @contextmanager
-    def expect(self, tenant: str, operation_id: str) -> Iterator[Waiting]:
+    def expect(self, tenant: str, operation_id: str, decision: str) -> Iterator[Waiting]:
         """Listen for a command's outcome within the block."""
-        waiting = Waiting()
+        waiting = Waiting(decision)
         if self._released:
             waiting.deliver(None)
         waiters = self._waiting[tenant, operation_id]

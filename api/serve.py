@@ -10,10 +10,17 @@ import structlog
 import uvicorn
 
 from api.app import create_app, wire
+from api.protocol import BoundedHttp
+from api.streams import ABORT
 from schemas.settings import Settings
 
+DRAIN_SECONDS: Final = 1.0
+"""How long a stopping process goes on serving while it says that it is not ready, so that balancers turn away first.
+
+A caller that waits gets its answer if it comes in this time, and 202 after it.
+"""
 STOP_SECONDS: Final = 10
-"""How long requests in hand may take once the process stops; waiting callers get 202 at once."""
+"""How long requests in hand may take after that."""
 _BACKLOG: Final = 2048
 
 log = structlog.get_logger(__name__)
@@ -34,17 +41,30 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Protocol(BoundedHttp):
+    def on_message_begin(self) -> None:
+        """Let a stream cut off a client that does not read: closing would wait for it."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]  # an extension of ours
+
+
 async def serve(
-    settings: Settings, *, stop: asyncio.Event, ready: asyncio.Event | None = None, build: str = "source"
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+    build: str = "source",
+    drain: float = DRAIN_SECONDS,
 ) -> None:
     """Serve until `stop` is set.
 
     Args:
         settings: host and port among them; port 0 takes a free one.
-        stop: begins a graceful stop, which takes at most `STOP_SECONDS` and a little.
+        stop: begins a graceful stop, which takes at most `drain`, `STOP_SECONDS` and a little.
         ready: set once requests are served and each dependency was tried, whether or not it answered;
             a `Ready` is told where.
         build: what `/version` calls this build.
+        drain: seconds of service while already unready.
 
     Raises:
         SettingsError: if a setting that the API needs is absent.
@@ -58,7 +78,7 @@ async def serve(
         uvicorn.Config(
             create_app(wiring, build=build),
             loop="none",
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="on",
             access_log=False,
@@ -78,6 +98,7 @@ async def serve(
         for task in watching:
             task.cancel()
         wiring.services.status.end()
+        await asyncio.wait([serving], timeout=drain)
         wiring.release()
         server.should_exit = True
         await serving

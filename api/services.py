@@ -6,9 +6,13 @@ from api.auth import Verifier
 from api.authorise import Authoriser
 from api.clock import Clock
 from api.commands import Commands
+from api.emit import Emitter
+from api.limits import Limiter
 from api.metrics import Metrics
 from api.reads import Reads
 from api.status import Status
+from api.streams import Streams
+from api.tenants import Tenants
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,11 @@ class Services:
     clock: Clock
     verifier: Verifier
     authoriser: Authoriser
+    limiter: Limiter
     commands: Commands
+    emitter: Emitter
     reads: Reads
     metrics: Metrics
     status: Status
+    streams: Streams
+    tenants: Tenants

@@ -1,6 +1,6 @@
 """What the API reads in Redis, and the one thing that it writes there: receipts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
@@ -18,8 +18,9 @@ from schemas.operation import OperationRecord
 from schemas.partition import partition_of
 from schemas.policy import Rules
 from schemas.progress import unpack_rules
-from schemas.record import NewerLayoutError, Record, unpack
+from schemas.record import Record, unpack
 from schemas.settings import Settings
+from schemas.state import LABELS, StateName
 
 REDIS: Final = "redis"
 ANSWER_SECONDS: Final = 1.0
@@ -32,11 +33,27 @@ _rules: Final = lru_cache(maxsize=64)(unpack_rules)
 
 
 class TenantView(NamedTuple):
-    """A tenant's partition, its record (None if never seen), and the partition's rules."""
+    """A tenant's partition, its record (None if never seen), the partition's rules, and whether it has progress."""
 
     partition: int
     record: Record | None
     rules: list[Rules]
+    begun: bool = True
+
+
+class Scanned(NamedTuple):
+    """A step of a walk through a partition's tenants: where the next one begins (0 at the end), and what was found."""
+
+    cursor: int
+    records: dict[str, Record]
+    rules: list[Rules]
+
+
+class Totals(NamedTuple):
+    """How many tenants are in each state, by the state's name, and how many are open-ended."""
+
+    counts: dict[StateName, int]
+    open_ended: int
 
 
 class Store(Protocol):
@@ -54,8 +71,8 @@ class Store(Protocol):
         """Return the records that there are."""
         ...
 
-    async def put_receipt(self, receipt: Receipt) -> None:
-        """Note a command that is about to be published."""
+    async def put_receipt(self, receipt: Receipt) -> bool:
+        """Note a command that is about to be published; False where its id has a receipt already."""
         ...
 
     async def confirm_receipt(self, receipt: Receipt) -> None:
@@ -66,8 +83,20 @@ class Store(Protocol):
         """Forget a command that was not published."""
         ...
 
+    async def scan(self, partition: int, cursor: int, count: int, *, open_ended: bool) -> Scanned:
+        """Return about `count` tenants of a partition, all or the open-ended ones, from a cursor on."""
+        ...
+
+    async def totals(self) -> Totals:
+        """Return how many tenants there are, as they were last folded."""
+        ...
+
     async def progress(self) -> dict[int, int]:
         """Return each partition's next offset to apply."""
+        ...
+
+    async def begun(self, partition: int) -> bool:
+        """Tell whether a partition has progress, and is not being rebuilt."""
         ...
 
 
@@ -96,8 +125,13 @@ def answering() -> Iterator[None]:
         yield
     except (RedisError, OSError, TimeoutError) as error:
         raise UnavailableError(REDIS, describe(error)) from error
-    except (NewerLayoutError, ValueError) as error:
+    except ValueError as error:
         raise UnavailableError(REDIS, f"what it holds cannot be read: {error}") from error
+
+
+def _scanned(cursor: bytes | int, packed: Mapping[bytes, bytes], packed_rules: bytes | None) -> Scanned:
+    rules = _rules(packed_rules)
+    return Scanned(int(cursor), {tenant.decode(): unpack(record, rules) for tenant, record in packed.items()}, rules)
 
 
 class RedisStore:
@@ -118,9 +152,11 @@ class RedisStore:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.execute_command("HGET", keys.tenants, tenant)
             pipeline.execute_command("HGET", keys.progress, "rules")
-            packed, packed_rules = await pipeline.execute()
+            pipeline.execute_command("HGET", keys.progress, "next")
+            packed, packed_rules, position = await pipeline.execute()
             rules = _rules(packed_rules)
-            return TenantView(partition, None if packed is None else unpack(packed, rules), rules)
+            record = None if packed is None else unpack(packed, rules)
+            return TenantView(partition, record, rules, begun=_begun(position))
 
     async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
         """Return a command's record, else its receipt, in one round trip."""
@@ -140,10 +176,11 @@ class RedisStore:
             found = await self._get(*(keys.operation(tenant, operation_id) for operation_id in operation_ids))
             return [OperationRecord.unpack(packed) for packed in found if packed is not None]
 
-    async def put_receipt(self, receipt: Receipt) -> None:
-        """Note a command that is about to be published, for a day."""
+    async def put_receipt(self, receipt: Receipt) -> bool:
+        """Note a command that is about to be published, for a day; the first of an id stays."""
         with answering():
-            await self._client.set(self._receipt_key(receipt), receipt.pack(), px=RECEIPT_KEPT_MS)
+            written = await self._client.set(self._receipt_key(receipt), receipt.pack(), px=RECEIPT_KEPT_MS, nx=True)
+            return written is not None
 
     async def confirm_receipt(self, receipt: Receipt) -> None:
         """Note the position, unless the receipt is gone."""
@@ -155,6 +192,39 @@ class RedisStore:
         with answering():
             await self._client.delete(self._receipt_key(receipt))
 
+    async def scan(self, partition: int, cursor: int, count: int, *, open_ended: bool) -> Scanned:
+        """Return about `count` tenants from a cursor on; a tenant that stays throughout a walk is met at least once."""
+        keys = self._keys[partition]
+        with answering():
+            pipeline = self._client.pipeline(transaction=False)
+            if not open_ended:
+                pipeline.execute_command("HSCAN", keys.tenants, cursor, "COUNT", count)
+                # The rules are read after the records, so that none names rules that are not among them.
+                pipeline.execute_command("HGET", keys.progress, "rules")
+                (after, packed), packed_rules = await pipeline.execute()
+                return _scanned(after, packed, packed_rules)
+            after, names = await self._client.execute_command("SSCAN", keys.open, cursor, "COUNT", count)
+            if not names:
+                return Scanned(int(after), {}, [])
+            pipeline.execute_command("HMGET", keys.tenants, *names)
+            pipeline.execute_command("HGET", keys.progress, "rules")
+            found, packed_rules = await pipeline.execute()
+            there = {name: record for name, record in zip(names, found, strict=True) if record is not None}
+            return _scanned(after, there, packed_rules)
+
+    async def totals(self) -> Totals:
+        """Return how many tenants there are, in one round trip."""
+        with answering():
+            pipeline = self._client.pipeline(transaction=False)
+            for keys in self._keys:
+                pipeline.execute_command("HGETALL", keys.counts)
+                pipeline.execute_command("SCARD", keys.open)
+            answers = await pipeline.execute()
+        counts = {
+            label: sum(int(of_partition.get(label.encode(), 0)) for of_partition in answers[::2]) for label in LABELS
+        }
+        return Totals(counts, sum(answers[1::2]))
+
     async def progress(self) -> dict[int, int]:
         """Return each partition's next offset to apply, 0 where none has begun."""
         with answering():
@@ -162,7 +232,13 @@ class RedisStore:
             for keys in self._keys:
                 pipeline.execute_command("HGET", keys.progress, "next")
             found = await pipeline.execute()
-            return {number: int(offset or 0) for number, offset in enumerate(found)}
+            return {number: max(int(offset or 0), 0) for number, offset in enumerate(found)}
+
+    async def begun(self, partition: int) -> bool:
+        """Tell whether a partition has progress, and is not being rebuilt."""
+        with answering():
+            found: bytes | None = await self._client.execute_command("HGET", self._keys[partition].progress, "next")
+            return _begun(found)
 
     def _receipt_key(self, receipt: Receipt) -> str:
         return self._keys_of(receipt.tenant_id).receipt(receipt.tenant_id, receipt.operation_id)
@@ -170,3 +246,8 @@ class RedisStore:
     async def _get(self, *keys: str) -> list[bytes | None]:
         found: list[bytes | None] = await self._client.execute_command("MGET", *keys)
         return found
+
+
+def _begun(position: bytes | None) -> bool:
+    """Tell whether a partition is there: while it is rebuilt its position is negative."""
+    return position is not None and int(position) >= 0

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Response
 from api import answers
 from api.bodies import ModeBody, body_of
 from api.caller import CallerDep, PreferenceDep, ServicesDep
-from api.commands import Order
 from api.documents import OperationDocument, TenantDocument
+from api.openapi import BODY, takes
 from api.openapi import answers as describe
-from api.openapi import takes
+from api.sender import SenderDep
 from schemas.values import milliseconds
 
 router = APIRouter(prefix="/api/brain/sleep_mode", tags=["mode"])
@@ -26,16 +26,17 @@ async def show(services: ServicesDep, caller: CallerDep) -> Response:
 @router.post(
     "",
     summary="Set or remove the tenant's mode, or its pin.",
-    responses=describe(OperationDocument, "The outcome.", may_wait=True),
+    responses=describe(OperationDocument, "The outcome.", *BODY, "ttl_out_of_range", may_wait=True),
     openapi_extra=takes(ModeBody),
 )
 async def change(
     services: ServicesDep,
-    caller: CallerDep,
+    sender: SenderDep,
     preference: PreferenceDep,
     body: Annotated[ModeBody, Depends(body_of(ModeBody))],
 ) -> Response:
     """Publish `sleep.mode.v1`."""
+    caller = sender.caller
     decision_id = await caller.authorise(
         "cognitive_sleep_override" if body.override else "cognitive_sleep",
         target_state=body.target_state,
@@ -45,12 +46,10 @@ async def change(
     data: dict[str, Any] = {"target": body.target_state, "override": body.override}
     if body.ttl_seconds is not None:
         data["ttl_ms"] = milliseconds(body.ttl_seconds)
-    order = Order(
-        type="mode",
-        tenant=caller.tenant,
-        actor=caller.principal.subject,
-        decision_id=decision_id,
-        data=data,
+    order = sender.order(
+        "mode",
+        decision_id,
+        data,
         target_state=body.target_state,
         reason=body.reason,
         trace_id=body.trace_id,

@@ -31,7 +31,9 @@ async def find(
 @router.get(
     "/{operation_id}",
     summary="The outcome of a command.",
-    responses=describe(OperationDocument, "The command; `accepted` while the log has not answered."),
+    responses=describe(
+        OperationDocument, "The command; `accepted` while the log has not answered.", "unknown_operation"
+    ),
 )
 async def show(services: ServicesDep, caller: CallerDep, operation_id: str) -> Response:
     """Show any command of the tenant."""

@@ -6,21 +6,22 @@ from fastapi import APIRouter, Depends, Response
 
 from api import answers
 from api.bodies import PolicyBody, body_of
-from api.caller import Caller, CallerDep, IfMatchDep, PreferenceDep, ServicesDep
-from api.commands import Order
+from api.caller import CallerDep, IfMatchDep, PreferenceDep, ServicesDep
 from api.dependency import UnavailableError
-from api.documents import PolicyAnswer
+from api.documents import PolicyAnswer, PreviewDocument
 from api.etag import etag
+from api.openapi import BODY, takes
 from api.openapi import answers as describe
-from api.openapi import takes
 from api.prefer import Preference
 from api.problems import ProblemError
 from api.reads import PolicyView
 from api.receipt import Receipt
+from api.sender import Sender, SenderDep
 from api.services import Services
 from schemas.policy import FieldError, InvalidDocumentError, PolicyDocument, parse_policy
 
 router = APIRouter(prefix="/api/brain/sleep_policy", tags=["policy"])
+_VERSIONED = ("precondition_required", "version_conflict")
 
 
 def _answer(view: PolicyView, headers: dict[str, str]) -> Response:
@@ -41,48 +42,63 @@ async def show(services: ServicesDep, caller: CallerDep) -> Response:
 @router.put(
     "",
     summary="Replace the tenant's policy.",
-    responses=describe(PolicyAnswer, "The new policy, filled, and its ETag.", may_wait=True),
+    responses=describe(
+        PolicyAnswer, "The new policy, filled, and its ETag.", *BODY, *_VERSIONED, "invalid_policy", may_wait=True
+    ),
     openapi_extra=takes(PolicyDocument),
 )
 async def replace(
     services: ServicesDep,
-    caller: CallerDep,
+    sender: SenderDep,
     preference: PreferenceDep,
     versions: IfMatchDep,
     body: Annotated[dict[str, Any], Depends(body_of(PolicyBody))],
 ) -> Response:
     """Publish `sleep.policy.v1` with a policy; absent fields take the built-in values."""
-    return await _change(services, caller, preference, versions, body)
+    return await _change(services, sender, preference, versions, body)
 
 
 @router.delete(
     "",
     summary="Return to the default policy.",
-    responses=describe(PolicyAnswer, "The default policy, and its ETag.", may_wait=True),
+    responses=describe(PolicyAnswer, "The default policy, and its ETag.", *_VERSIONED, may_wait=True),
 )
-async def clear(services: ServicesDep, caller: CallerDep, preference: PreferenceDep, versions: IfMatchDep) -> Response:
+async def clear(services: ServicesDep, sender: SenderDep, preference: PreferenceDep, versions: IfMatchDep) -> Response:
     """Publish `sleep.policy.v1` without a policy."""
-    return await _change(services, caller, preference, versions, None)
+    return await _change(services, sender, preference, versions, None)
+
+
+@router.post(
+    "/preview",
+    summary="What a policy would decide now.",
+    responses=describe(PreviewDocument, "The tenant as it is, and as it would be.", *BODY, "invalid_policy"),
+    openapi_extra=takes(PolicyDocument),
+)
+async def preview(
+    services: ServicesDep, caller: CallerDep, body: Annotated[dict[str, Any], Depends(body_of(PolicyBody))]
+) -> Response:
+    """Decide under the policy, and publish nothing."""
+    await caller.authorise("read")
+    try:
+        policy = parse_policy(body)
+    except InvalidDocumentError as error:
+        raise ProblemError("invalid_policy", str(error), errors=error.errors) from None
+    return answers.document(await services.reads.preview(caller.tenant, policy))
 
 
 async def _change(
     services: Services,
-    caller: Caller,
+    sender: Sender,
     preference: Preference,
     versions: frozenset[int] | None,
     policy: dict[str, Any] | None,
 ) -> Response:
+    caller = sender.caller
     decision_id = await caller.authorise("cognitive_sleep_policy")
     data: dict[str, Any] = {"policy": policy}
     if versions is not None:
         data["if_version"] = await _expected(services, caller.tenant, versions)
-    order = Order(
-        type="policy",
-        tenant=caller.tenant,
-        actor=caller.principal.subject,
-        decision_id=decision_id,
-        data=data,
-    )
+    order = sender.order("policy", decision_id, data)
     outcome = await answers.submit(services, caller, order, preference.patience(async_mode=False))
     answered = not isinstance(outcome, Receipt)
     headers = answers.preference_applied(preference, async_mode=False, answered=answered)

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Response
 from api import answers
 from api.bodies import SleepBody, body_of
 from api.caller import CallerDep, PreferenceDep, ServicesDep
-from api.commands import Order
 from api.documents import OperationDocument, OperationList
+from api.openapi import BODY, takes
 from api.openapi import answers as describe
-from api.openapi import takes
 from api.receipt import Receipt
 from api.routes.operations import find
+from api.sender import SenderDep
 from schemas.operation import OperationRecord
 from schemas.values import milliseconds
 
@@ -22,23 +22,24 @@ router = APIRouter(prefix="/api/util/sleep", tags=["operations"])
 @router.post(
     "",
     summary="Put the tenant to sleep for a while.",
-    responses=describe(OperationDocument, "The operation.", may_wait=True),
+    responses=describe(
+        OperationDocument, "The operation.", *BODY, "ttl_out_of_range", "too_many_operations", may_wait=True
+    ),
     openapi_extra=takes(SleepBody),
 )
 async def start(
     services: ServicesDep,
-    caller: CallerDep,
+    sender: SenderDep,
     preference: PreferenceDep,
     body: Annotated[SleepBody, Depends(body_of(SleepBody))],
 ) -> Response:
     """Publish `sleep.operation.v1`."""
+    caller = sender.caller
     decision_id = await caller.authorise("sleep", target_state=body.target_state, ttl_seconds=body.ttl_seconds)
-    order = Order(
-        type="operation",
-        tenant=caller.tenant,
-        actor=caller.principal.subject,
-        decision_id=decision_id,
-        data={"target": body.target_state, "ttl_ms": milliseconds(body.ttl_seconds)},
+    order = sender.order(
+        "operation",
+        decision_id,
+        {"target": body.target_state, "ttl_ms": milliseconds(body.ttl_seconds)},
         target_state=body.target_state,
         reason=body.reason,
         trace_id=body.trace_id,
@@ -60,7 +61,7 @@ async def live(services: ServicesDep, caller: CallerDep) -> Response:
 @router.get(
     "/{operation_id}",
     summary="One operation.",
-    responses=describe(OperationDocument, "The operation, live or not."),
+    responses=describe(OperationDocument, "The operation, live or not.", "unknown_operation"),
 )
 async def show(services: ServicesDep, caller: CallerDep, operation_id: str) -> Response:
     """Show one sleep; other commands of the tenant are unknown here."""
@@ -72,22 +73,19 @@ async def show(services: ServicesDep, caller: CallerDep, operation_id: str) -> R
 @router.delete(
     "/{operation_id}",
     summary="End an operation before its time.",
-    responses=describe(OperationDocument, "The operation, cancelled.", may_wait=True),
+    responses=describe(
+        OperationDocument, "The operation, cancelled.", "unknown_operation", "not_running", may_wait=True
+    ),
 )
-async def cancel(services: ServicesDep, caller: CallerDep, preference: PreferenceDep, operation_id: str) -> Response:
+async def cancel(services: ServicesDep, sender: SenderDep, preference: PreferenceDep, operation_id: str) -> Response:
     """Publish `sleep.cancel.v1`, if the operation is known at all, and show what became of the operation.
 
     A 202 names the cancel, which is a command with an id of its own.
     """
+    caller = sender.caller
     decision_id = await caller.authorise("sleep")
     await find(services, caller.tenant, operation_id, only="operation")
-    order = Order(
-        type="cancel",
-        tenant=caller.tenant,
-        actor=caller.principal.subject,
-        decision_id=decision_id,
-        data={"cancels": operation_id},
-    )
+    order = sender.order("cancel", decision_id, {"cancels": operation_id})
 
     async def cancelled() -> OperationRecord | Receipt:
         return await find(services, caller.tenant, operation_id, only="operation")

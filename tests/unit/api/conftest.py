@@ -1,5 +1,6 @@
 """The application over fakes."""
 
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -10,25 +11,32 @@ from jwt import PyJWK
 
 from api.app import Wiring, create_app
 from api.auth import Verifier
+from api.catchup import Catchup
 from api.commands import Commands
 from api.dependency import Dependency
+from api.emit import Emitter
+from api.feed import Feed
 from api.keys import parse_jwks
 from api.lag import Lag
 from api.metrics import Metrics
 from api.reads import Reads
 from api.services import Services
 from api.status import Status
+from api.streams import Streams
+from api.tenants import Tenants
 from tests.unit.api.fakes import (
     AUDIENCE,
     ISSUER,
     FakeAuthoriser,
     FakeClock,
+    FakeLimiter,
     FakeLog,
     FakeReplies,
     FakeStore,
     jwks,
     token,
 )
+from tests.unit.api.topic import PARTITIONS, FakeTopic
 
 
 class FixedKeys:
@@ -54,23 +62,29 @@ class World:
     authoriser: FakeAuthoriser
     dependencies: list[Dependency]
     services: Services
+    topic: FakeTopic
+    feed: Feed
+    limiter: FakeLimiter
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     """An application over fakes, in which everything works."""
     clock, log, store = FakeClock(), FakeLog(), FakeStore()
-    replies, authoriser = FakeReplies(), FakeAuthoriser()
+    replies, authoriser, limiter = FakeReplies(), FakeAuthoriser(), FakeLimiter()
     dependencies = [Dependency("kafka"), Dependency("redis")]
     for dependency in dependencies:
         dependency.found_up()
     metrics = Metrics()
     metrics.watch(dependencies)
-    count = iter(range(1, 100))
+    topic, reads = FakeTopic(), Reads(store, clock, log)
+    feed = Feed(topic.open, PARTITIONS, Dependency("transitions"), metrics)
+    count = itertools.count(1)
     services = Services(
         clock=clock,
         verifier=Verifier(FixedKeys(), ISSUER, AUDIENCE, "tenant_id"),
         authoriser=authoriser,
+        limiter=limiter,
         commands=Commands(
             log=log,
             store=store,
@@ -80,12 +94,15 @@ async def world() -> AsyncIterator[World]:
             clock=clock,
             new_id=lambda _: f"id-{next(count)}",
         ),
-        reads=Reads(store, clock),
+        emitter=Emitter(log, PARTITIONS),
+        reads=reads,
         metrics=metrics,
         status=Status(dependencies, Lag(), clock),
+        streams=Streams(feed, Catchup(topic.open), reads, store, metrics, clock),
+        tenants=Tenants(store, log, PARTITIONS, clock),
     )
     app = create_app(Wiring(services), build="test")
     transport = httpx.ASGITransport(app)
     headers = {"Authorization": f"Bearer {token()}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
-        yield World(app, client, clock, log, store, replies, authoriser, dependencies, services)
+        yield World(app, client, clock, log, store, replies, authoriser, dependencies, services, topic, feed, limiter)

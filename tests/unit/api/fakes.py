@@ -3,10 +3,11 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -14,18 +15,23 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from api.authorise import Decision, Question
 from api.dependency import UnavailableError
+from api.limits import Payer, Quota, Standing, Verdict
+from api.publish import Published
 from api.receipt import Receipt
 from api.replies import Waiting
-from api.store import TenantView
+from api.store import Scanned, TenantView, Totals
 from schemas.cloudevents import STRUCTURED_HEADERS, decode
-from schemas.events import Event
-from schemas.operation import OperationRecord
+from schemas.events import EVENTS, CommandEvent, Event
+from schemas.operation import OperationRecord, decision_digest
+from schemas.partition import partition_of
 from schemas.policy import BUILT_IN_RULES, Rules
 from schemas.record import Record
-from schemas.state import SleepState
+from schemas.settings import Action
+from schemas.state import LABELS, SleepState
 
 NOW = 1_795_334_837_992
 ISSUER, AUDIENCE, KID = "https://issuer.example", "sleep", "key-1"
+DECISION = "0" * 32
 ALL_SCOPES = "sleep:read sleep:write sleep:policy sleep:override"
 
 
@@ -50,6 +56,7 @@ class FakeLog:
         self.failure: Exception | None = None
         self.down: UnavailableError | None = None
         self.offset: int | None = 7
+        self.fresh = True
 
     def require(self) -> None:
         if self.down is not None:
@@ -60,6 +67,14 @@ class FakeLog:
             raise self.failure
         self.published.append((partition, key, value))
         return self.offset
+
+    async def publish_all(self, batches: Mapping[int, Sequence[Published]]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.published += ((partition, *record) for partition, records in batches.items() for record in records)
+
+    async def untouched(self, _partition: int) -> bool:
+        return self.fresh
 
     @property
     def events(self) -> list[Event]:
@@ -76,6 +91,11 @@ class FakeStore:
         self.outcomes: dict[tuple[str, str], OperationRecord] = {}
         self.receipts: dict[tuple[str, str], Receipt] = {}
         self.applied: dict[int, int] = {}
+        self.partitions = 8
+        self.open_ended: set[str] = set()
+        self.bucket = 1
+        self.steps = 0
+        self.is_begun = True
         self.down: set[str] = set()
 
     def _look(self, method: str) -> None:
@@ -84,7 +104,11 @@ class FakeStore:
 
     async def tenant(self, tenant: str) -> TenantView:
         self._look("tenant")
-        return TenantView(3, self.records.get(tenant), self.rules)
+        return TenantView(3, self.records.get(tenant), self.rules, begun=self.is_begun)
+
+    async def begun(self, _partition: int) -> bool:
+        self._look("begun")
+        return self.is_begun
 
     async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
         self._look("operation")
@@ -96,9 +120,9 @@ class FakeStore:
         found = (self.outcomes.get((tenant, operation_id)) for operation_id in operation_ids)
         return [record for record in found if record is not None]
 
-    async def put_receipt(self, receipt: Receipt) -> None:
+    async def put_receipt(self, receipt: Receipt) -> bool:
         self._look("put_receipt")
-        self.receipts[receipt.tenant_id, receipt.operation_id] = receipt
+        return self.receipts.setdefault((receipt.tenant_id, receipt.operation_id), receipt) is receipt
 
     async def confirm_receipt(self, receipt: Receipt) -> None:
         self._look("confirm_receipt")
@@ -108,6 +132,22 @@ class FakeStore:
         self._look("drop_receipt")
         del self.receipts[receipt.tenant_id, receipt.operation_id]
 
+    async def scan(self, partition: int, cursor: int, count: int, *, open_ended: bool) -> Scanned:
+        """Redis's buckets: `count` of them a step, each with `bucket` tenants."""
+        self._look("scan")
+        self.steps += 1
+        names = [tenant for tenant in self.records if partition_of(tenant, self.partitions) == partition]
+        if open_ended:
+            names = [tenant for tenant in names if tenant in self.open_ended]
+        end = cursor + -(-count // self.bucket) * self.bucket
+        records = {tenant: self.records[tenant] for tenant in names[cursor:end]}
+        return Scanned(end if end < len(names) else 0, records, self.rules)
+
+    async def totals(self) -> Totals:
+        self._look("totals")
+        counted = Counter(LABELS[record.state] for record in self.records.values())
+        return Totals({label: counted[label] for label in LABELS}, len(self.open_ended))
+
     async def progress(self) -> dict[int, int]:
         self._look("progress")
         return self.applied
@@ -116,8 +156,8 @@ class FakeStore:
 class ScriptedWait(Waiting):
     """A wait that ends at once, with what the test wants to be heard."""
 
-    def __init__(self, record: OperationRecord | None, waits: list[float]) -> None:
-        super().__init__()
+    def __init__(self, decision: str, record: OperationRecord | None, waits: list[float]) -> None:
+        super().__init__(decision)
         self._record = record
         self._waits = waits
 
@@ -137,14 +177,16 @@ class FakeReplies:
     def __init__(self) -> None:
         self.answer: OperationRecord | None = None
         self.waits: list[float] = []
+        self.decisions: list[str] = []
         self.early = False
 
     @contextmanager
-    def expect(self, tenant: str, operation_id: str) -> Iterator[Waiting]:
+    def expect(self, tenant: str, operation_id: str, decision: str) -> Iterator[Waiting]:
+        self.decisions.append(decision)
         answer = self.answer
         if answer is not None:
-            answer = answer._replace(tenant_id=tenant, operation_id=operation_id)
-        waiting = ScriptedWait(answer, self.waits)
+            answer = answer._replace(tenant_id=tenant, operation_id=operation_id, decision=decision)
+        waiting = ScriptedWait(decision, answer, self.waits)
         if self.early:
             waiting.deliver(answer)
         yield waiting
@@ -156,13 +198,34 @@ class FakeAuthoriser:
     def __init__(self) -> None:
         self.questions: list[Question] = []
         self.decision = Decision(allow=True, reasons=(), decision_id="decision-1")
+        self.decisions: Iterator[Decision] = iter(())
         self.failure: UnavailableError | None = None
 
     async def decide(self, question: Question) -> Decision:
         self.questions.append(question)
         if self.failure is not None:
             raise self.failure
-        return self.decision
+        return next(self.decisions, self.decision)
+
+
+class FakeLimiter:
+    """Lets each payer do `amount` of each action, and never forgets what was spent; `failure` is raised instead."""
+
+    def __init__(self) -> None:
+        self.amount = 600
+        self.spent: dict[tuple[Payer, Action], int] = {}
+        self.failure: UnavailableError | None = None
+
+    async def spend(self, payer: Payer, action: Action, cost: int) -> Verdict:
+        if self.failure is not None:
+            raise self.failure
+        spent = self.spent.get((payer, action), 0)
+        passes = spent + cost <= self.amount
+        if passes:
+            spent += cost
+        self.spent[payer, action] = spent
+        standing = Standing(Quota(action, self.amount, 60), self.amount - spent, 42)
+        return Verdict((standing,), None if passes else standing)
 
 
 class Pauses:
@@ -197,9 +260,24 @@ def outcome(**changes: object) -> OperationRecord:
         actor="ops@acme",
         reason=None,
         trace_id=None,
-        decision="0" * 32,
+        decision=DECISION,
     )
     return OperationRecord._make((record._asdict() | changes).values())
+
+
+def decision_of(type_: str, **data: object) -> str:
+    """The digest of a command's decision, as the log keeps it."""
+    event = EVENTS.validate_python(
+        {
+            "specversion": "1.0",
+            "id": "1",
+            "source": "test",
+            "type": type_,
+            "subject": "acme",
+            "data": {"operation_id": "1", "actor": "a", **data},
+        }
+    )
+    return decision_digest(cast("CommandEvent", event))
 
 
 @cache

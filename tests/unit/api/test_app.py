@@ -53,8 +53,9 @@ async def test_the_embedded_policy_needs_no_task() -> None:
     """Kafka, Redis, keys and lag do; nothing connects."""
     wiring = wire(_settings())
     assert isinstance(wiring.services.authoriser, EmbeddedPolicy)
-    assert len(wiring.tasks) == 4
-    assert [dependency.name for dependency in wiring.services.status.dependencies] == ["kafka", "redis", "opa", "jwks"]
+    assert len(wiring.tasks) == 5
+    names = [dependency.name for dependency in wiring.services.status.dependencies]
+    assert names == ["kafka", "redis", "opa", "jwks", "transitions"]
     await _close(wiring)
 
 
@@ -62,7 +63,7 @@ async def test_an_opa_server_is_watched() -> None:
     """One task more."""
     wiring = wire(_settings(opa_url="http://opa:8181"))
     assert isinstance(wiring.services.authoriser, OpaServer)
-    assert len(wiring.tasks) == 5
+    assert len(wiring.tasks) == 6
     await _close(wiring)
 
 
@@ -83,7 +84,7 @@ async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPa
     wiring = wire(_settings(opa_url="http://opa:8181"))
     for task in wiring.tasks:
         await task()
-    assert kept == ["kafka", "redis", "jwks", "lag", "opa"]
+    assert kept == ["kafka", "redis", "transitions", "jwks", "lag", "opa"]
     await _close(wiring)
 
 
@@ -192,7 +193,7 @@ async def test_a_process_serves_until_it_is_told_to_stop(
     monkeypatch.setattr(serving, "_Server", _Uvicorn)
     monkeypatch.setattr("api.serve.socket.create_server", lambda address, **_: _Listener(address[0]))
     stop, ready = asyncio.Event(), Ready()
-    process = asyncio.create_task(serve(_settings(api_host=host), stop=stop, ready=ready, build="7"))
+    process = asyncio.create_task(serve(_settings(api_host=host), stop=stop, ready=ready, build="7", drain=0))
     await ready.wait()
     assert ready.url == url
     assert world.services.status.ready
@@ -210,7 +211,7 @@ async def test_nobody_needs_to_know_where(
     monkeypatch.setattr(serving, "_Server", _Uvicorn)
     monkeypatch.setattr("api.serve.socket.create_server", lambda *_, **__: _Listener("127.0.0.1"))
     stop = asyncio.Event()
-    process = asyncio.create_task(serve(_settings(), stop=stop, ready=ready))
+    process = asyncio.create_task(serve(_settings(), stop=stop, ready=ready, drain=0))
     await world.services.status.began.wait()
     await asyncio.sleep(0)
     stop.set()

@@ -37,13 +37,25 @@ def _part(value: object) -> str:
 async def test_a_good_token_names_subject_tenant_and_scopes(algorithm: str) -> None:
     """Each accepted algorithm verifies."""
     found = await _verifier(algorithm).verify(token(algorithm, scope="sleep:read  sleep:write"))
-    assert found == Principal("ops@acme", "acme", ("sleep:read", "sleep:write"))
+    assert found == Principal("ops@acme", "acme", ("sleep:read", "sleep:write"), found.expires_at)
 
 
 async def test_the_tenant_claim_is_a_setting() -> None:
     """Another claim may hold the tenant."""
     verifier = Verifier(_Keys("ES256"), ISSUER, AUDIENCE, "org")
     assert (await verifier.verify(token(org="globex"))).tenant == "globex"
+
+
+async def test_the_end_of_a_token_is_known_to_the_millisecond() -> None:
+    """It is rounded down, and has no leeway."""
+    seconds = int(time.time()) + 600
+    assert (await _verifier().verify(token(exp=seconds))).expires_at == seconds * 1000
+    assert (await _verifier().verify(token(exp=seconds + 0.1259765625))).expires_at == seconds * 1000 + 125
+
+
+async def test_a_token_may_name_several_audiences() -> None:
+    """One of them must be ours."""
+    assert (await _verifier().verify(token(aud=["other", AUDIENCE]))).tenant == "acme"
 
 
 async def test_an_unsigned_token_is_refused() -> None:

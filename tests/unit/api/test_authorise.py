@@ -1,31 +1,20 @@
 """The shipped policy as a table, and an OPA server that does not answer with sense."""
 
 import asyncio
+import gzip
 import json
-from collections.abc import Callable
+import math
+import shutil
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from api.authorise import EmbeddedPolicy, OpaServer, Question, policy_folder
+from api.authorise import LONGEST_ANSWER, EmbeddedPolicy, OpaServer, Question, policy_folder
 from api.dependency import Dependency, UnavailableError
+from tests.policy_cases import BOUNDED, CASES
 from tests.unit.api.fakes import Pauses
-
-ACTIONS = ("read", "sleep", "cognitive_sleep", "cognitive_sleep_policy", "cognitive_sleep_override", "emit", "list")
-ANY_TENANT = {
-    "sleep:read-any": {"read"},
-    "sleep:emit-any": {"emit"},
-    "sleep:operate": set(ACTIONS),
-}
-OWN_TENANT = ANY_TENANT | {
-    "sleep:read": {"read"},
-    "sleep:write": {"sleep", "cognitive_sleep"},
-    "sleep:policy": {"cognitive_sleep_policy"},
-    "sleep:override": {"cognitive_sleep_override"},
-    "sleep:emit": {"emit"},
-    "sleep:unknown": set(),
-}
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +27,46 @@ def _question(action: str, scopes: tuple[str, ...], tenant: str | None = "acme")
     return Question(action, tenant, "acme", "ops@acme", scopes, "deep", 1.5)
 
 
-@pytest.mark.parametrize("action", [*ACTIONS, "unknown"])
-@pytest.mark.parametrize("scope", sorted(OWN_TENANT))
-async def test_a_scope_allows_its_actions_and_no_other(shipped: EmbeddedPolicy, scope: str, action: str) -> None:
-    """The whole table, for the own tenant and for another one; every no has a reason."""
-    for tenant, table in (("acme", OWN_TENANT), ("globex", ANY_TENANT)):
-        decision = await shipped.decide(_question(action, (scope,), tenant))
-        assert decision.allow == (action in table.get(scope, ())), tenant
-        assert decision.allow == (decision.reasons == ())
-        assert decision.decision_id
+def _policy(folder: Path, roles: object) -> EmbeddedPolicy:
+    """Return the shipped rules over other roles."""
+    shutil.copy(policy_folder() / "sleep.rego", folder)
+    (folder / "data.json").write_text(json.dumps({"sleep_roles": roles}))
+    return EmbeddedPolicy(folder, Dependency("opa"))
+
+
+def test_the_table_holds_as_many_cases_as_it_says() -> None:
+    """Each once by its content, so that none was lost in the writing."""
+    assert len(CASES) > 300
+    assert len({json.dumps([case.input, case.roles]) for case in CASES}) >= len(CASES) - 5
+
+
+def test_the_embedded_engine_answers_the_table_of_cases(shipped: EmbeddedPolicy, tmp_path: Path) -> None:
+    """Every case as OPA answers it, reasons and all."""
+    policies: dict[str, EmbeddedPolicy] = {"null": shipped}
+    wrong: list[tuple[str, object]] = []
+    for case in CASES:
+        roles = json.dumps(case.roles)
+        if roles not in policies:
+            policies[roles] = _policy(tmp_path, case.roles)
+        found = policies[roles].evaluate(case.input)
+        if found != case.decision:
+            wrong.append((case.name, found))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("scope", ["sleep:operate\0x", '"sleep:operate"', "`sleep:operate`", "sleep:operate\n"])
+async def test_a_scope_that_the_engine_would_trim_is_not_the_scope(shipped: EmbeddedPolicy, scope: str) -> None:
+    """A NUL cuts its texts and quotes fall off them, unless they are kept from it."""
+    assert not (await shipped.decide(_question("list", (scope,)))).allow
+
+
+async def test_a_ttl_that_the_engine_would_wrap_is_beyond_its_bound(tmp_path: Path) -> None:
+    """2**64 + 1 is not 1."""
+    policy = _policy(tmp_path, BOUNDED)
+    asked = Question("sleep", "acme", "acme", "ops", ("on-call",), "light", 1)
+    assert (await policy.decide(asked)).allow
+    for ttl in (2**64 + 1, 2**63, 10**400, math.inf, math.nan):
+        assert not (await policy.decide(asked._replace(ttl_seconds=ttl))).allow, ttl
 
 
 async def test_nobody_is_not_the_owner_of_nothing(shipped: EmbeddedPolicy) -> None:
@@ -62,10 +82,10 @@ async def test_text_in_the_input_is_only_text(shipped: EmbeddedPolicy) -> None:
     assert (await shipped.decide(strange._replace(scopes=("sleep:read",)))).allow
 
 
-async def test_an_answer_that_cannot_be_read_is_no_answer(shipped: EmbeddedPolicy) -> None:
-    """The engine does not escape a quote in a reason, so its answer to this is no JSON."""
+async def test_a_subject_that_is_no_unicode_is_no_question(shipped: EmbeddedPolicy) -> None:
+    """Half a surrogate pair cannot be written as UTF-8: nobody decides, and nothing breaks."""
     with pytest.raises(UnavailableError):
-        await shipped.decide(_question('re"ad', ("sleep:operate",)))
+        await shipped.decide(_question("sleep", ("sleep:operate",))._replace(subject="\ud800"))
 
 
 async def test_two_answers_have_two_ids(shipped: EmbeddedPolicy) -> None:
@@ -81,11 +101,14 @@ async def test_two_answers_have_two_ids(shipped: EmbeddedPolicy) -> None:
         'decision := {"reasons": []}',
         'decision := {"allow": "yes"}',
         "decision := true",
+        # The engine quotes what `concat` made within what `sprintf` makes: this is no JSON.
+        'decision := {"allow": true, "reasons": [sprintf("x %v", [concat(" ", ["a", "b"])])]}',
     ],
 )
 async def test_an_embedded_policy_without_a_clear_answer_is_no_answer(tmp_path: Path, rego: str) -> None:
     """Undefined, missing, or not a boolean: nobody may."""
     (tmp_path / "sleep.rego").write_text(f"package sleep\n\nimport rego.v1\n\n{rego}\n")
+    (tmp_path / "data.json").write_text("{}")
     (tmp_path / "sleep_test.rego").write_text("tests of a policy are no policy")
     policy = EmbeddedPolicy(tmp_path, Dependency("opa"))
     with pytest.raises(UnavailableError):
@@ -157,8 +180,24 @@ async def test_a_strange_decision_id_is_replaced() -> None:
         httpx.Response(200, json={"result": {"allow": "true"}}),
         httpx.Response(200, json={"result": {"allow": None}}),
         httpx.Response(200, json={"result": True}),
+        httpx.Response(200),
+        httpx.Response(204),
+        httpx.Response(200, json=None),
+        httpx.Response(200, json={"result": None}),
+        httpx.Response(200, json={"result": [{"allow": True}]}),
+        httpx.Response(200, json={"allow": True}),
+        httpx.Response(200, text='{"result": {"allow": true}'),
+        httpx.Response(200, text="[" * 10_000),
+        httpx.Response(200, content=b'{"result": {"allow": true, "reasons": ["\xff"]}}'),
+        httpx.Response(200, json={"result": {"allow": True}, "padding": "x" * LONGEST_ANSWER}),
+        httpx.Response(
+            200, headers={"content-encoding": "gzip"}, content=gzip.compress(b'{"result": {"allow": true}}')
+        ),
     ],
-    ids=["500", "redirect", "html", "list", "empty", "no-allow", "one", "text", "null", "bare"],
+    ids=[
+        *("500", "redirect", "html", "list", "empty", "no-allow", "one", "text", "null", "bare", "no-body", "204"),
+        *("null-body", "null-result", "listed", "no-result", "cut-off", "deep", "no-utf-8", "huge", "packed"),
+    ],
 )
 async def test_an_opa_server_without_a_clear_answer_allows_nothing(response: httpx.Response) -> None:
     """Every answer but a boolean is no answer, and the server is down."""
@@ -166,6 +205,58 @@ async def test_an_opa_server_without_a_clear_answer_allows_nothing(response: htt
     with pytest.raises(UnavailableError):
         await server.decide(_question("read", ("sleep:operate",)))
     assert not dependency.up
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """Whoever answers elsewhere is not asked."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(307, headers={"location": "http://elsewhere/"})
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), follow_redirects=True)
+    with pytest.raises(UnavailableError, match="307"):
+        await OpaServer("http://opa", client, Dependency("opa")).decide(_question("read", ("sleep:operate",)))
+    assert asked == ["opa"]
+
+
+async def test_an_answer_without_an_end_is_left() -> None:
+    """No more of it is read than an answer can have."""
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1
+            yield b" " * 1_024
+
+    server, dependency = _server(lambda _: httpx.Response(200, content=endless()))
+    with pytest.raises(UnavailableError, match="more than 65536 bytes"):
+        await server.decide(_question("read", ("sleep:operate",)))
+    assert read == 65
+    assert not dependency.up
+
+
+async def test_an_answer_that_stalls_after_its_head_allows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is for the whole answer, not for its beginning."""
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b'{"result": {"allow": true}'
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("api.authorise.DECISION_SECONDS", 0.01)
+    server, _ = _server(lambda _: httpx.Response(200, content=stalling()))
+    with pytest.raises(UnavailableError, match="TimeoutError"):
+        await server.decide(_question("read", ("sleep:operate",)))
+
+
+@pytest.mark.parametrize("ttl", [math.inf, math.nan])
+async def test_a_ttl_that_json_cannot_say_is_no_question(ttl: float) -> None:
+    """The server is not asked, and nobody may."""
+    server, _ = _server(lambda _: httpx.Response(200, json={"result": {"allow": True}}))
+    with pytest.raises(UnavailableError):
+        await server.decide(_question("sleep", ("sleep:operate",))._replace(ttl_seconds=ttl))
 
 
 async def test_an_opa_server_that_cannot_be_reached_allows_nothing() -> None:

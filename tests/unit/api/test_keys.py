@@ -126,5 +126,5 @@ async def test_keys_come_from_a_file_or_a_url(tmp_path: Path) -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
         assert await fetch_from(str(file), client)() == ONE
         assert await fetch_from("https://issuer.example/jwks", client)() == TWO
-        with pytest.raises(httpx.HTTPStatusError):
+        with pytest.raises(KeysError, match="the issuer answered"):
             await fetch_from("http://issuer.example/other", client)()

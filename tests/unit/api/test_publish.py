@@ -15,13 +15,15 @@ from aiokafka.errors import (
     RequestTimedOutError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 
 from api import publish
 from api.dependency import Dependency, UnavailableError
-from api.publish import BrokenProducerError, KafkaEvents, OutcomeUnknownError
+from api.publish import BrokenProducerError, KafkaEvents, OutcomeUnknownError, Published
 from schemas.settings import Settings
 
-TOPIC = "sleep.events"
+TOPIC, STATES = "sleep.events", "sleep.states"
 
 
 class _Metadata:
@@ -77,6 +79,10 @@ class _Producer:
         self.acked: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.refused: Exception | None = None
         self.sent: list[dict[str, Any]] = []
+        # What becomes of a partition's batch: an ack, an error after it was handed over, None for silence, or a
+        # TimeoutError where it could not even be handed over.
+        self.partitions: dict[int, Any] = {}
+        self.batches: list[tuple[str, int, BatchBuilder]] = []
         self.unreachable: Exception | None = None
         self.stopped = False
         self.hangs = False
@@ -100,11 +106,27 @@ class _Producer:
         self.sent.append({"topic": topic, "value": value} | options)
         return self.acked
 
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(publish.BATCH_BYTES, 0)
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[Any]":
+        outcome = self.partitions.get(partition, _ack(7))
+        if isinstance(outcome, TimeoutError):
+            raise outcome
+        self.batches.append((topic, partition, batch))
+        acked: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if isinstance(outcome, Exception):
+            acked.set_exception(outcome)
+        elif outcome is not None:
+            acked.set_result(outcome)
+        return acked
+
 
 class _Consumer:
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.stopped = False
+        self.start_offset = self.stated = 0
 
     async def start(self) -> None:
         pass
@@ -112,10 +134,18 @@ class _Consumer:
     async def stop(self) -> None:
         self.stopped = True
 
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        if self.failure is not None:
+            raise self.failure
+        return dict.fromkeys(partitions, self.start_offset)
+
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         if self.failure is not None:
             raise self.failure
-        return {partition: 10 + partition.partition for partition in partitions}
+        return {
+            partition: self.stated if partition.topic == STATES else 10 + partition.partition
+            for partition in partitions
+        }
 
 
 class _Kafka:
@@ -124,7 +154,7 @@ class _Kafka:
     def __init__(self, world: dict[str, int]) -> None:
         self.producer, self.consumer = _Producer(world), _Consumer()
         self.dependency = Dependency("kafka")
-        self.events = KafkaEvents(TOPIC, 4, lambda: self.producer, lambda: self.consumer, self.dependency)
+        self.events = KafkaEvents(TOPIC, STATES, 4, lambda: self.producer, lambda: self.consumer, self.dependency)
         self.running = asyncio.ensure_future(self.events.run())
 
     async def settle(self) -> None:
@@ -218,6 +248,80 @@ async def test_a_producer_that_can_never_publish_again_is_replaced(kafka: _Kafka
     assert (kafka.producer.stopped, kafka.consumer.stopped) == (True, True)
 
 
+BATCHES = {1: [Published(b"a", b"1"), Published(b"b", b"2"), Published(b"a", b"3")], 2: [Published(b"c", b"4")]}
+
+
+async def test_records_of_one_partition_are_one_record_batch(kafka: _Kafka) -> None:
+    """In their order, with the structured headers; Kafka appends it whole or not at all."""
+    await kafka.events.publish_all(BATCHES)
+    found = {}
+    for topic, partition, batch in kafka.producer.batches:
+        assert (topic, batch.closed()) == (TOPIC, True)
+        records = list(DefaultRecordBatch(bytes(batch._build())))  # noqa: SLF001 - what goes over the wire
+        assert all(dict(record.headers)["content-type"].startswith(b"application/cloudevents") for record in records)
+        found[partition] = [Published(record.key, record.value) for record in records]
+    assert found == BATCHES
+
+
+async def test_no_records_are_published_without_a_word(kafka: _Kafka) -> None:
+    """An empty batch has nothing that could fail; Kafka away is told all the same."""
+    await kafka.events.publish_all({})
+    kafka.dependency.found_down("gone")
+    with pytest.raises(UnavailableError, match="gone"):
+        await kafka.events.publish_all({})
+    assert kafka.producer.batches == []
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ({1: TimeoutError()}, "TimeoutError"),
+        ({1: TopicAuthorizationFailedError(TOPIC), 2: TopicAuthorizationFailedError(TOPIC)}, "TopicAuthorization"),
+    ],
+)
+async def test_where_every_partition_said_no_nothing_is_published(
+    kafka: _Kafka, outcomes: dict[int, Any], said: str
+) -> None:
+    """That is certain, so that it can be told."""
+    kafka.producer.partitions = outcomes
+    with pytest.raises(UnavailableError, match=said):
+        await kafka.events.publish_all(BATCHES)
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        {2: TimeoutError()},
+        {1: TopicAuthorizationFailedError(TOPIC)},
+        {2: TopicAuthorizationFailedError(TOPIC)},
+        {1: RequestTimedOutError()},
+        {1: RequestTimedOutError(), 2: RequestTimedOutError()},
+        {1: RequestTimedOutError(), 2: TopicAuthorizationFailedError(TOPIC)},
+        {1: TopicAuthorizationFailedError(TOPIC), 2: RequestTimedOutError()},
+        {1: None},
+        {1: None, 2: TimeoutError()},
+    ],
+)
+async def test_where_one_partition_may_have_taken_its_part_the_outcome_is_unknown(
+    kafka: _Kafka, monkeypatch: pytest.MonkeyPatch, outcomes: dict[int, Any]
+) -> None:
+    """Whatever became of the other: nobody may be told that nothing was published."""
+    monkeypatch.setattr(publish, "PRODUCE_SECONDS", 0.05)
+    kafka.producer.partitions = outcomes
+    with pytest.raises(OutcomeUnknownError):
+        await kafka.events.publish_all(BATCHES)
+
+
+async def test_records_that_make_too_large_a_batch_are_not_published_in_part(
+    kafka: _Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are those of other partitions."""
+    monkeypatch.setattr(publish, "BATCH_BYTES", 400)
+    with pytest.raises(UnavailableError, match="MessageSizeTooLarge"):
+        await kafka.events.publish_all({2: BATCHES[2], 1: [Published(b"a", b"x" * 300)] * 2})
+    assert kafka.producer.batches == []
+
+
 async def test_brokers_that_do_not_answer_are_noticed_and_found_again(kafka: _Kafka) -> None:
     """With the same producer; meanwhile nothing is handed to it."""
     for answer in (False, KafkaConnectionError("gone"), TimeoutError()):
@@ -262,6 +366,21 @@ async def test_the_ends_of_all_partitions_are_known(kafka: _Kafka) -> None:
     kafka.consumer.failure = KafkaError("gone")
     with pytest.raises(UnavailableError, match="gone"):
         await kafka.events.ends()
+
+
+@pytest.mark.parametrize(("start", "stated", "untouched"), [(0, 0, True), (7, 0, False), (0, 3, False)])
+async def test_a_partition_is_untouched_while_its_log_is_whole_and_no_state_was_published(
+    kafka: _Kafka,
+    start: int,
+    stated: int,
+    untouched: bool,  # noqa: FBT001 - the answer
+) -> None:
+    """Else somebody may have slept there."""
+    kafka.consumer.start_offset, kafka.consumer.stated = start, stated
+    assert await kafka.events.untouched(0) is untouched
+    kafka.consumer.failure = KafkaError("gone")
+    with pytest.raises(UnavailableError, match="gone"):
+        await kafka.events.untouched(0)
 
 
 async def test_brokers_that_cannot_be_reached_leave_nothing_open() -> None:

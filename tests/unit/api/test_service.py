@@ -10,8 +10,8 @@ import structlog
 
 from api.dependency import Dependency, UnavailableError
 from api.edge import SECURITY_HEADERS
+from api.kinds import KINDS, REFUSALS
 from api.lag import STANDING_MS, Lag
-from api.problems import KINDS, REFUSALS
 from api.status import Status
 from schemas.operation import RefusalCode
 from tests.unit.api.conftest import World
@@ -280,12 +280,21 @@ async def test_openapi_describes_every_route(world: World) -> None:
     document = response.json()
     assert document["openapi"].startswith("3.1")
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    assert described == {(method, url.replace("op-1", "{operation_id}")) for method, url in GUARDED}
+    others = {
+        ("POST", "/api/brain/sleep_policy/preview"),
+        ("GET", "/api/tenants"),
+        ("POST", "/api/breakers/events"),
+        ("GET", "/api/brain/sleep_events"),
+        ("GET", "/api/tenants/events"),
+    }
+    assert described == {(method, url.replace("op-1", "{operation_id}")) for method, url in GUARDED} | others
     references = set(re.findall(r"#/components/schemas/(\w+)", response.text))
     assert references <= set(document["components"]["schemas"])
     for methods in document["paths"].values():
         for operation in methods.values():
-            assert "application/problem+json" in operation["responses"]["default"]["content"]
+            assert {"401", "403", "422", "429", "503"} <= operation["responses"].keys()
+            for status in operation["responses"].keys() - {"200", "202"}:
+                assert "application/problem+json" in operation["responses"][status]["content"]
             assert operation["security"] == [{"HTTPBearer": []}]
     body = document["paths"]["/api/util/sleep"]["post"]["requestBody"]["content"]["application/json"]
     assert body == {"schema": {"$ref": "#/components/schemas/SleepBody"}}

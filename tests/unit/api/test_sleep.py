@@ -20,7 +20,7 @@ from schemas.policy import BUILT_IN_RULES
 from schemas.record import new_record
 from schemas.state import SleepState
 from tests.unit.api.conftest import World
-from tests.unit.api.fakes import NOW, outcome
+from tests.unit.api.fakes import NOW, decision_of, outcome
 
 SLEEP = {"target_state": "deep", "ttl_seconds": 60}
 URL = "/api/util/sleep"
@@ -119,7 +119,8 @@ async def test_an_answer_in_time_was_not_respond_async(world: World) -> None:
 
 async def test_an_outcome_whose_message_was_lost_is_found_when_the_wait_ends(world: World) -> None:
     """Pub/sub may lose a message, the record does not."""
-    world.store.outcomes["acme", "id-1"] = outcome(operation_id="id-1")
+    decision = decision_of("sleep.operation.v1", target="deep", ttl_ms=60_000)
+    world.store.outcomes["acme", "id-1"] = outcome(operation_id="id-1", decision=decision)
     response = await world.client.post(URL, json=SLEEP)
     assert (response.status_code, response.json()["status"]) == (200, "running")
 

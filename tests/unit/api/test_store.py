@@ -20,7 +20,7 @@ from schemas.policy import BUILT_IN_RULES, parse_rules
 from schemas.progress import pack_rules
 from schemas.record import new_record, pack
 from schemas.settings import Settings
-from tests.unit.api.fakes import NOW, outcome
+from tests.unit.api.fakes import DECISION, NOW, outcome
 
 PARTITION = partition_of("acme", 8)
 KEYS = PartitionKeys("sleep", PARTITION)
@@ -64,10 +64,13 @@ class _Redis:
         answers, self._queued = self._queued, []
         return answers
 
-    async def set(self, key: str, value: bytes, **options: object) -> None:
+    async def set(self, key: str, value: bytes, **options: object) -> bool | None:
         self._trip()
         self.sets.append((key, options))
+        if "nx" in options and key in self.values:
+            return None
         self.values[key] = value
+        return True
 
     async def delete(self, key: str) -> None:
         self._trip()
@@ -122,10 +125,12 @@ async def test_a_receipt_is_kept_for_a_day_and_never_revived() -> None:
     """Its position is written only where it still is, and keeps its expiry."""
     redis = _Redis()
     store = _store(redis)
-    await store.put_receipt(RECEIPT)
+    assert await store.put_receipt(RECEIPT)
+    assert not await store.put_receipt(RECEIPT._replace(reason="again")), "the first of an id stays"
     await store.confirm_receipt(RECEIPT._replace(position="3:7"))
     key = KEYS.receipt("acme", "op-1")
-    assert redis.sets == [(key, {"px": RECEIPT_KEPT_MS}), (key, {"xx": True, "keepttl": True})]
+    put = (key, {"px": RECEIPT_KEPT_MS, "nx": True})
+    assert redis.sets == [put, put, (key, {"xx": True, "keepttl": True})]
     await store.drop_receipt(RECEIPT)
     assert redis.values == {}
 
@@ -239,7 +244,7 @@ async def test_an_outcome_reaches_the_caller_that_waits_for_it() -> None:
     replies, pubsub, dependency = _replies(
         [SUBSCRIBED, _said(outcome(tenant_id="globex").pack()), _said(outcome().pack()), _said(outcome().pack())]
     )
-    with replies.expect("acme", "op-1") as one, replies.expect("acme", "op-2") as two:
+    with replies.expect("acme", "op-1", DECISION) as one, replies.expect("acme", "op-2", DECISION) as two:
         with pytest.raises(asyncio.CancelledError):
             await replies.run()
         assert await one.outcome(0) == outcome()
@@ -253,8 +258,8 @@ async def test_an_outcome_reaches_the_caller_that_waits_for_it() -> None:
 async def test_two_callers_may_wait_for_the_same_outcome() -> None:
     """Both hear it, and one that left does not disturb the other."""
     replies, _, _ = _replies([SUBSCRIBED, _said(outcome().pack())])
-    with replies.expect("acme", "op-1") as stays:
-        with replies.expect("acme", "op-1") as leaves:
+    with replies.expect("acme", "op-1", DECISION) as stays:
+        with replies.expect("acme", "op-1", DECISION) as leaves:
             pass
         with pytest.raises(asyncio.CancelledError):
             await replies.run()
@@ -269,7 +274,7 @@ async def test_what_was_missed_is_looked_up_after_a_reconnect() -> None:
         return outcome() if operation_id == "op-1" else None
 
     replies, _, _ = _replies([SUBSCRIBED], find)
-    with replies.expect("acme", "op-1") as missed, replies.expect("acme", "op-2") as running:
+    with replies.expect("acme", "op-1", DECISION) as missed, replies.expect("acme", "op-2", DECISION) as running:
         with pytest.raises(asyncio.CancelledError):
             await replies.run()
         assert (missed.answered, running.answered) == (True, False)
@@ -282,7 +287,7 @@ async def test_a_look_up_that_fails_loses_the_connection() -> None:
         raise UnavailableError("redis", "refused")
 
     replies, _, _ = _replies([SUBSCRIBED], find)
-    with replies.expect("acme", "op-1"), pytest.raises(TimeoutError, match="refused"):
+    with replies.expect("acme", "op-1", DECISION), pytest.raises(TimeoutError, match="refused"):
         await replies.run()
 
 
@@ -305,7 +310,7 @@ async def test_a_subscription_that_nobody_confirms_is_given_up() -> None:
 async def test_a_reply_that_cannot_be_read_disturbs_nobody() -> None:
     """It is logged, the next one counts."""
     replies, _, _ = _replies([SUBSCRIBED, _said(b"x"), _said(b"[1]"), _said(outcome().pack())])
-    with replies.expect("acme", "op-1") as waiting, structlog.testing.capture_logs() as logs:
+    with replies.expect("acme", "op-1", DECISION) as waiting, structlog.testing.capture_logs() as logs:
         with pytest.raises(asyncio.CancelledError):
             await replies.run()
         assert await waiting.outcome(0) == outcome()
@@ -315,10 +320,10 @@ async def test_a_reply_that_cannot_be_read_disturbs_nobody() -> None:
 async def test_a_stopping_process_ends_all_waits() -> None:
     """Those of callers who still come as well; the first delivery counts."""
     replies, _, _ = _replies([])
-    with replies.expect("acme", "op-1") as answered, replies.expect("acme", "op-2") as waiting:
+    with replies.expect("acme", "op-1", DECISION) as answered, replies.expect("acme", "op-2", DECISION) as waiting:
         answered.deliver(outcome())
         replies.release()
         assert await answered.outcome(60) == outcome()
         assert await waiting.outcome(60) is None
-    with replies.expect("acme", "op-3") as late:
+    with replies.expect("acme", "op-3", DECISION) as late:
         assert await late.outcome(60) is None

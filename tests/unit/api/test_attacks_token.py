@@ -1,0 +1,432 @@
+"""Attacks on the door by the bearer token, and on the keys behind it. Each test is named for the attack."""
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any, Final
+
+import httpx
+import jwt
+import pytest
+import structlog
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt import PyJWK
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from api.auth import LONGEST_TOKEN, TokenError, Verifier
+from api.authorise import EmbeddedPolicy, policy_folder
+from api.dependency import Dependency, UnavailableError
+from api.keys import KEPT_MS, LARGEST_JWKS, REREAD_SECONDS, JwksKeys, KeysError, fetch_from, parse_jwks
+from tests.unit.api import fakes
+from tests.unit.api.conftest import World
+from tests.unit.api.fakes import AUDIENCE, ISSUER, KID, FakeClock, Pauses, jwks, private_key, public_jwk, token
+
+URL: Final = "https://issuer.example/jwks"
+SLEEP: Final = {"target_state": "deep", "ttl_seconds": 60}
+HEADER: Final = {"alg": "ES256", "kid": KID}
+NO_TEXTS: Final[tuple[object, ...]] = (None, 1, ["ES256"], {})
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _part(value: object) -> str:
+    return _b64(json.dumps(value).encode())
+
+
+def _signed(payload: str | bytes, header: object = HEADER) -> str:
+    """A token of the issuer's own key, whatever it says."""
+    signed = f"{_part(header)}.{_b64(payload.encode() if isinstance(payload, str) else payload)}"
+    key = private_key("ES256")
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return f"{signed}.{_b64(ECAlgorithm(ECAlgorithm.SHA256).sign(signed.encode(), key))}"
+
+
+def _claims(text: str) -> str:
+    """Good claims as JSON, with a text of the attacker's at the end."""
+    return json.dumps(fakes.claims())[:-1] + "," + text + "}"
+
+
+def _hs256(secret: bytes, algorithm: str = "HS256") -> str:
+    signed = f"{_part({'alg': algorithm, 'kid': KID})}.{_part(fakes.claims())}"
+    return f"{signed}.{_b64(hmac.digest(secret, signed.encode(), sha256))}"
+
+
+def _public_secrets() -> dict[str, str]:
+    public = private_key("ES256").public_key()
+    return {
+        "HS256 with the public key's PEM": _hs256(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)),
+        "HS256 with the public key's DER": _hs256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)),
+        "HS256 with the JWK": _hs256(json.dumps(public_jwk("ES256")).encode()),
+        "HS256 with nothing": _hs256(b""),
+        "HS256 called ES256": _hs256(json.dumps(public_jwk("ES256")).encode(), "ES256"),
+    }
+
+
+def _wrong_curve() -> str:
+    key = ec.generate_private_key(ec.SECP384R1())
+    return jwt.encode(fakes.claims(), key, "ES384", {"kid": KID})
+
+
+NOW: Final = int(time.time())
+GOOD: Final = token()
+HEAD, BODY, SIGNATURE = GOOD.split(".")
+WITHOUT: Final = json.dumps(fakes.claims(exp=None))[:-1]
+
+TWICE: Final = _b64(b'{"alg": "none", "alg": "ES256", "kid": "key-1"}')
+
+ATTACKS: Final[dict[str, str]] = {
+    **{f"alg {name}": f"{_part({'alg': name, 'kid': KID})}.{BODY}." for name in ("none", "None", "NONE", "nOnE", "")},
+    **{f"alg none, signed {name}": f"{_part({'alg': name})}.{BODY}.{SIGNATURE}" for name in ("none", "nOnE")},
+    **{f"alg {name!r}": f"{_part({'alg': name, 'kid': KID})}.{BODY}.{SIGNATURE}" for name in NO_TEXTS},
+    **_public_secrets(),
+    "no signature": f"{HEAD}.{BODY}.",
+    "a signature of zeros": f"{HEAD}.{BODY}.{_b64(bytes(64))}",
+    "claims swapped": f"{HEAD}.{_part(fakes.claims(tenant_id='globex'))}.{SIGNATURE}",
+    "another key": token("ES256-other"),
+    "another curve": _wrong_curve(),
+    "another kind of key": token("RS256"),
+    **{
+        f"kid {kid[:20]!r}": token(header={"kid": kid})
+        for kid in (
+            "../../../../dev/null",
+            "/etc/passwd",
+            "file:///dev/null",
+            "' UNION SELECT 'secret' -- ",
+            f"{KID}'; DROP TABLE keys; --",
+            f"{KID}\x00",
+            f" {KID}",
+            "",
+            "k" * 9_000,
+        )
+    },
+    **{
+        f"kid as {kid!r}": _signed(json.dumps(fakes.claims()), {"alg": "ES256", "kid": kid})
+        for kid in (1, True, [KID], {"kid": KID}, 1.5)
+    },
+    "crit": _signed(json.dumps(fakes.claims()), HEADER | {"crit": ["exp"]}),
+    "crit b64": _signed(json.dumps(fakes.claims()), HEADER | {"crit": ["b64"], "b64": True}),
+    "crit empty": _signed(json.dumps(fakes.claims()), HEADER | {"crit": []}),
+    "b64 false": _signed(json.dumps(fakes.claims()), HEADER | {"b64": False}),
+    "a header that is a list": _signed(json.dumps(fakes.claims()), ["ES256"]),
+    "foreign issuer": token(iss="https://evil.example"),
+    "issuer with a slash": token(iss=ISSUER + "/"),
+    "issuer as a list": _signed(json.dumps(fakes.claims() | {"iss": [ISSUER]})),
+    "no issuer": token(iss=None),
+    "foreign audience": token(aud="another"),
+    "a list of foreign audiences": token(aud=["another", "sleeper"]),
+    "an audience as an object": token(aud={AUDIENCE: AUDIENCE}),
+    "audiences of which one is a number": token(aud=[AUDIENCE, 1]),
+    "no audience": token(aud=None),
+    "an empty list of audiences": token(aud=[]),
+    "expired": token(exp=NOW - 60),
+    "expired in 1970": token(exp=-1),
+    "not yet valid": token(nbf=NOW + 600),
+    "issued in the future": token(iat=NOW + 600),
+    "no exp": token(exp=None),
+    **{
+        f"exp {text[:12]}": _signed(f'{WITHOUT}, "exp": {text}}}')
+        for text in (
+            f'"{NOW + 600}"',
+            "true",
+            "null",
+            "[]",
+            "1e400",
+            "-1e400",
+            "NaN",
+            "Infinity",
+            "9007199254740993",
+            "1" + "0" * 400,
+            "1" + "0" * 5_000,
+        )
+    },
+    **{f"{name} {text[:9]}": _signed(_claims(f'"{name}": {text}')) for name in ("nbf", "iat") for text in (
+        '"1"', "true", "null", "-1e400", "-1" + "0" * 400
+    )},
+    "no tenant": token(tenant_id=None),
+    **{
+        f"tenant {str(tenant)[:12]!r}": token(tenant_id=tenant)
+        for tenant in (["acme"], {"acme": 1}, 7, True, "a/b", "{acme}", "acme\n", "\nacme", "", "a" * 129, "äcme", "*")
+    },
+    **{
+        f"scope as {scope!r}": _signed(json.dumps(fakes.claims() | {"scope": scope}))
+        for scope in (["sleep:write"], 7, None, True, {"sleep:write": 1})
+    },
+    **{
+        f"scope with {text!r}": token(scope=f"sleep:write{text}")
+        for text in ("\n", "\t", "\x00", '"', "\\", "\u00a0sleep:operate", "\u2003sleep:operate", "\x7f", "é")
+    },
+    "scope with half a character": _signed(_claims(r'"scp": 1').replace("sleep:read ", r"\ud800 ")),
+    "no subject": token(sub=None),
+    **{
+        f"subject {str(sub)[:12]!r}": _signed(json.dumps(fakes.claims() | {"sub": sub}))
+        for sub in (7, ["ops"], "", "a\x00", "a\r\nb", "\x1b[31m", "a\x85", "a" * 257, "\ud800")
+    },
+    "oversized": token(padding="x" * LONGEST_TOKEN),
+    "a claim twice": _signed(_claims('"tenant_id": "globex"')),
+    "a claim twice, spelled otherwise": _signed(_claims(r'"tenant_\u0069d": "globex"')),
+    "a claim twice, further in": _signed(_claims('"other": {"a": 1, "a": 2}')),
+    "a header twice": TWICE + f".{BODY}.{SIGNATURE}",
+    "claims nested deeply": _signed(_claims('"a": ' + "[" * 5_000 + "]" * 5_000)),
+    "a header nested deeply": f"{_b64(b'[' * 9_000)}.{BODY}.{SIGNATURE}",
+    "claims that are a list": _signed("[]"),
+    "claims that are no JSON": _signed("rubbish"),
+    "claims in UTF-16": _signed(json.dumps(fakes.claims()).encode("utf-16")),
+    "claims that are no text": _signed(b"\xff\xfe{}"),
+    "padding": f"{GOOD}==",
+    "padding within": f"{HEAD}=.{BODY}.{SIGNATURE}",
+    "the other base64": f"{HEAD}.{BODY}.{'+/' + SIGNATURE[2:]}",
+    "a space within": f"{HEAD}. {BODY}.{SIGNATURE}",
+    "JWE": f"{GOOD}.{BODY}.{SIGNATURE}",
+    "JWE without a key": f"{HEAD}..{BODY}.{BODY}.{SIGNATURE}",
+    "two parts": f"{HEAD}.{BODY}",
+    "four parts": f"{GOOD}.{SIGNATURE}",
+    "dots": "..",
+    "rubbish": "rubbish",
+}  # fmt: skip
+
+
+class _Keys:
+    """The issuer's keys, as they are in `world`."""
+
+    def __init__(self) -> None:
+        self.keys = parse_jwks(jwks())
+
+    async def find(self, kid: str | None) -> PyJWK | None:
+        return self.keys.get(kid)
+
+
+def _verifier() -> Verifier:
+    return Verifier(_Keys(), ISSUER, AUDIENCE, "tenant_id")
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+async def test_a_forged_or_senseless_token_gets_401_and_says_nothing(
+    world: World, attack: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused with a challenge; nothing is published, and nothing of it is answered or logged."""
+    with structlog.testing.capture_logs() as logs:
+        response = await world.client.post("/api/util/sleep", json=SLEEP, headers={"Authorization": f"Bearer {attack}"})
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
+    assert (world.log.published, world.authoriser.questions) == ([], [])
+    printed = capsys.readouterr()
+    said = f"{response.text}{response.headers}{logs}{printed.out}{printed.err}"
+    assert not any(part in said for part in attack.split(".") if len(part) > 12)
+    assert "globex" not in said
+    assert "evil" not in said
+
+
+@pytest.mark.parametrize("text", [f"{GOOD}\n", f" {GOOD}", f"{GOOD} ", f"{HEAD}.{BODY}\n.{SIGNATURE}", "é.é.é", ""])
+async def test_white_space_in_a_token(text: str) -> None:
+    """No token has any."""
+    with pytest.raises(TokenError, match="malformed"):
+        await _verifier().verify(text)
+
+
+@pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c"])
+async def test_a_header_that_brings_its_own_key(name: str) -> None:
+    """It is not looked at: the attacker's key does not verify, and a good token stays good."""
+    header = {"kid": KID, name: public_jwk("ES256-other") if name == "jwk" else "https://evil.example/jwks"}
+    with pytest.raises(TokenError, match="signature"):
+        await _verifier().verify(token("ES256-other", header=header))
+    assert (await _verifier().verify(token(header=header))).tenant == "acme"
+
+
+async def test_a_foreign_tenant_without_a_scope_for_it(world: World) -> None:
+    """The shipped policy says no, and nothing is published."""
+    policy = EmbeddedPolicy(policy_folder(), Dependency("opa"))
+    world.app.state.services = replace(world.services, authoriser=policy)
+    response = await world.client.post("/api/util/sleep", json=SLEEP, headers={"X-Tenant-Id": "globex"})
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert response.json()["reasons"]
+    assert world.log.published == []
+
+
+def test_a_private_key_a_secret_or_a_weak_key_in_the_jwks() -> None:
+    """None of them verifies anything."""
+    weak = json.loads(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024).public_key()))  # noqa: S505
+    curve = json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()).public_key()))
+    good = public_jwk("ES256")
+    key = private_key("ES256")
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    unusable: list[dict[str, Any]] = [
+        weak | {"kid": "weak"},
+        curve | {"kid": "curve", "alg": "ES256"},
+        json.loads(ECAlgorithm.to_jwk(key)) | {"kid": "private", "key_ops": ["verify"]},
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "secret", "alg": "HS256"},
+        good | {"use": "enc"},
+        good | {"use": ["sig"]},
+        good | {"key_ops": ["encrypt"]},
+        good | {"key_ops": "verify"},
+        good | {"alg": "HS256"},
+        good | {"alg": "none"},
+        good | {"alg": "RS256"},
+        good | {"x": 1},
+        good | {"y": "AA"},
+    ]
+    unusable += [good | {name: ["ES256"]} for name in ("kid", "alg", "kty", "crv", "x")]
+    unusable += [public_jwk("RS256") | {"n": value} for value in (*NO_TEXTS, "AA")]
+    for entry in unusable:
+        with pytest.raises(KeysError, match="no signature key"):
+            parse_jwks(jwks(entry))
+    assert list(parse_jwks(jwks(*unusable, public_jwk("EdDSA", "good") | {"key_ops": ["verify"]}))) == ["good"]
+
+
+class _Issuer:
+    """A JWKS behind HTTP; `answer` is what it sends now."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.asked = 0
+        self.clock = FakeClock()
+        self.dependency = Dependency("jwks")
+        client = httpx.AsyncClient(transport=httpx.MockTransport(self._handle))
+        self.keys = JwksKeys(fetch_from(URL, client), self.clock, self.dependency)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        return self.answer(request)
+
+
+def _sends(content: bytes) -> Answer:
+    return lambda _: httpx.Response(200, content=content)
+
+
+def _refuses(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused", request=request)
+
+
+def _hangs(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("slow", request=request)
+
+
+BAD_ANSWERS: Final[dict[str, Answer]] = {
+    "down": _refuses,
+    "slow": _hangs,
+    "rubbish": _sends(b"<html>"),
+    "nothing": _sends(b""),
+    "no keys": _sends(b'{"keys": []}'),
+    "nested deeply": _sends(b"[" * 100_000),
+    "huge": _sends(b" " * (LARGEST_JWKS + 1) + jwks()),
+    "packed": lambda _: httpx.Response(200, content=b"", headers={"Content-Encoding": "gzip"}),
+    "redirect": lambda _: httpx.Response(302, headers={"Location": "https://evil.example/jwks"}),
+    "500": lambda _: httpx.Response(500, content=jwks()),
+    "404": lambda _: httpx.Response(404, content=jwks()),
+}
+
+
+@pytest.mark.parametrize("answer", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
+async def test_an_issuer_that_misbehaves(answer: Answer) -> None:
+    """Before the first keys nobody can tell who calls; later the last keys go on, for a day."""
+    issuer = _Issuer(answer)
+    with pytest.raises(UnavailableError):
+        await issuer.keys.find(KID)
+    assert issuer.asked == 1, "a redirect is not followed"
+    issuer.answer = _sends(jwks())
+    issuer.clock.now += 10_000
+    assert await issuer.keys.find(KID) is not None
+    issuer.answer = answer
+    issuer.clock.now += KEPT_MS
+    with pytest.raises(UnavailableError):
+        await issuer.keys.find("unknown")
+    assert await issuer.keys.find(KID) is not None
+    issuer.clock.now += 1
+    with pytest.raises(UnavailableError):
+        await issuer.keys.find(KID)
+
+
+async def test_a_huge_file_of_keys(tmp_path: Any) -> None:  # noqa: ANN401
+    """It is read no further than the limit."""
+    file = tmp_path / "jwks.json"
+    file.write_bytes(b" " * LARGEST_JWKS + jwks())
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(KeysError, match="more than 1048576 bytes"):
+            await fetch_from(str(file), client)()
+
+
+async def test_a_thousand_unknown_key_ids_at_once() -> None:
+    """They cost the issuer one request."""
+    issuer = _Issuer(_sends(jwks()))
+    assert await issuer.keys.find(KID) is not None
+    issuer.clock.now += 10_000
+    found = await asyncio.gather(*(issuer.keys.find(f"unknown-{number}") for number in range(1_000)))
+    assert (set(found), issuer.asked) == ({None}, 2)
+
+
+async def test_unknown_key_ids_while_the_issuer_is_slow() -> None:
+    """Who names a known key does not wait behind them."""
+    clock, asked, release = FakeClock(), asyncio.Event(), asyncio.Event()
+    release.set()
+
+    async def slow() -> bytes:
+        asked.set()
+        await release.wait()
+        return jwks()
+
+    keys = JwksKeys(slow, clock, Dependency("jwks"))
+    known = await keys.find(KID)
+    asked.clear()
+    release.clear()
+    clock.now += 10_000
+    hammering = asyncio.ensure_future(keys.find("unknown"))
+    await asked.wait()
+    finding = keys.find(KID)
+    with pytest.raises(StopIteration) as ended:
+        finding.send(None)
+    assert ended.value.value is known
+    release.set()
+    assert await hammering is None
+
+
+async def test_a_new_key_works_at_once() -> None:
+    """Rotation needs no restart."""
+    issuer = _Issuer(_sends(jwks()))
+    await issuer.keys.find(KID)
+    issuer.answer = _sends(jwks(public_jwk("ES256"), public_jwk("ES256-other", "new")))
+    issuer.clock.now += 10_000
+    verifier = Verifier(issuer.keys, ISSUER, AUDIENCE, "tenant_id")
+    assert (await verifier.verify(token("ES256-other", header={"kid": "new"}))).tenant == "acme"
+
+
+async def test_a_key_that_its_issuer_took_back() -> None:
+    """It stops working with the next reading, even for a token that was accepted before."""
+    issuer = _Issuer(_sends(jwks()))
+    verifier = Verifier(issuer.keys, ISSUER, AUDIENCE, "tenant_id")
+    await verifier.verify(GOOD)
+    issuer.answer = _sends(jwks(public_jwk("ES256-other", "new")))
+    pauses = Pauses(2)
+    with pytest.raises(asyncio.CancelledError):
+        await issuer.keys.run(pauses)
+    assert (pauses.seconds, issuer.asked) == ([REREAD_SECONDS, REREAD_SECONDS], 3)
+    with pytest.raises(TokenError, match="names no key"):
+        await verifier.verify(GOOD)
+
+
+async def test_a_password_in_the_issuers_url_is_in_no_finding() -> None:
+    """`/status` shows findings to anybody."""
+    location = "https://me:s3cret@issuer.example/jwks"
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(500))) as client:
+        dependency = Dependency("jwks")
+        keys = JwksKeys(fetch_from(location, client), FakeClock(), dependency)
+        with pytest.raises(UnavailableError):
+            await keys.find("a")
+    assert "500" in dependency.finding
+    assert "s3cret" not in dependency.finding
+
+
+async def test_an_issuer_whose_url_is_none_is_away() -> None:
+    """503 and a finding, not a 500."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
+        keys = JwksKeys(fetch_from("http://[::1", client), FakeClock(), Dependency("jwks"))
+        with pytest.raises(UnavailableError):
+            await keys.find("a")

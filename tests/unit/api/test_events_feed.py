@@ -1,0 +1,436 @@
+"""Streams over a topic in memory: resuming, catching up, live, and every way in which the two could miss or repeat."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, Self
+
+import pytest
+
+from api import feed as feeds
+from api.catchup import MOST_RECORDS, Catchup
+from api.dependency import Dependency, UnavailableError
+from api.feed import Feed, Listener
+from api.metrics import Metrics
+from api.reads import Reads
+from api.stream import Session
+from schemas.partition import partition_of
+from schemas.policy import BUILT_IN_RULES
+from schemas.record import Record, new_record
+from tests.sse import Event, parse_block
+from tests.unit.api.fakes import NOW, FakeClock, FakeLog, FakeStore
+from tests.unit.api.topic import PARTITIONS, FakeTopic
+
+ACME = partition_of("acme", PARTITIONS)
+
+
+class Client:
+    """One stream: its bytes, taken one chunk at a time."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], listener: Listener) -> None:
+        self.chunks = chunks
+        self.listener = listener
+        self.events: list[Event] = []
+
+    async def chunk(self) -> list[Event]:
+        """Take one chunk."""
+        async with asyncio.timeout(5):
+            text = (await anext(self.chunks)).decode()
+        assert text.endswith("\n\n")
+        found = [parse_block(block) for block in text.removesuffix("\n\n").split("\n\n")]
+        self.events += found
+        return found
+
+    async def until(self, count: int) -> list[str]:
+        """Take chunks until so many transitions have come; return their ids."""
+        while len(self.ids) < count:
+            await self.chunk()
+        return self.ids
+
+    async def until_quiet(self) -> list[str]:
+        """Take chunks until a heartbeat comes; return the ids of the transitions."""
+        while Event("", None, None) not in await self.chunk():
+            pass
+        return self.ids
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the transitions that came."""
+        return [event.id or "" for event in self.events if event.name == "transition"]
+
+    def named(self, name: str) -> list[Any]:
+        """The data of all events of a name."""
+        return [event.data for event in self.events if event.name == name]
+
+
+class Setup:
+    """A feed over a topic, and clients of it."""
+
+    def __init__(self, topic: FakeTopic, *, kept: int = 50, at_once: int = 2) -> None:
+        self.topic = topic
+        self.store = FakeStore()
+        self.store.applied = dict.fromkeys(range(PARTITIONS), 0)
+        self.dependency = Dependency("transitions")
+        self.metrics = Metrics()
+        self.feed = Feed(topic.open, PARTITIONS, self.dependency, self.metrics, kept=kept)
+        self.catchup = Catchup(topic.open, at_once=at_once)
+        self.reads = Reads(self.store, FakeClock(), FakeLog())
+        self._stack = AsyncExitStack()
+        self.running: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.hear()
+        return self
+
+    async def hear(self) -> None:
+        """Start the shared consumer."""
+        self.running = asyncio.create_task(self.feed.run())
+        await self.topic.heard()
+
+    async def lose(self) -> None:
+        """Have the shared consumer's connection break."""
+        assert self.running is not None
+        self.topic.down = ConnectionError("refused")
+        await self.topic.heard()
+        with pytest.raises(ConnectionError):
+            await self.running
+        self.dependency.found_down("refused")
+        self.topic.down = None
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.gather(self.running, return_exceptions=True)
+
+    async def client(self, tenant: str | None = "acme", last_id: str | None = None, heartbeat: float = 0) -> Client:
+        """Connect."""
+        return await self._stack.enter_async_context(self.connected(tenant, last_id, heartbeat))
+
+    @asynccontextmanager
+    async def connected(self, tenant: str | None, last_id: str | None, heartbeat: float) -> AsyncIterator[Client]:
+        """Connect, for the block."""
+        session = Session(self.feed, self.catchup, self.reads, self.store, tenant=tenant, last_id=last_id)
+        with self.feed.listener() as listener:
+            async with aclosing(session.chunks(listener, heartbeat)) as chunks:
+                yield Client(chunks, listener)
+
+    def gauge(self) -> str:
+        """The number of open streams, as Prometheus reads it."""
+        [line] = [text for text in self.metrics.render().decode().splitlines() if text.startswith("sleep_api_streams ")]
+        return line.removeprefix("sleep_api_streams ")
+
+
+def _at(event: int) -> Record:
+    """Acme's record, last changed by an event."""
+    return new_record(BUILT_IN_RULES, NOW)._replace(offset=event)
+
+
+async def test_a_stream_says_the_state_and_then_what_comes() -> None:
+    """First how long to wait before a retry, then the state, then transitions with their ids."""
+    async with Setup(FakeTopic()) as setup:
+        client = await setup.client()
+        await client.chunk()
+        assert [event.name for event in client.events] == ["retry", "state"]
+        assert client.events[1].data == await setup.reads.present("acme")
+        assert client.events[1].id is None
+        ids = [setup.topic.put("acme", event) for event in range(3)]
+        setup.topic.put("globex", 3)
+        await setup.topic.heard()
+        assert await client.until_quiet() == ids
+        assert client.named("transition")[0] == {"id": f"{ACME}:0:0", "kind": "transition", "tenant": "acme"}
+
+
+async def test_a_quiet_stream_has_heartbeats() -> None:
+    """Comments, one after another."""
+    async with Setup(FakeTopic()) as setup:
+        client = await setup.client()
+        await client.until_quiet()
+        assert await client.chunk() == [Event("", None, None)]
+
+
+async def test_what_the_state_includes_is_not_sent_and_what_it_lacks_is() -> None:
+    """Rows are appended before their event is applied, so the state may be older than what was heard."""
+    topic = FakeTopic()
+    included, pending = topic.put("acme", 7), topic.put("acme", 8)
+    async with Setup(topic) as setup:
+        setup.store.records["acme"] = _at(7)
+        client = await setup.client()
+        assert await client.until_quiet() == [pending]
+        assert included not in client.ids
+
+
+async def test_a_duplicate_of_what_the_state_includes_is_skipped() -> None:
+    """Appended anew after the state was read."""
+    async with Setup(FakeTopic()) as setup:
+        setup.store.records["acme"] = _at(7)
+        client = await setup.client()
+        await client.until_quiet()
+        setup.topic.put("acme", 7)
+        expected = setup.topic.put("acme", 8)
+        setup.topic.put("acme", 8)
+        await setup.topic.heard()
+        assert await client.until_quiet() == [expected]
+
+
+@pytest.mark.parametrize("kept", [1_000, 3], ids=["at-hand", "read-back"])
+async def test_a_client_goes_on_after_its_last_event_without_a_state(kept: int) -> None:
+    """The same whether the records are at hand or must be read; duplicates of what it has are skipped."""
+    topic = FakeTopic()
+    ids = [topic.put("acme", event) for event in range(5)]
+    topic.put("acme", 1)
+    topic.put("acme", 2)
+    ids += [topic.put("acme", event, nth) for event in (5, 6) for nth in (0, 1)]
+    async with Setup(topic, kept=kept) as setup:
+        client = await setup.client(last_id=ids[2])
+        assert await client.until_quiet() == ids[3:]
+        assert client.named("state") == []
+        assert topic.opened == (1 if kept > 10 else 2)
+        live = topic.put("acme", 9)
+        await topic.heard()
+        assert await client.until_quiet() == [*ids[3:], live]
+
+
+@pytest.mark.parametrize("kept", [1_000, 3], ids=["at-hand", "read-back"])
+@pytest.mark.parametrize(
+    ("last_id", "reason"),
+    [
+        ("rubbish", "malformed"),
+        (f"3/{(ACME + 1) % PARTITIONS}:3:0", "other_partition"),
+        (f"3/{ACME}:4:0", "unknown"),
+        (f"99/{ACME}:99:0", "beyond_end"),
+        (f"10/{ACME}:10:0", "beyond_end"),
+    ],
+)
+async def test_a_client_that_cannot_go_on_is_told_why_and_begins_afresh(kept: int, last_id: str, reason: str) -> None:
+    """Reset, which also takes the id away; then the state, and live."""
+    topic = FakeTopic()
+    for event in range(10):
+        topic.put("acme", event)
+    async with Setup(topic, kept=kept) as setup:
+        setup.store.records["acme"] = _at(9)
+        client = await setup.client(last_id=last_id)
+        await client.until_quiet()
+        shown = [event for event in client.events if event.name not in ("retry", "")]
+        assert [event.name for event in shown] == ["reset", "state"]
+        assert (shown[0].data["reason"], shown[0].id) == (reason, "")
+        assert shown[0].data["detail"]
+        live = topic.put("acme", 11)
+        await topic.heard()
+        assert await client.until_quiet() == [live]
+
+
+async def test_what_is_no_longer_kept_or_too_far_back_resets() -> None:
+    """Both are found where the log is asked."""
+    topic = FakeTopic()
+    for event in range(MOST_RECORDS + 3):
+        topic.put("acme", event)
+    topic.kept[ACME] = 1
+    async with Setup(topic, kept=10) as setup:
+        for offset, reason in ((0, "expired"), (1, "too_far_back")):
+            client = await setup.client(last_id=f"{offset}/{ACME}:{offset}:0")
+            await client.chunk()
+            assert [data["reason"] for data in client.named("reset")] == [reason]
+        client = await setup.client(last_id=f"2/{ACME}:2:0")
+        assert len(await client.until(MOST_RECORDS)) == MOST_RECORDS
+
+
+async def test_a_client_that_another_process_told_more_is_not_reset() -> None:
+    """Our own hearing may be a moment behind the topic; the topic itself is asked."""
+    topic = FakeTopic()
+    topic.put("acme", 0)
+    async with Setup(topic) as setup:
+        ahead = topic.put("acme", 1)
+        client = await setup.client(last_id=ahead)
+        await client.chunk()
+        assert client.named("reset") == []
+        later = topic.put("acme", 2)
+        await topic.heard()
+        assert await client.until_quiet() == [later]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_nothing_is_missed_or_repeated_however_writer_hearer_and_client_take_turns(seed: int) -> None:
+    """A writer that repeats itself, a small window at hand, and a client that leaves and comes back all the time."""
+    chance = random.Random(seed)
+    topic = FakeTopic(page_records=chance.choice((1, 3, 500)))
+    tenant = chance.choice(("acme", None))
+    writes: dict[str, list[int]] = {"acme": [], "initech": [], "umbrella": []}
+    truth: dict[str, set[str]] = {name: set() for name in writes}
+    event = 0
+
+    def write() -> None:
+        nonlocal event
+        name = chance.choice(list(writes))
+        kind = "transition" if chance.random() < 0.8 else "outcome"
+        event += 1
+        topic.put(name, event, kind=kind)
+        if kind == "transition":
+            writes[name].append(event)
+            truth[name].add(f"{partition_of(name, PARTITIONS)}:{event}:0")
+        if chance.random() < 0.2:
+            # As after a crash: the last rows of the partition once more, in order.
+            for again in writes[name][-3:]:
+                topic.put(name, again)
+
+    seen: list[str] = []
+    last_id: str | None = None
+    async with Setup(topic, kept=chance.choice((2, 5, 1_000))) as setup:
+        client = await setup.client(tenant)
+        await client.chunk()
+        for _ in range(120):
+            step = chance.random()
+            if step < 0.5:
+                write()
+            elif step < 0.7:
+                await topic.heard()
+            elif step < 0.9:
+                await client.chunk()
+            elif client.ids:
+                seen += [parsed.data["id"] for parsed in client.events if parsed.name == "transition"]
+                last_id = client.ids[-1]
+                await client.chunks.aclose()
+                client = await setup.client(tenant, last_id)
+            assert not client.listener.ended.done()
+        await topic.heard()
+        await client.until_quiet()
+        await client.until_quiet()
+        assert client.named("reset") == []
+        seen += [parsed.data["id"] for parsed in client.events if parsed.name == "transition"]
+    wanted = truth["acme"] if tenant else set().union(*truth.values())
+    assert len(seen) == len(set(seen))
+    assert set(seen) == wanted
+
+
+async def test_all_tenants_come_in_one_stream_that_can_be_gone_on_with() -> None:
+    """Begins with what is not yet applied, without a state; its id covers every partition."""
+    topic = FakeTopic()
+    topic.put("acme", 1)
+    pending = topic.put("globex", 5)
+    async with Setup(topic) as setup:
+        setup.store.applied = dict.fromkeys(range(PARTITIONS), 2)
+        client = await setup.client(None)
+        await client.until_quiet()
+        assert client.named("state") == []
+        assert [row["tenant"] for row in client.named("transition")] == ["globex"]
+        assert len(client.ids[0].split(",")) == PARTITIONS
+        assert pending.split("/")[1] in client.ids[0]
+        topic.put("acme", 7)
+        topic.put("hooli", 8)
+        again = await setup.client(None, client.ids[-1])
+        await topic.heard()
+        await again.until_quiet()
+        assert [row["tenant"] for row in again.named("transition")] == ["acme", "hooli"]
+
+
+async def test_a_client_that_does_not_keep_up_is_dropped_with_what_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others go on."""
+    monkeypatch.setattr(feeds, "QUEUE_ROWS", 5)
+    async with Setup(FakeTopic()) as setup:
+        slow, good = await setup.client(), await setup.client()
+        await slow.chunk()
+        await good.until_quiet()
+        ids = []
+        for event in range(6):
+            ids.append(setup.topic.put("acme", event))
+            await setup.topic.heard()
+            if event < 5:
+                assert not slow.listener.ended.done()
+            await good.until(event + 1)
+        assert slow.listener.ended.result() == "slow"
+        assert len(slow.listener.rows) == 5
+        assert not good.listener.ended.done()
+        assert good.ids == ids
+
+
+async def test_a_stream_that_ends_leaves_nothing_behind() -> None:
+    """Neither in the gauge nor among those that are told."""
+    async with Setup(FakeTopic()) as setup:
+        async with setup.connected("acme", None, 0) as client:
+            await client.until_quiet()
+            assert setup.gauge() == "1.0"
+        setup.topic.put("acme", 1)
+        await setup.topic.heard()
+        assert setup.gauge() == "0.0"
+        assert not client.listener.rows
+
+
+async def test_an_outage_of_kafka_is_bridged_without_a_gap() -> None:
+    """The shared consumer goes on where it was; meanwhile nobody new is let in."""
+    async with Setup(FakeTopic()) as setup:
+        client = await setup.client()
+        first = setup.topic.put("acme", 1)
+        await setup.topic.heard()
+        await client.until(1)
+        await setup.lose()
+        missed = setup.topic.put("acme", 2)
+        with pytest.raises(UnavailableError, match="kafka: transitions: refused"):
+            await (await setup.client()).chunk()
+        await setup.hear()
+        assert await client.until_quiet() == [first, missed]
+        assert not client.listener.ended.done()
+
+
+@pytest.mark.parametrize("how", ["trimmed", "made-anew"])
+async def test_a_topic_that_is_not_where_it_was_ends_all_streams(how: str) -> None:
+    """They come back with their ids, and are told what became of these."""
+    topic = FakeTopic()
+    for event in range(4):
+        topic.put("acme", event)
+    async with Setup(topic) as setup:
+        client = await setup.client()
+        await client.until_quiet()
+        await setup.lose()
+        if how == "trimmed":
+            for event in range(4, 8):
+                topic.put("acme", event)
+            topic.kept[ACME] = 6
+        else:
+            topic.records[ACME] = []
+        await setup.hear()
+        assert client.listener.ended.result() == "lost"
+        again = await setup.client(last_id=client.ids[-1])
+        await again.until_quiet()
+        assert len(again.named("reset")) == 1
+
+
+async def test_when_the_process_stops_streams_end_those_to_come_too() -> None:
+    """At once, whatever they are at."""
+    async with Setup(FakeTopic()) as setup:
+        client = await setup.client()
+        setup.feed.release()
+        late = await setup.client()
+        assert client.listener.ended.result() == late.listener.ended.result() == "stopping"
+
+
+async def test_only_a_few_read_back_at_once() -> None:
+    """The others wait for their turn."""
+    topic = FakeTopic(page_records=1)
+    ids = [topic.put("acme", event) for event in range(30)]
+    async with Setup(topic, kept=3, at_once=2) as setup:
+        clients = [await setup.client(last_id=ids[0]) for _ in range(6)]
+        await asyncio.gather(*(client.until_quiet() for client in clients))
+        assert all(client.ids == ids[1:] for client in clients)
+        assert topic.most_reading == 3  # the shared one among them
+
+
+async def test_kafka_away_while_reading_back_is_said_as_such() -> None:
+    """Before anything was sent, it is a problem and no stream."""
+    topic = FakeTopic()
+    ids = [topic.put("acme", event) for event in range(9)]
+    async with Setup(topic, kept=2) as setup:
+        topic.down = ConnectionError("refused")
+        with pytest.raises(UnavailableError, match="kafka: ConnectionError: refused"):
+            await (await setup.client(last_id=ids[0])).chunk()
+        topic.down = None
+
+
+async def test_redis_away_is_no_stream() -> None:
+    """A state is not made up."""
+    async with Setup(FakeTopic()) as setup:
+        setup.store.down.add("tenant")
+        with pytest.raises(UnavailableError, match="redis"):
+            await (await setup.client()).chunk()
