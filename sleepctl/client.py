@@ -98,7 +98,7 @@ class Door:
             path: the path under the URL.
             tenant: sent as `X-Tenant-Id`; None speaks of the token's own tenant.
             body: sent as JSON.
-            headers: more headers.
+            headers: more headers, such as the body's type where it is not plain JSON.
 
         Raises:
             CommandError: if the API does not answer, or not in JSON.
@@ -107,7 +107,7 @@ class Door:
         if tenant is not None:
             sent["X-Tenant-Id"] = tenant
         if body is not None:
-            sent["Content-Type"] = "application/json"
+            sent.setdefault("Content-Type", "application/json")
         try:
             response = await self._client.request(
                 method, path.lstrip("/"), headers=sent, content=None if body is None else to_json(body)

@@ -22,7 +22,7 @@ from sleepctl.watch import Doors, TransitionView, read_transitions
 from worker.app import serve as serve_worker
 
 Result = TypeVar("Result")
-SCOPES: Final = "sleep:read sleep:write sleep:policy sleep:override"
+SCOPES: Final = "sleep:read sleep:write sleep:policy sleep:override sleep:emit"
 _READY_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
 
@@ -131,6 +131,7 @@ class Live:
             worker_url=f"http://{settings.api_host}:{settings.worker_metrics_port}",
             tenant=ACME,
             token=self._services.token(f"ops@{ACME}", SCOPES, ACME),
+            operator_token=self._services.token("operator", "sleep:operate", None),
             kafka=settings.kafka_bootstrap,
             redis=self._services.redis,
             partitions=settings.partitions,

@@ -4,12 +4,15 @@ from typing import Annotated
 
 import typer
 
-from sleepctl import rules, send, topics
+from sleepctl import deadletters, rules, send, topics
 from sleepctl.errors import App, Group
+from sleepctl.rebuild import rebuild
 from sleepctl.run import run
 from sleepctl.serve import api, worker
 from sleepctl.settings_command import settings
+from sleepctl.tenants import tenants
 from sleepctl.token_command import token
+from sleepctl.verify import verify
 
 # Plain help and plain errors: one line on stderr says more to a script, and to a person in a log, than a box.
 app = App(
@@ -25,9 +28,13 @@ app.command()(worker)
 app.command()(api)
 app.add_typer(topics.app, name="topics")
 app.add_typer(rules.app, name="rules")
+app.add_typer(deadletters.app, name="deadletters")
+app.command()(verify)
+app.command()(rebuild)
 app.command()(token)
 app.add_typer(send.app, name="send")
 app.command()(send.state)
+app.command()(tenants)
 app.command()(settings)
 
 

@@ -1,20 +1,25 @@
 """`sleepctl send` and `sleepctl state`: what a service or an operator sends, from the outside."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
 from pydantic_core import from_json, to_json
 
-from sleepctl.breakers import Emitted, emit
+from schemas.cloudevents import CONTENT_TYPE
+from sleepctl.breakers import Emitted, breaker_event, emit
 from sleepctl.errors import WRONG_SETTINGS, CommandError, check_tenant, read_file, settings_or_fail
 from sleepctl.process import run
 from sleepctl.records import open_log
 from sleepctl.show import Json, print_document
 from sleepctl.tenant_view import print_tenant
+
+if TYPE_CHECKING:
+    from sleepctl.client import Answer
 
 ACCEPTED: Final = 202
 app = typer.Typer(help="Send a breaker event or a command.", no_args_is_help=True)
@@ -60,8 +65,7 @@ def ask(  # noqa: PLR0913 - a request is what it is
 
     if tenant is not None:
         check_tenant(tenant, "the tenant")
-    if not token:
-        raise CommandError("needed: --token or SLEEP_TOKEN", WRONG_SETTINGS)
+    needed(token)
 
     async def call() -> Any:  # noqa: ANN401 - an Answer, known only here
         async with Door(url, token) as door:
@@ -69,10 +73,25 @@ def ask(  # noqa: PLR0913 - a request is what it is
 
     answer = run(call())
     if answer.failed:
-        raise CommandError(to_json(answer.document).decode() if json else answer.problem())
+        raise problem(answer, json=json)
     show(answer.document, as_json=json)
-    if answer.status == ACCEPTED and not json:
-        typer.echo(f"not known yet; see {answer.headers.get('location', 'the operation')}", err=True)
+    if answer.status == ACCEPTED and "location" in answer.headers and not json:
+        typer.echo(f"not known yet; see {answer.headers['location']}", err=True)
+
+
+def needed(token: str) -> None:
+    """Go on only with a token.
+
+    Raises:
+        CommandError: that says where to put one; exit status 2.
+    """
+    if not token:
+        raise CommandError("needed: --token or SLEEP_TOKEN", WRONG_SETTINGS)
+
+
+def problem(answer: "Answer", *, json: bool) -> CommandError:
+    """Return the failure that a problem is, as JSON where JSON is wanted."""
+    return CommandError(to_json(answer.document).decode() if json else answer.problem())
 
 
 def preference(*, without_waiting: bool, wait: int | None) -> dict[str, str]:
@@ -199,14 +218,14 @@ def breaker(  # noqa: PLR0913 - the fields of an event
     cause: Annotated[str | None, typer.Option(help="Why it changed.")] = None,
     occurred_at: Annotated[int | None, typer.Option(help="When, in milliseconds since the epoch.")] = None,
     direct: Annotated[bool, typer.Option("--direct", help="Onto the events topic, past ingress.")] = False,
+    url: Annotated[str | None, typer.Option(help="Post it to the API there, as an emitter without Kafka does.")] = None,
+    token: Token = "",
     json: Json = False,
 ) -> None:
-    """Write a breaker event to Kafka, as an emitter does.
+    """Write a breaker event to Kafka, or post it to the API.
 
-    It goes onto the breakers topic, unless --direct says otherwise.
+    It goes onto the breakers topic, unless --direct or --url says otherwise.
     """
-    settings = settings_or_fail()
-    topic = settings.topics.events if direct else settings.topics.breakers
     data = {
         "breaker": name,
         "instance": instance,
@@ -215,6 +234,15 @@ def breaker(  # noqa: PLR0913 - the fields of an event
         "occurred_at": occurred_at,
         "library": "sleepctl",
     }
+    if url is not None:
+        if direct:
+            raise CommandError("give either --url or --direct", WRONG_SETTINGS)
+        event = from_json(breaker_event(tenant, data, str(uuid.uuid4())))
+        headers = {"Content-Type": CONTENT_TYPE}
+        ask(url, token, "POST", "/api/breakers/events", json=json, tenant=None, body=event, headers=headers)
+        return
+    settings = settings_or_fail()
+    topic = settings.topics.events if direct else settings.topics.breakers
 
     async def send() -> Emitted:
         async with open_log(settings) as log:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from pydantic import SecretStr, ValidationError
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic_core import PydanticUndefined, to_json, to_jsonable_python
 from rich.text import Text
 
 from schemas.policy import field_errors
@@ -124,4 +124,6 @@ def _print(found: list[Setting]) -> None:
 
 
 def _spelled(default: object) -> str:
+    if isinstance(default, dict):
+        return to_json(default).decode()
     return "none" if default is None else str(default)

@@ -19,7 +19,9 @@ _MAX_TTL_SECONDS = 31 * 86_400
 def token(  # noqa: PLR0913 - the claims of a token are what they are
     *,
     tenant: Annotated[str | None, typer.Option(help="Tenant that the token speaks for.")] = None,
-    scope: Annotated[str, typer.Option(help="Scopes, with spaces between them.")] = ALL_SCOPES,
+    scope: Annotated[
+        str, typer.Option(help="Scopes with spaces between; docs/reference/scopes.md lists them.")
+    ] = ALL_SCOPES,
     subject: Annotated[str, typer.Option(help="Who calls; the audit names it as actor.")] = "developer",
     ttl: Annotated[int, typer.Option(help="Seconds until it expires.", min=1, max=_MAX_TTL_SECONDS)] = 3600,
     key: Annotated[Path | None, typer.Option(help="Private key that signs (PEM).", dir_okay=False)] = None,

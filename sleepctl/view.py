@@ -15,12 +15,13 @@ _TENANT: Final = 8
 
 
 class Serving(NamedTuple):
-    """Where everything is once the scenario is over; the token is the tenant's."""
+    """Where everything is once the scenario is over; one token is the tenant's, one an operator's."""
 
     url: str
     worker_url: str
     tenant: str
     token: str
+    operator_token: str
     kafka: str
     redis: str
     partitions: int
@@ -64,6 +65,10 @@ export SLEEP_KAFKA_BOOTSTRAP={found.kafka} SLEEP_REDIS_URL={found.redis} SLEEP_P
 export SLEEP_URL={found.url} SLEEP_TOKEN={found.token}
 {program()} send breaker open --tenant {found.tenant} --name payments --instance pod-1
 {program()} state {found.tenant}
+
+An operator sees every tenant:
+
+{program()} tenants --token {found.operator_token}
 """)
         )
 

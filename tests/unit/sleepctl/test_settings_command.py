@@ -29,6 +29,7 @@ def test_works_where_required_variables_are_missing_and_marks_them(run: Run) -> 
     assert outcome.err == "sleepctl: settings: SLEEP_KAFKA_BOOTSTRAP: missing; SLEEP_REDIS_URL: missing\n"
     assert "SLEEP_KAFKA_BOOTSTRAP (required)  ! missing" in outcome.out
     assert "SLEEP_JWT_JWKS (default none)\n" in outcome.out
+    assert 'SLEEP_RATE_LIMITS (default {"*":"600/minute",' in outcome.out
 
 
 def test_shows_what_is_set(run: Run) -> None:

@@ -10,7 +10,7 @@ from sleepctl.client import Answer
 from sleepctl.view import JsonView, PlainView, Serving
 from tests.unit.sleepctl.fakes import present, transition
 
-SERVING = Serving("http://api:1", "http://worker:2", "acme", "t0ken", "broker:3", "redis://store:4", 4)
+SERVING = Serving("http://api:1", "http://worker:2", "acme", "t0ken", "0perator", "broker:3", "redis://store:4", 4)
 
 
 @pytest.fixture

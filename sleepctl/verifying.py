@@ -1,0 +1,172 @@
+"""What `sleepctl verify` does with a partition: reads its topics and Redis, folds, compares.
+
+It looks at a cut: where Redis stood at first. Tenants that moved while they were read are looked at again, at the
+place where Redis stands then, which one script reads together with their records.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, NamedTuple
+
+from schemas.settings import Settings
+from sleepctl.errors import CommandError, describe
+from sleepctl.reader import Bounds, TopicReader
+from worker.audit import Audit
+from worker.history import History, ImpossibleError
+from worker.ports import Standing, StoreError
+from worker.rebuild import Found
+from worker.store import Store
+from worker.verify import Difference, Verification
+
+_PAGE: Final = 1_000
+_LOOKS: Final = 100
+_PAUSE_SECONDS: Final = 0.05
+
+
+class Verified(NamedTuple):
+    """A partition that was compared.
+
+    Attributes:
+        next: where Redis stood at first.
+        tenants: how many tenants were compared.
+        records: how many records of the log were folded.
+        again: how many tenants moved meanwhile and were looked at again.
+        believed: how many tenants began with a published state, since the log no longer reaches back.
+    """
+
+    partition: int
+    next: int
+    tenants: int
+    records: int
+    again: int
+    believed: int
+    differences: list[Difference]
+
+
+class Verifying:
+    """A run of the command; see `open`."""
+
+    def __init__(self, settings: Settings, reader: TopicReader, store: Store) -> None:
+        self._settings = settings
+        self._reader = reader
+        self._store = store
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator["Verifying"]:
+        """Connect.
+
+        Raises:
+            CommandError: if Kafka does not answer.
+        """
+        async with AsyncExitStack() as stack:
+            reader = await stack.enter_async_context(TopicReader(settings))
+            store = Store.connect(settings)
+            stack.push_async_callback(store.close)
+            yield cls(settings, reader, store)
+
+    async def verify(self, partition: int) -> Verified:
+        """Compare a partition.
+
+        Raises:
+            CommandError: if something does not answer, or the topics hold what cannot be.
+        """
+        try:
+            return await self._verify(partition)
+        except ImpossibleError as error:
+            raise CommandError(f"partition {partition} cannot be compared: {error}") from None
+        except StoreError as error:
+            raise CommandError(f"Redis does not answer: {describe(error)}") from None
+
+    async def _verify(self, partition: int) -> Verified:
+        try:
+            standing = await self._store.standing(partition)
+        except ValueError as error:
+            return _unreadable(partition, f"progress cannot be used: {error}; run `sleepctl rebuild`")
+        cut = standing.progress.next
+        start, end = (await self._bounds(self._settings.topics.events))[partition]
+        if not start <= cut <= end:
+            what = f"progress is {cut} and the log holds {start} to {end}; run `sleepctl rebuild`"
+            return _unreadable(partition, what, cut)
+        verification = Verification(partition, self._settings.partitions, await self._found(partition, start, cut))
+        await self._fold(verification, partition, start, cut)
+        differences = [*verification.progress(standing.progress, standing.records), *verification.states()]
+        packed = await self._packed(partition)
+        tenants = verification.tenants() | packed.keys()
+        suspects = verification.redis(tenants, packed, standing.progress.rules)
+        again = len(suspects)
+        if suspects:
+            suspects, cut = await self._look_again(verification, partition, suspects, cut)
+        return Verified(
+            partition=partition,
+            next=standing.progress.next,
+            tenants=len(tenants),
+            records=cut - start,
+            again=again,
+            believed=verification.believed,
+            differences=[*differences, *suspects],
+        )
+
+    async def _found(self, partition: int, start: int, cut: int) -> Found:
+        """Read the states and the audit; both are appended before Redis moves on, so they reach the cut."""
+        topics = self._settings.topics
+        history = History(partition, self._settings.partitions, before=cut, settled=start)
+        states = (await self._bounds(topics.states))[partition]
+        async for page in self._reader.read(topics.states, partition, *states):
+            for record in page:
+                history.read(record)
+        audit = Audit(partition, cut)
+        # With the whole log every command is judged anew.
+        if start:
+            rows = (await self._bounds(topics.transitions))[partition]
+            async for page in self._reader.read(topics.transitions, partition, *rows):
+                for record in page:
+                    audit.read(record)
+        return Found(history, audit, start, cut, cut)
+
+    async def _bounds(self, topic: str) -> dict[int, Bounds]:
+        found = await self._reader.bounds(topic)
+        if len(found) != self._settings.partitions:
+            raise CommandError(
+                f"topic {topic} has {len(found)} partitions and SLEEP_PARTITIONS is {self._settings.partitions}"
+            )
+        return found
+
+    async def _fold(self, verification: Verification, partition: int, start: int, end: int) -> None:
+        async for page in self._reader.read(self._settings.topics.events, partition, start, end):
+            verification.fold.read(page)
+
+    async def _packed(self, partition: int) -> dict[str, bytes]:
+        cursor, found = await self._store.scan(partition, 0, _PAGE)
+        while cursor:
+            cursor, page = await self._store.scan(partition, cursor, _PAGE)
+            found |= page
+        return {tenant.decode(errors="replace"): packed for tenant, packed in found.items()}
+
+    async def _look_again(
+        self, verification: Verification, partition: int, suspects: list[Difference], cut: int
+    ) -> tuple[list[Difference], int]:
+        """Compare tenants once more, where Redis stands now; return what still differs, and that place."""
+        names = sorted(difference.tenant for difference in suspects if difference.tenant is not None)
+        for _ in range(_LOOKS):
+            try:
+                standing: Standing = await self._store.standing(partition)
+            except ValueError as error:
+                return _unreadable(partition, f"progress cannot be used: {error}").differences, cut
+            place = standing.progress.next
+            # What has not moved was seen as it is; and what has lost records refuses every load.
+            if place == cut or standing.records != standing.progress.records:
+                return suspects, cut
+            loaded = await self._store.load(partition, place, names, [])
+            if loaded is not None and place >= cut:
+                await self._fold(verification, partition, cut, place)
+                packed = dict(zip(names, loaded.records, strict=True))
+                return verification.redis(names, packed, standing.progress.rules), place
+            await asyncio.sleep(_PAUSE_SECONDS)
+        what = f"{len(names)} tenants could not be compared: Redis did not stand still for a moment, or was rolled back"
+        return [Difference(partition, None, "redis", what, {})], cut
+
+
+def _unreadable(partition: int, what: str, cut: int = 0) -> Verified:
+    return Verified(partition, cut, 0, 0, 0, 0, [Difference(partition, None, "redis", what, {})])

@@ -1,0 +1,129 @@
+"""Topics as the command line reads them, through aiokafka's clients as fakes."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError
+
+from schemas.settings import Settings
+from sleepctl.errors import CommandError
+from sleepctl.reader import TopicReader
+from tests.unit.worker.build import Source, T
+
+TOPIC = "sleep.events"
+SETTINGS = Settings.model_validate({"kafka_bootstrap": "broker:9092", "redis_url": "redis://store"})
+
+
+class Kafka:
+    """Both clients at once: one partition with records 3, 4 and 7, of which a page holds two."""
+
+    def __init__(self) -> None:
+        self.records = [Source(offset, T, b"acme", b"{}") for offset in (3, 4, 7)]
+        self.failure: KafkaError | None = None
+        self.group: tuple[Any, ...] = (0, "sleep-worker", "Empty", "consumer", "", [])
+        self.position_ = 0
+        self.open = 0
+
+    def __call__(self, **_: object) -> "Kafka":
+        return self
+
+    def _answer(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def start(self) -> None:
+        self._answer()
+        self.open += 1
+
+    async def stop(self) -> None:
+        self.open -= 1
+
+    close = stop
+
+    async def list_topics(self) -> list[str]:
+        self._answer()
+        return [TOPIC]
+
+    async def describe_topics(self, _topics: list[str]) -> list[dict[str, Any]]:
+        return [{"partitions": [{"partition": 0}]}]
+
+    async def beginning_offsets(self, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(wanted, 3)
+
+    async def end_offsets(self, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(wanted, 9)
+
+    def assign(self, _wanted: list[TopicPartition]) -> None:
+        self._answer()
+
+    def seek(self, _at: TopicPartition, offset: int) -> None:
+        self.position_ = offset
+
+    async def position(self, _at: TopicPartition) -> int:
+        return self.position_
+
+    async def getmany(self, at: TopicPartition, **_: object) -> dict[TopicPartition, list[Source]]:
+        page = [record for record in self.records if record.offset >= self.position_][:2]
+        self.position_ = page[-1].offset + 1 if page else 9
+        return {at: page} if page else {}
+
+    async def describe_consumer_groups(self, _groups: list[str]) -> list[Any]:
+        self._answer()
+        return [SimpleNamespace(groups=[self.group])]
+
+    async def list_consumer_group_offsets(self, _group: str) -> dict[TopicPartition, Any]:
+        self._answer()
+        offsets = {(TOPIC, 0): 7, (TOPIC, 1): -1, ("other", 2): 5}
+        return {TopicPartition(*at): SimpleNamespace(offset=offset) for at, offset in offsets.items()}
+
+
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
+    """Kafka behind the reader."""
+    found = Kafka()
+    monkeypatch.setattr("sleepctl.reader.AIOKafkaConsumer", found)
+    monkeypatch.setattr("sleepctl.reader.AIOKafkaAdminClient", found)
+    return found
+
+
+async def test_a_range_is_read_page_by_page_and_told(kafka: Kafka) -> None:
+    """Gaps and the end of the range are passed; both clients are closed."""
+    passed: list[int] = []
+    async with TopicReader(SETTINGS) as reader:
+        assert await reader.bounds(TOPIC) == {0: (3, 9)}
+        pages = [[found.offset for found in page] async for page in reader.read(TOPIC, 0, 3, 9, passed.append)]
+        assert pages == [[3, 4], [7]]
+        assert [[found.offset for found in page] async for page in reader.read(TOPIC, 0, 3, 4)] == [[3]]
+    assert (sum(passed), kafka.open) == (6, 0)
+
+
+async def test_who_is_in_the_group_and_what_was_applied(kafka: Kafka) -> None:
+    """A rebalance counts as somebody; an absent offset says nothing."""
+    async with TopicReader(SETTINGS) as reader:
+        assert await reader.members() == 0
+        kafka.group = (0, "sleep-worker", "PreparingRebalance", "consumer", "", [])
+        assert await reader.members() == 1
+        kafka.group = (0, "sleep-worker", "Stable", "consumer", "", [1, 2])
+        assert await reader.members() == 2
+        assert await reader.committed() == {0: 7}
+        kafka.group = (GroupAuthorizationFailedError.errno, "sleep-worker", "", "", "", [])
+        with pytest.raises(CommandError, match="does not tell who is in group sleep-worker: GroupAuthorizationFailed"):
+            await reader.members()
+
+
+async def test_what_fails_is_told(kafka: Kafka) -> None:
+    """An absent topic, and a broker that goes away at any time."""
+    async with TopicReader(SETTINGS) as reader:
+        with pytest.raises(CommandError, match=r"no topic sleep\.states; `sleepctl topics create`"):
+            await reader.bounds("sleep.states")
+        kafka.failure = KafkaConnectionError()
+        for question in (reader.bounds(TOPIC), reader.members(), reader.committed()):
+            with pytest.raises(CommandError, match="Kafka"):
+                await question
+        with pytest.raises(CommandError, match=r"sleep\.events partition 0 cannot be read"):
+            await anext(reader.read(TOPIC, 0, 3, 9))
+    with pytest.raises(CommandError, match="Kafka at broker:9092 does not answer"):
+        async with TopicReader(SETTINGS):
+            pass
