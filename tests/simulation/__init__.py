@@ -1,0 +1,1 @@
+"""Deterministic simulation: whole workers in one thread and a time of its own, with every fault a seed can think of."""

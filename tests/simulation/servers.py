@@ -1,0 +1,122 @@
+"""The servers of a simulation: a store that can lose its last second, and a broker with a clock of its own."""
+
+import random
+from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+from tests.fakes import NOW, FakeClock, FakeKafka, FakeLog, FakeStore, Held, LogRecord
+from tests.simulation.loop import Loop
+from worker.ports import Commit
+
+_T = TypeVar("_T")
+_WOBBLE_MS: Final = 400
+
+
+class TrueClock(FakeClock):
+    """The time of the simulation, ms since the epoch."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def now(self) -> int:
+        return NOW + round(self._loop.time() * 1000)
+
+
+class Database(FakeStore):
+    """The fake store, which integration tests hold against the scripts on a real Redis, with a past to fall back to.
+
+    Attributes:
+        commits: how many were accepted.
+        applied: how many of them moved the position on: batches.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self.faults.latency = _at_once
+        self.commits = 0
+        self.applied = 0
+        self._loop = loop
+        self._past: defaultdict[int, list[tuple[float, Held]]] = defaultdict(list)
+
+    async def commit(self, partition: int, commit: Commit) -> bool:
+        done = await super().commit(partition, commit)
+        if done:
+            self.commits += 1
+            self.applied += "next" in commit.progress
+            self._past[partition].append((self._loop.time(), copy_of(self.partitions[partition])))
+        return done
+
+    def roll_back(self, seconds: float) -> None:
+        """Be again what it was so many seconds ago, as a Redis is whose file lacks its last writes."""
+        then = self._loop.time() - seconds
+        for partition in list(self.partitions):
+            self.partitions[partition] = copy_of(self.at(partition, seconds))
+            self._past[partition] = [(time, held) for time, held in self._past[partition] if time <= then]
+
+    def at(self, partition: int, seconds: float) -> Held:
+        """Return what it held of a partition so many seconds ago."""
+        before = [held for time, held in self._past[partition] if time <= self._loop.time() - seconds]
+        return before[-1] if before else Held()
+
+    def least_next(self, partition: int, seconds: float) -> int:
+        """Return the lowest position at which a partition stood in the last so many seconds."""
+        since = [held.next for time, held in self._past[partition] if time > self._loop.time() - seconds]
+        return min([self.at(partition, seconds).next, *since])
+
+    def lose(self) -> dict[int, Held]:
+        """Forget everything, and return it."""
+        lost = {partition: copy_of(held) for partition, held in self.partitions.items()}
+        self.partitions.clear()
+        return lost
+
+
+class Broker(FakeKafka):
+    """The topics, whose records are stamped by a clock that goes back now and then; nothing written is forgotten here.
+
+    Attributes:
+        wobbles: whether its clock does.
+    """
+
+    def __init__(self, clock: TrueClock, chance: random.Random) -> None:
+        super().__init__(clock)
+        self.wobbles = chance.random() < 0.5
+        self._random = chance
+        self._archive: defaultdict[tuple[str, int], list[LogRecord]] = defaultdict(list)
+
+    def now(self) -> int:
+        if self.wobbles and self._random.random() < 0.1:
+            self.behind_ms = self._random.randrange(_WOBBLE_MS)
+        return super().now()
+
+    def trim(self, log: FakeLog, start: int) -> None:
+        """Have a log begin at an offset."""
+        self._archive[log.topic, log.partition] += [item for item in log.records if item.offset < start]
+        log.trim(start)
+
+    def history(self, topic: str, partition: int) -> list[LogRecord]:
+        """Return every record that a partition ever held."""
+        return self._archive[topic, partition] + self.log(topic, partition).records
+
+
+def copy_of(held: Held) -> Held:
+    """Return a copy of what the store holds of a partition; its values are never changed in place."""
+    return Held(
+        dict(held.progress), dict(held.tenants), dict(held.timers), held.counts.copy(), set(held.open),
+        dict(held.operations),
+    )  # fmt: skip
+
+
+async def _at_once() -> None:
+    """A server does what it does in one step."""
+
+
+def run_now(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Return the result of a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: _T = done.value
+        return result
+    raise AssertionError("a server waits")
