@@ -9,11 +9,12 @@ from tests.services.fixtures import (
     _real_kafka,
     module_namespace,
     namespace,
+    opa,
     services,
     services_line,
 )
 
-__all__ = ["_healthy_services", "_real_kafka", "module_namespace", "namespace", "services"]
+__all__ = ["_healthy_services", "_real_kafka", "module_namespace", "namespace", "opa", "services"]
 
 KEPT_PREFIX = "SLEEP_TEST_"
 

@@ -49,12 +49,11 @@ class Plain(NamedTuple):
 class Process:
     """A process of ours: started, and ended by the id that it was started with."""
 
-    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, name: str, environment: dict[str, str], log: Path, command: Sequence[str] = ()) -> None:
         self.name = name
-        command = Path(sys.executable).with_name("sleepctl")
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [command, name],
+                command or [str(Path(sys.executable).with_name("sleepctl")), name],
                 env={**os.environ, **environment},
                 stdout=output,
                 stderr=output,
@@ -74,10 +73,19 @@ class Process:
         """End it as an operator would, and return its exit status."""
         if self.running:
             self._process.terminate()
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 45.0) -> int:
+        """Return the exit status of a process that was told to end; one that does not in time is killed."""
         try:
             return self._process.wait(timeout)
         finally:
             self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -127,6 +135,7 @@ class Installation:
         self.outputs = Outputs(self.settings)
         self.store = Store.connect(self.settings)
         self.processes: list[Process] = []
+        self.key = SigningKey.generate()
 
     @classmethod
     @asynccontextmanager
@@ -153,20 +162,20 @@ class Installation:
         self.start("worker", SLEEP_WORKER_METRICS_PORT=str(port))
         return f"http://127.0.0.1:{port}"
 
-    def start(self, name: str, **environment: str) -> Process:
-        """Start `sleepctl worker` or `sleepctl api`; its output goes to a file in the test's directory."""
-        process = Process(name, {**self.environment, **environment}, self.directory / f"{name}.log")
+    def start(self, name: str, *command: str, **environment: str) -> Process:
+        """Start `sleepctl worker` or `sleepctl api`, or a command in its place; its output goes to a file."""
+        process = Process(name, {**self.environment, **environment}, self.directory / f"{name}.log", command)
         self.processes.append(process)
         return process
 
-    async def open_door(self, **environment: str) -> Door:
-        """Start an API process with a key of its own, and wait until it serves."""
-        key = SigningKey.generate()
+    async def open_door(self, *command: str, **environment: str) -> Door:
+        """Start an API process, and wait until it serves; the doors of an installation trust the same key."""
         jwks = self.directory / "jwks.json"
-        jwks.write_bytes(key.jwks())
+        jwks.write_bytes(self.key.jwks())
         url = f"http://127.0.0.1:{_free_port()}"
         process = self.start(
             "api",
+            *command,
             SLEEP_API_PORT=url.rpartition(":")[2],
             SLEEP_JWT_JWKS=str(jwks),
             SLEEP_JWT_ISSUER=ISSUER,
@@ -177,7 +186,7 @@ class Installation:
             while True:
                 with suppress(httpx.TransportError):
                     if (await client.get("/readyz")).status_code == httpx.codes.OK:
-                        return Door(process, url, key)
+                        return Door(process, url, self.key)
                 await asyncio.sleep(0.1)
 
     async def write(self, records: Iterable[Sent]) -> None:

@@ -1,15 +1,19 @@
-"""`python -m tests.benchmarks [throughput|commands|timers ...]`: measure on real services, and print."""
+"""`python -m tests.benchmarks [throughput|commands|timers|door ...]`: measure on real services, and print."""
 
 import asyncio
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks.commands import CALLERS, command_latencies
+from tests.benchmarks.door import door_costs
 from tests.benchmarks.throughput import TEXTBOOK_EVENTS, WORKER_EVENTS, textbook_rate, worker_rate
 from tests.benchmarks.timers import TIMERS, timer_lags
 from tests.installation import Installation
 from tests.services import Namespace, Services, start_services
+from tests.services.base import UnavailableError
+from tests.services.opa import start_opa
 
 
 async def _throughput(services: Services, directory: Path) -> None:
@@ -36,7 +40,25 @@ async def _timers(services: Services, directory: Path) -> None:
     print(f"                       worst {lags.worst:.0f} ms, early {lags.early}")
 
 
-BENCHMARKS = {"throughput": _throughput, "commands": _commands, "timers": _timers}
+async def _door(services: Services, directory: Path) -> None:
+    with ExitStack() as stack:
+        try:
+            opa: str | None = stack.enter_context(start_opa(services.kind)).address
+        except UnavailableError as error:
+            print(f"no OPA server: {error}")
+            opa = None
+        async with Installation.open(services, Namespace.fresh(), directory) as installation:
+            costs = await door_costs(installation, opa)
+    print(
+        f"{'sync command':26} {'1 caller: p50':>14} {'p99':>8}   {f'{CALLERS} callers: p50':>18} {'p99':>8} {'rate':>8}"
+    )
+    for name, (one, many) in costs.items():
+        print(
+            f"{name:26} {one.p50:11.1f} ms {one.p99:5.1f} ms {many.p50:15.1f} ms {many.p99:5.1f} ms {many.rate:6,.0f}/s"
+        )
+
+
+BENCHMARKS = {"throughput": _throughput, "commands": _commands, "timers": _timers, "door": _door}
 
 
 def main(names: list[str]) -> None:

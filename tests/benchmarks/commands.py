@@ -22,22 +22,24 @@ class Latencies(NamedTuple):
 
 
 async def command_latencies(installation: Installation) -> tuple[Latencies, Latencies]:
-    """Return the figures with one caller and with 32; JWT, embedded policy and HTTP included."""
+    """Return the figures with one caller and with 32; JWT, embedded policy, rate limit and HTTP included."""
     worker = installation.start("worker")
-    door = await installation.open_door()
+    # The limit is asked, as it always is, but not met.
+    door = await installation.open_door(SLEEP_RATE_LIMITS='{"*": "1000000/minute"}')
     port = int(door.url.rpartition(":")[2])
     tokens = [door.token(f"tenant-{caller}") for caller in range(CALLERS)]
     try:
-        await _until_served(port, tokens[0])
-        await _measure(port, tokens, REQUESTS // 4)
-        one = await _measure(port, tokens[:1], ONE_CALLER_REQUESTS)
-        return one, await _measure(port, tokens, REQUESTS)
+        await until_served(port, tokens[0])
+        await measure(port, tokens, REQUESTS // 4)
+        one = await measure(port, tokens[:1], ONE_CALLER_REQUESTS)
+        return one, await measure(port, tokens, REQUESTS)
     finally:
         await asyncio.to_thread(door.process.stop)
         await asyncio.to_thread(worker.stop)
 
 
-async def _until_served(port: int, token: str) -> None:
+async def until_served(port: int, token: str) -> None:
+    """Return once a command goes through."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -49,7 +51,8 @@ async def _until_served(port: int, token: str) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _measure(port: int, tokens: list[str], requests: int) -> Latencies:
+async def measure(port: int, tokens: list[str], requests: int) -> Latencies:
+    """Return the figures of so many requests, shared by as many callers as there are tokens."""
     each = requests // len(tokens)
     latencies: list[float] = []
 
@@ -59,7 +62,7 @@ async def _measure(port: int, tokens: list[str], requests: int) -> Latencies:
             started = time.perf_counter()
             status = await caller.call(("light", "active")[index % 2])
             latencies.append((time.perf_counter() - started) * 1000)
-            assert status == 200, status
+            assert status == 200, caller.answer
         caller.close()
 
     started = time.perf_counter()
@@ -76,6 +79,7 @@ class Caller:
         self._reader = reader
         self._writer = writer
         self._token = token
+        self.answer = b""
 
     @classmethod
     async def connect(cls, port: int, token: str) -> "Caller":
@@ -93,7 +97,7 @@ class Caller:
         )
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.split("content-length:")[1].split("\r\n")[0])
-        await self._reader.readexactly(length)
+        self.answer = await self._reader.readexactly(length)
         return int(head.split(" ", 2)[1])
 
     def close(self) -> None:

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Builds Kafka and Redis images of our own, for machines whose Docker engine can pull none. Needs root, debootstrap,
-# Maven and an engine on Debian; packages come from where this machine's apt and Maven are set up to look.
-# Prints SLEEP_TEST_KAFKA_IMAGE=… and SLEEP_TEST_REDIS_IMAGE=… (nothing else) on standard output; images that
-# exist under the hash of what goes into them are not built again.
+# Builds Kafka, Redis and OPA images of our own, for machines whose Docker engine can pull none. Needs root,
+# debootstrap, Maven, Go and an engine on Debian; packages come from where this machine's apt, Maven and Go are set up
+# to look. Prints SLEEP_TEST_KAFKA_IMAGE=…, SLEEP_TEST_REDIS_IMAGE=… and SLEEP_TEST_OPA_IMAGE=… (nothing else) on
+# standard output; images that exist under the hash of what goes into them are not built again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # shellcheck disable=SC1091
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?no release name in /etc/os-release}")
-hash=$({ echo "$suite" && find . ../services/kafka -type f -print0 | sort -z | xargs -0 cat; } | sha256sum | cut -c1-12)
+hash=$({ echo "$suite" && find . ../services/kafka ../services/opa_program.py -type f -print0 | sort -z | xargs -0 cat; } | sha256sum | cut -c1-12)
 base=somabrain-sleep/test-base:$hash
 kafka=somabrain-sleep/test-kafka:$hash
 redis=somabrain-sleep/test-redis:$hash
+opa=somabrain-sleep/test-opa:$hash
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -54,6 +55,14 @@ build_kafka() {
     docker build --network host --build-arg "BASE=$base" --tag "$kafka" --file Dockerfile.kafka "$work/kafka"
 }
 
+build_opa() {
+    local program find='import jars, opa_program; print(opa_program.built_opa(jars.cache_folder()))'
+    program=$(cd ../services && python3 -c "$find")
+    mkdir "$work/opa"
+    cp "$program" "$work/opa/opa"
+    docker build --tag "$opa" --file Dockerfile.opa "$work/opa"
+}
+
 # Runs the named functions at the same time; where one fails, shows what it said and fails.
 together() {
     local name failed=
@@ -71,13 +80,14 @@ together() {
     [[ -z $failed ]]
 }
 
-if ! exists "$kafka" "$redis"; then
+if ! exists "$kafka" "$redis" "$opa"; then
     if exists "$base"; then
-        together stage_kafka
+        together stage_kafka build_opa
     else
-        together build_base stage_kafka
+        together build_base stage_kafka build_opa
     fi
     together build_redis build_kafka
 fi
 echo "SLEEP_TEST_KAFKA_IMAGE=$kafka"
 echo "SLEEP_TEST_REDIS_IMAGE=$redis"
+echo "SLEEP_TEST_OPA_IMAGE=$opa"

@@ -7,6 +7,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from schemas.policy import BUILT_IN_RULES, parse_rules
+from schemas.progress import pack_rules
 from schemas.settings import Settings
 from tests.fakes import FakeStore
 from tests.services import Namespace, Services
@@ -207,13 +209,12 @@ async def test_an_operation_ends_by_itself_and_takes_its_receipt_with_it(real: S
 
 async def test_progress_keeps_what_a_batch_does_not_mention(real: Store) -> None:
     """Rules are written when they change only."""
-    await real.commit(
-        0, EMPTY._replace(progress={"next": 1, "rules": b'[{"retire_after_seconds": 60}]', "states_next": 4})
-    )
+    rules = pack_rules([BUILT_IN_RULES, parse_rules(1, {"retire_after_seconds": 60})])
+    await real.commit(0, EMPTY._replace(progress={"next": 1, "rules": rules, "states_next": 4}))
     await real.commit(0, EMPTY._replace(position=1, progress={"next": 2, "swept": 1, "partitions": 8}))
     progress = (await real.standing(0)).progress
     assert (progress.next, progress.states_next, progress.swept, progress.partitions) == (2, 4, 1, 8)
-    assert [rules.retire_after_ms for rules in progress.rules] == [86_400_000, 60_000]
+    assert [version.retire_after_ms for version in progress.rules] == [86_400_000, 60_000]
 
 
 async def test_answers_reach_whoever_listens(real: Store, redis: Redis, namespace: Namespace) -> None:
@@ -246,3 +247,19 @@ async def test_a_redis_that_is_gone_is_said_in_seconds_and_found_again(real: Sto
     standing = await real.standing(0)
     assert standing.records == 1
     assert standing.progress.next in (1, 2)
+
+
+async def test_some_fields_of_the_progress_are_committed_under_the_same_fence(store: ports.Store) -> None:
+    """Nothing else moves, and whoever stands elsewhere is refused."""
+    assert await store.commit(0, commit(0, 3, records={"acme": b"A"}))
+    assert await store.commit(0, Commit.of_progress(3, {"states_next": 9}))
+    assert not await store.commit(0, Commit.of_progress(2, {"states_next": 7}))
+    standing = await store.standing(0)
+    assert (standing.progress.next, standing.progress.states_next, standing.records) == (3, 9, 1)
+
+
+async def test_redis_tells_how_it_is_run(real: Store) -> None:
+    """Without a command that managed services forbid."""
+    [(name, info)] = (await real.info()).items()
+    assert name == ""
+    assert {"maxmemory_policy", "aof_enabled", "connected_slaves"} <= info.keys()

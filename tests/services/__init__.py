@@ -1,5 +1,7 @@
 """What tests and benchmarks run against: one Kafka and one Redis, the best that this machine can give.
 
+An OPA server comes in the same ways (`tests.services.opa`), started for the first test that asks for it.
+
 The ways, in this order: containers (testcontainers, where a Docker engine answers), local processes (Kafka's
 jars by Maven, `redis-server`), embedded (librdkafka's mock cluster, Valkey from a wheel).
 `SLEEP_TEST_SERVICES` set to `containers`, `processes` or `embedded` forces one.

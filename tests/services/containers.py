@@ -14,11 +14,13 @@ from testcontainers.core.docker_client import DockerClient
 from tests.services.base import Service, ServiceError, UnavailableError
 from tests.services.broker_config import HEAP_OPTIONS, JVM_OPTIONS, as_environment, broker_config
 from tests.services.jars import kafka_version
-from tests.services.probe import LOOPBACK, free_port, kafka_answers, redis_answers
+from tests.services.opa_program import OPA_VERSION
+from tests.services.probe import LOOPBACK, free_port, kafka_answers, opa_answers, redis_answers
 
 KAFKA_PORT = 9092
 CONTROLLER_PORT = 9093
 REDIS_PORT = 6379
+OPA_PORT = 8181
 ANY_INTERFACE = "0.0.0.0"  # noqa: S104 - inside a container, or where the engine is another machine
 STOP_TIMEOUT_SECONDS = 30
 LOG_TAIL_LINES = 40
@@ -32,6 +34,11 @@ def kafka_image() -> str:
 def redis_image() -> str:
     """`SLEEP_TEST_REDIS_IMAGE`, else a public one."""
     return os.environ.get("SLEEP_TEST_REDIS_IMAGE") or "redis:7.4"
+
+
+def opa_image() -> str:
+    """`SLEEP_TEST_OPA_IMAGE`, else the public image of the version that Go builds too."""
+    return os.environ.get("SLEEP_TEST_OPA_IMAGE") or f"openpolicyagent/opa:{OPA_VERSION}"
 
 
 class ContainerService(Service):
@@ -106,11 +113,11 @@ def _publish(container: DockerContainer, inside: int, port: int, *, local: bool)
     ports[f"{inside}/tcp"] = (LOOPBACK if local else ANY_INTERFACE, port)
 
 
-def container_services() -> tuple[Service, Service]:
-    """Kafka and Redis as containers, not yet started.
+def _engine() -> tuple[str, bool, bool]:
+    """The engine's host as seen from here, whether it is this machine, and whether containers share its network.
 
-    `SLEEP_TEST_DOCKER_NETWORK=host` shares the host's network, for an engine that can make none of its own.
-    Raises UnavailableError when no engine answers.
+    `SLEEP_TEST_DOCKER_NETWORK=host` shares it, for an engine that can make none of its own. Raises UnavailableError
+    when no engine answers.
     """
     client: DockerClient | None = None
     finding = ""
@@ -129,8 +136,27 @@ def container_services() -> tuple[Service, Service]:
     local = host in {"localhost", LOOPBACK}
     host = LOOPBACK if local else host
     client.client.close()
-    share_host = os.environ.get("SLEEP_TEST_DOCKER_NETWORK") == "host"
+    return host, local, os.environ.get("SLEEP_TEST_DOCKER_NETWORK") == "host"
+
+
+def container_services() -> tuple[Service, Service]:
+    """Kafka and Redis as containers, not yet started; raises UnavailableError when no engine answers."""
+    host, local, share_host = _engine()
     return _kafka(host, local=local, share_host=share_host), _redis(host, local=local, share_host=share_host)
+
+
+def opa_container(image: str, command: Callable[[str], list[str]]) -> Service:
+    """An OPA server as a container, not yet started; `command` gets the address to listen at."""
+    host, local, share_host = _engine()
+    port = free_port()
+    container = DockerContainer(image)
+    if share_host:
+        container.with_kwargs(network_mode="host")
+        container.with_command(command(f"{LOOPBACK}:{port}"))
+    else:
+        _publish(container, OPA_PORT, port, local=local)
+        container.with_command(command(f"{ANY_INTERFACE}:{OPA_PORT}"))
+    return ContainerService("OPA", f"http://{host}:{port}", container, opa_answers)
 
 
 def _kafka(host: str, *, local: bool, share_host: bool) -> Service:

@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
 
+from tests.services.base import Service, UnavailableError
 from tests.services.choose import Services, start_services
 from tests.services.namespace import Namespace
+from tests.services.opa import start_opa
 
 services_line: pytest.StashKey[str] = pytest.StashKey()
 
@@ -17,6 +21,17 @@ def services(request: pytest.FixtureRequest) -> Iterator[Services]:
     with start_services() as started:
         request.config.stash[services_line] = str(started)
         yield started
+
+
+@pytest.fixture(scope="session")
+def opa(services: Services) -> Iterator[Service]:
+    """An OPA server with the shipped policy, started for the first test that wants it (which is marked `needs_opa`)."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(start_opa(services.kind))
+        except UnavailableError as error:
+            _pass_over(f"needs an OPA server: {error}")
+        yield server
 
 
 @pytest.fixture
@@ -37,6 +52,8 @@ def _healthy_services(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "services" in request.fixturenames:
         request.getfixturevalue("services").heal()
+    if "opa" in request.fixturenames:
+        request.getfixturevalue("opa").heal()
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +64,11 @@ def _real_kafka(request: pytest.FixtureRequest) -> None:
     services: Services = request.getfixturevalue("services")
     if services.log_append_time:
         return
-    reason = f"needs a real Kafka; services are {services}"
+    _pass_over(f"needs a real Kafka; services are {services}")
+
+
+def _pass_over(reason: str) -> NoReturn:
+    """Skip what cannot be had at home; with `CI` set, fail it."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -1,9 +1,10 @@
-"""Free ports, and whether a Kafka or a Redis answers."""
+"""Free ports, and whether a Kafka, a Redis or an OPA answers."""
 
 import random
 import socket
 from collections.abc import Sequence
 
+import httpx
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -36,6 +37,14 @@ def redis_answers(url: str) -> bool:
         return False
     finally:
         client.close()
+
+
+def opa_answers(url: str) -> bool:
+    """Whether an OPA server is there, with its policy loaded."""
+    try:
+        return httpx.get(f"{url}/health", timeout=PROBE_SECONDS).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def kafka_answers(bootstrap: str) -> bool:

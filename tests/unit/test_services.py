@@ -11,6 +11,8 @@ from tests.services import Kind, Namespace, Service, ServiceError, Services, Una
 from tests.services.broker_config import as_environment, as_properties, broker_config
 from tests.services.choose import wanted_kinds
 from tests.services.jars import cache_folder, kafka_version
+from tests.services.opa import serve, start_opa
+from tests.services.opa_program import OPA_VERSION, built_opa, find_opa
 
 
 class Recorder(Service):
@@ -152,6 +154,40 @@ def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_the_pom_names_the_broker() -> None:
     """A release of Kafka 4."""
     assert kafka_version().startswith("4.")
+
+
+def test_an_opa_on_the_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever its version; the cache is not touched."""
+    program = tmp_path / "bin" / "opa"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert find_opa(tmp_path / "cache") == program
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_opa_in_the_cache_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It was built there once; without it, the missing program is named."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="go"):
+        built_opa(tmp_path)
+    program = tmp_path / f"opa-{OPA_VERSION}" / "opa"
+    program.touch()
+    assert find_opa(tmp_path) == program
+
+
+def test_the_embedded_way_has_no_opa_server() -> None:
+    """The engine in the process is no server: tests that want one are passed over."""
+    with pytest.raises(UnavailableError, match="embedded"), start_opa(Kind.EMBEDDED):
+        pass
+
+
+def test_opa_is_served_as_the_how_to_page_shows() -> None:
+    """The tests run what operators are told to run."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "authorisation.md").read_text(encoding="utf-8")
+    shown = page.partition("```sh\n")[2].partition("\nexport")[0].replace("\\\n", " ").replace("'", "").split()
+    assert shown == ["opa", *serve("127.0.0.1:8181", "deploy/opa")]
 
 
 def test_unit_tests_open_no_socket() -> None:

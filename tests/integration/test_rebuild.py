@@ -1,0 +1,194 @@
+"""Redis is emptied, or was never there: a rebuild brings back what the workers had made of the log."""
+
+import asyncio
+import os
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic_core import from_json
+from redis.asyncio import Redis
+
+from schemas import events
+from schemas.cloudevents import encode
+from schemas.partition import partition_of
+from schemas.record import unpack
+from tests.installation import Installation
+from tests.load import Sent, rules_for_all, tenant_load
+from tests.services import Namespace, Services
+
+pytestmark = pytest.mark.needs_kafka
+
+SEED = 4_711
+
+
+async def sleepctl(installation: Installation, *arguments: str) -> tuple[int, str, str]:
+    """Run a command of ours as an operator does, and return its exit status, stdout and stderr."""
+    command = Path(sys.executable).with_name("sleepctl")
+    process = await asyncio.create_subprocess_exec(
+        command, *arguments, env=os.environ | installation.environment, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def document_of(installation: Installation, *arguments: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return what a command that succeeds prints as JSON."""
+    code, out, err = await sleepctl(installation, *arguments, "--json")
+    assert code == 0, err
+    return from_json(out)
+
+
+async def empty(installation: Installation, *, operations: bool = True) -> None:
+    """Take away this installation's keys in Redis, and nobody else's."""
+    redis = Redis.from_url(installation.services.redis)
+    try:
+        async for key in redis.scan_iter(f"{{{installation.settings.redis_prefix}:*", count=10_000):
+            if operations or b":operation:" not in key:
+                await redis.unlink(key)
+    finally:
+        await redis.aclose()
+
+
+async def stop_workers(installation: Installation) -> None:
+    """Stop every process as an operator would."""
+    for process in [process for process in installation.processes if process.running]:
+        assert await asyncio.to_thread(process.stop) == 0
+
+
+async def assert_fold(installation: Installation) -> None:
+    """Assert that each partition's records in Redis are a plain fold of its log, up to where Redis stands."""
+    for partition, position in (await installation.applied()).items():
+        plain = await installation.plain_fold(partition, position)
+        packed = await installation.stored(partition)
+        assert {tenant: unpack(found, plain.rules) for tenant, found in packed.items()} == plain.records
+
+
+async def test_an_emptied_redis_is_rebuilt_while_the_api_says_503_and_workers_go_on(
+    services: Services, namespace: Namespace, tmp_path: Path
+) -> None:
+    """All types of events, rules changed on the way: records, commands and answers are what they were."""
+    async with Installation.open(services, namespace, tmp_path, partitions=4) as installation:
+        installation.start("worker")
+        partitions, now = installation.settings.partitions, time.time_ns() // 1_000_000
+        load = list(tenant_load(SEED, 3_000, tenants=200, partitions=partitions, now=now))
+        await installation.write(load[:1_500])
+        await installation.write(rules_for_all(1, {"policy": {"min_sleep_seconds": 1}}, partitions))
+        await installation.write(load[1_500:])
+        door = await installation.open_door()
+        await installation.caught_up()
+        async with door.client("acme") as client:
+            asked = {"target_state": "deep", "ttl_seconds": 600}
+            slept = await client.post("/api/util/sleep", json=asked)
+            assert slept.status_code == httpx.codes.OK
+            path = f"/api/operations/{slept.json()['operation_id']}"
+            before = (await client.get(path)).json()
+
+            code, _, err = await sleepctl(installation, "rebuild", "--force")
+            assert (code, "1 workers are in group" in err) == (1, True)
+            worker = installation.processes[0]
+            assert await asyncio.to_thread(worker.stop) == 0
+            stood = await installation.applied()
+            await empty(installation)
+
+            for unread in ("/api/brain/sleep_mode", path, "/api/util/sleep"):
+                answer = await client.get(unread)
+                assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+                assert answer.json()["code"] == "redis_unavailable"
+            result = await document_of(installation, "rebuild")
+            assert (result["left"], len(result["rebuilt"])) == ([], partitions)
+            assert await installation.applied() == stood
+            await assert_fold(installation)
+
+            assert (await client.get(path)).json() == before
+            assert (await client.get("/api/brain/sleep_mode")).json()["state"] == "deep"
+            assert (await document_of(installation, "verify"))["differences"] == []
+            code, _, err = await sleepctl(installation, "rebuild")
+            assert (code, "every partition has progress" in err) == (1, True)
+
+            installation.start("worker")
+        repeat = _command("acme", before["operation_id"], partitions)
+        await installation.write([repeat])
+        await installation.write(tenant_load(SEED + 1, 1_000, tenants=200, partitions=partitions, now=now))
+        await installation.caught_up()
+        await asyncio.sleep(3)
+        await installation.caught_up()
+        await stop_workers(installation)
+        await assert_fold(installation)
+        rows = await installation.read(installation.settings.topics.transitions, repeat.partition)
+        codes = [from_json(row.value or b"")["code"] for row in rows if row.key == b"acme"]
+        assert codes[-1] == "duplicate_operation"
+        assert (await document_of(installation, "verify"))["differences"] == []
+
+
+async def test_an_interrupted_rebuild_is_refused_by_workers_and_can_be_run_again(
+    services: Services, namespace: Namespace, tmp_path: Path
+) -> None:
+    """Its partition is marked until the last slice is in."""
+    async with Installation.open(services, namespace, tmp_path, partitions=1) as installation:
+        await installation.write(tenant_load(SEED, 300, tenants=20, partitions=1, now=time.time_ns() // 1_000_000))
+        installation.start("worker")
+        await installation.caught_up()
+        await stop_workers(installation)
+        assert await installation.store.clear(0, (await installation.applied())[0], -7)
+
+        page = installation.start_worker()
+        async with asyncio.timeout(60), httpx.AsyncClient() as client:
+            findings = ""
+            while "sleepctl rebuild" not in findings:
+                await asyncio.sleep(0.2)
+                try:
+                    findings = (await client.get(f"{page}/status")).text
+                except httpx.TransportError:
+                    continue
+        await stop_workers(installation)
+        assert (await document_of(installation, "rebuild"))["left"] == []
+        await assert_fold(installation)
+        assert (await document_of(installation, "verify"))["differences"] == []
+
+
+def _command(tenant: str, operation_id: str, partitions: int) -> Sent:
+    data = {"operation_id": operation_id, "target": "deep", "ttl_ms": 600_000, "actor": "tests"}
+    value = encode(type_=events.OPERATION, id_="again", source="urn:test", subject=tenant, time=None, data=data)
+    return Sent(tenant, value, partition_of(tenant, partitions))
+
+
+def _opened(tenant: str, partitions: int) -> Sent:
+    data = {"breaker": "payments", "instance": "pod-1", "state": "open"}
+    value = encode(type_=events.BREAKER, id_=tenant, source="urn:test", subject=tenant, time=None, data=data)
+    return Sent(tenant, value, partition_of(tenant, partitions))
+
+
+@pytest.mark.timeout(180)
+async def test_a_hundred_thousand_tenants_are_rebuilt(services: Services, namespace: Namespace, tmp_path: Path) -> None:
+    """From the states topic and the log of a worker; the time is printed, and Redis is what it was."""
+    tenants = 100_000
+    async with Installation.open(services, namespace, tmp_path, partitions=8) as installation:
+        await installation.write(_opened(f"tenant-{number}", 8) for number in range(tenants))
+        installation.start("worker")
+        began = time.monotonic()
+        await installation.caught_up()
+        folded = time.monotonic() - began
+        await stop_workers(installation)
+        before = {partition: await installation.stored(partition) for partition in range(8)}
+        await empty(installation)
+
+        began = time.monotonic()
+        result = await document_of(installation, "rebuild")
+        took = time.monotonic() - began
+        after = {partition: await installation.stored(partition) for partition in range(8)}
+        assert sum(len(found) for found in after.values()) == tenants
+        assert after == before
+
+        began = time.monotonic()
+        verified = await document_of(installation, "verify", "--partition", "0")
+        print(
+            f"\n{tenants} tenants: a worker folded them in {folded:.1f} s, `rebuild` took {took:.1f} s "
+            f"({sum(entry['seconds'] for entry in result['rebuilt']):.1f} s without its start), "
+            f"`verify` of the {verified['tenants']} on one partition {time.monotonic() - began:.1f} s"
+        )
+        assert (verified["differences"], verified["tenants"]) == ([], len(before[0]))
