@@ -17,7 +17,6 @@ from tests.services.jars import kafka_version
 from tests.services.opa_program import OPA_VERSION
 from tests.services.probe import LOOPBACK, free_port, kafka_answers, opa_answers, redis_answers
 
-KAFKA_PORT = 9092
 CONTROLLER_PORT = 9093
 REDIS_PORT = 6379
 OPA_PORT = 8181
@@ -163,7 +162,8 @@ def _kafka(host: str, *, local: bool, share_host: bool) -> Service:
     port = free_port()
     address = f"{host}:{port}"
     config = broker_config(
-        listen=address if share_host else f"{ANY_INTERFACE}:{KAFKA_PORT}",
+        # Its coordinator of transactions calls the broker where clients find it, from inside the container.
+        listen=address if share_host else f"{ANY_INTERFACE}:{port}",
         advertised=address,
         controller=f"{LOOPBACK}:{free_port() if share_host else CONTROLLER_PORT}",
         log_dir="/tmp/kraft-combined-logs",
@@ -177,7 +177,7 @@ def _kafka(host: str, *, local: bool, share_host: bool) -> Service:
     if share_host:
         container.with_kwargs(network_mode="host")
     else:
-        _publish(container, KAFKA_PORT, port, local=local)
+        _publish(container, port, port, local=local)
     return ContainerService("Kafka", address, container, kafka_answers)
 
 
