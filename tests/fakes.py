@@ -310,6 +310,7 @@ class FakeStore:
                 held.operations[tenant, operation_id] = packed, kept_ms
             fields = commit.progress | {"records": len(held.tenants)}
             held.progress.update({name.encode(): _bytes(value) for name, value in fields.items()})
+            self.answers += commit.answers
             return True
 
     async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
@@ -325,10 +326,6 @@ class FakeStore:
             tenants = sorted(self.partitions[partition].tenants.items())
             page = {tenant.encode(): packed for tenant, packed in tenants[cursor : cursor + count]}
             return (cursor + count if cursor + count < len(tenants) else 0), page
-
-    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        async with self.faults.of("answer"):
-            self.answers += messages
 
 
 def _bytes(value: bytes | str | int) -> bytes:

@@ -264,7 +264,6 @@ class Lane:
             return False
         self._keep(batch, commit)
         services.metrics.folded(batch, decoded)
-        await self._answer(batch)
         return True
 
     async def _emit(self, batch: Batch) -> bool:
@@ -309,6 +308,8 @@ class Lane:
             counts=count_changes(batch.before, batch.records),
             open_ended={tenant: written[tenant].open_ended for tenant in batch.published},
             operations=[(*key, operation.pack(), kept_ms) for key, (operation, kept_ms) in batch.operations.items()],
+            # An answer that nobody hears is found in the operation's record.
+            answers=[answer for answer in batch.answers if self._reply_channel.fullmatch(answer[0])],
         )
 
     def _keep(self, batch: Batch, commit: Commit) -> None:
@@ -325,16 +326,6 @@ class Lane:
             self._memory.popitem(last=False)
         self.intake.applied(self.position)
         self.timers.folded(batch.timers_folded, commit.timers)
-
-    async def _answer(self, batch: Batch) -> None:
-        """Tell the callers that wait. An answer that is lost is found in the operation's record."""
-        messages = [(channel, packed) for channel, packed in batch.answers if self._reply_channel.fullmatch(channel)]
-        if not messages:
-            return
-        try:
-            await self._services.store.answer(messages)
-        except StoreError as error:
-            self._log.warning("answers_lost", count=len(messages), error=str(error))
 
     async def _wait_out(self, reason: str) -> None:
         """Note why the lane cannot go on, once, and wait before the next try."""

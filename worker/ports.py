@@ -37,7 +37,11 @@ class Due(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Everything that one batch writes. Times in milliseconds; `kept_ms` is how long an operation's key stays."""
+    """Everything that one batch writes, and says. Times in milliseconds.
+
+    An operation is tenant, id, packed record and how long its key stays; an answer is the channel of the caller who
+    waits, and the packed record of the outcome.
+    """
 
     position: int
     progress: dict[str, bytes | str | int]
@@ -48,6 +52,7 @@ class Commit(NamedTuple):
     counts: dict[str, int]
     open_ended: dict[str, bool]
     operations: list[tuple[str, str, bytes, int]]
+    answers: Sequence[tuple[str, bytes]] = ()
 
     @classmethod
     def of_progress(cls, position: int, progress: dict[str, bytes | str | int]) -> "Commit":
@@ -97,16 +102,13 @@ class Store(Protocol):
         """Return what a batch needs, or None where the partition does not stand at `position`."""
 
     async def commit(self, partition: int, commit: Commit) -> bool:
-        """Write a batch and its progress together; False where the partition no longer stands there."""
+        """Write a batch and its progress together, and answer; False where the partition no longer stands there."""
 
     async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
         """Return a page of the timers due at `now`, in milliseconds."""
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         """Return the next cursor (0 at the end) and about `count` packed records."""
-
-    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Publish the outcomes that callers wait for."""
 
 
 class Outputs(Protocol):

@@ -31,9 +31,7 @@ class Store:
     def __init__(self, redis: "Redis | RedisCluster", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._scripts = {
-            name: _Script(redis, name) for name in ("standing", "load", "commit", "due", "answer", "clear")
-        }
+        self._scripts = {name: _Script(redis, name) for name in ("standing", "load", "commit", "due", "clear")}
         self._keys: dict[int, PartitionKeys] = {}
 
     @classmethod
@@ -43,13 +41,14 @@ class Store:
             "socket_timeout": _TIMEOUT_SECONDS,
             "socket_connect_timeout": _TIMEOUT_SECONDS,
             "protocol": 2,
+            # The lane retries, since only it knows that a commit whose answer was lost must be looked up.
+            "retry": Retry(NoBackoff(), 0),
         }
         client: Redis | RedisCluster
         if settings.redis_is_cluster:
             client = RedisCluster.from_url(settings.redis_address, **options)
         else:
-            # The lane retries, since only it knows that a commit whose answer was lost must be looked up.
-            client = Redis.from_url(settings.redis_address, retry=Retry(NoBackoff(), 0), **options)
+            client = Redis.from_url(settings.redis_address, **options)
         return cls(client, settings.redis_prefix)
 
     async def close(self) -> None:
@@ -109,7 +108,7 @@ class Store:
         return None if answer is None else Loaded(*answer)
 
     async def commit(self, partition: int, commit: Commit) -> bool:
-        """Write a batch and the new progress together; False where the partition no longer stands there."""
+        """Write a batch and the new progress together, and answer; False where the partition no longer stands there."""
         keys = self.keys(partition)
         names: list[str] = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
         for tenant, operation_id, _, _ in commit.operations:
@@ -124,6 +123,7 @@ class Store:
             commit.counts.items(),
             ((tenant, int(open_ended)) for tenant, open_ended in commit.open_ended.items()),
             ((packed, kept_ms) for _, _, packed, kept_ms in commit.operations),
+            commit.answers,
         ):
             items = list(section)
             arguments.append(len(items))
@@ -167,18 +167,26 @@ class Store:
         names = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
         return bool(await self._scripts["clear"](names, ["" if expected is None else expected, mark]))
 
-    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Publish the outcomes that callers wait for: channel and packed operation record."""
-        await self._scripts["answer"]([], [item for message in messages for item in message])
-
 
 @contextmanager
 def _cluster_errors() -> Iterator[None]:
-    """Make a StoreError of what the cluster client raises where no node answers; it is no RedisError."""
+    """Make a StoreError of what the cluster client raises in an outage that is no RedisError."""
     try:
         yield
     except RedisClusterException as error:
         raise StoreError(str(error)) from error
+    except AttributeError as error:
+        # While a node is away the client closes its connections under calls that have just taken one of them.
+        if not _raised_in_the_client(error):
+            raise
+        raise StoreError(f"the connection was closed by another call: {error}") from error
+
+
+def _raised_in_the_client(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("redis.")
 
 
 class _Script:

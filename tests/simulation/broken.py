@@ -8,13 +8,15 @@ from unittest.mock import patch
 from schemas.progress import Progress
 from tests.simulation.servers import Database
 from worker.batch import Batch
+from worker.deadletter import SourceRecord
 from worker.intake import Fetched, Intake
 from worker.lane import Lane
 from worker.ports import Commit, Loaded
 from worker.states import States
 from worker.timers import Timers
 
-_load, _commit, _offer, _emit, _answer = Database.load, Database.commit, Intake.offer, Lane._emit, Lane._answer  # noqa: SLF001 - taken away by name
+_load, _commit, _offer = Database.load, Database.commit, Intake.offer
+_emit, _fold_and_commit = Lane._emit, Lane._fold_and_commit  # noqa: SLF001 - taken away by name
 
 
 async def _load_unfenced(self: Database, partition: int, _: int, tenants: Any, operations: Any) -> Loaded | None:  # noqa: ANN401 - as in the port
@@ -39,9 +41,9 @@ async def _emit_nothing(self: Lane, batch: Batch) -> bool:
     return True
 
 
-async def _emit_after_commit(self: Lane, batch: Batch) -> None:
-    await _emit(self, vars(self).pop("emitted_late"))
-    await _answer(self, batch)
+async def _emit_after_commit(self: Lane, position: int, records: list[SourceRecord]) -> bool:
+    committed = await _fold_and_commit(self, position, records)
+    return committed and await _emit(self, vars(self)["emitted_late"])
 
 
 async def _repair_nothing(self: States, progress: Progress, _: int, end: int) -> bool:
@@ -59,7 +61,7 @@ BREAKS: Final[Mapping[str, list[tuple[type, str, Any]]]] = {
     "the fence on commit": [(Database, "commit", _commit_unfenced)],
     "the hole rule": [(Intake, "offer", _offer_with_holes)],
     "the generations": [(Intake, "offer", _offer_of_any_generation)],
-    "emit before commit": [(Lane, "_emit", _emit_nothing), (Lane, "_answer", _emit_after_commit)],
+    "emit before commit": [(Lane, "_emit", _emit_nothing), (Lane, "_fold_and_commit", _emit_after_commit)],
     "the states_next repair": [(States, "_repair", _repair_nothing)],
     "the idle-rollback check": [(Timers, "_stands", _stands_anywhere)],
 }

@@ -76,9 +76,6 @@ class StorePort:
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         return await self._call("scan", lambda: self._database.scan(partition, cursor, count))
 
-    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        return await self._call("answer", lambda: self._database.answer(messages))
-
     async def _call(self, name: str, act: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         return await self._network.call(
             self._machine, STORE, name, lambda: run_now(act()), RedisTimeoutError, seconds=_STORE_SECONDS

@@ -12,7 +12,7 @@
 --
 -- ARGV[1] the position where the batch began; `next` must equal it
 -- ARGV[2] number of progress fields, then name and value of each
--- then seven sections, each led by its number of items:
+-- then eight sections, each led by its number of items:
 --   tenant, record      records written
 --   tenant              records removed
 --   ms, tenant          timers set
@@ -20,6 +20,7 @@
 --   state, difference   counts moved
 --   tenant, 0 or 1      whether the tenant is open-ended
 --   record, ms          operations, with the time for which the key stays
+--   channel, record     answers: who waits is told in the same step, so that no crash comes between
 --
 -- Returns 1, or 0 where the fence refuses.
 
@@ -76,4 +77,9 @@ end
 
 sliced('HSET', KEYS[1], progress_first, progress_last)
 redis.call('HSET', KEYS[1], 'records', redis.call('HLEN', KEYS[2]))
+
+first, last = section(2)
+for index = first, last, 2 do
+  redis.call('PUBLISH', ARGV[index], ARGV[index + 1])
+end
 return 1

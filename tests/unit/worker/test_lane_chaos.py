@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tests.unit.worker.test_lane_fence import assert_applied_once
 from tests.world import World, breaker, event, operation, rules, timer
 
-_METHODS = ("standing", "load", "commit", "due", "scan", "answer", "send", "dead_letters", "bounds")
+_METHODS = ("standing", "load", "commit", "due", "scan", "send", "dead_letters", "bounds")
 _TENANTS = ("acme", "other", "third")
 
 

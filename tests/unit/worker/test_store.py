@@ -92,6 +92,7 @@ async def test_a_commit_sends_its_sections_each_led_by_its_number_of_items() -> 
         counts={"freeze": 1, "active": -1},
         open_ended={"acme": True, "gone": False},
         operations=[("acme", "op-1", b"operation", 60_000)],
+        answers=[("sleep:reply:a", b"operation"), ("sleep:reply:b", b"operation")],
     )
     await store_of(redis).commit(3, commit)
     [(command, text, count, *rest)] = redis.sent
@@ -115,6 +116,7 @@ async def test_a_commit_sends_its_sections_each_led_by_its_number_of_items() -> 
         *(2, "freeze", 1, "active", -1),
         *(2, "acme", 1, "gone", 0),
         *(1, b"operation", 60_000),
+        *(2, "sleep:reply:a", b"operation", "sleep:reply:b", b"operation"),
     ]
 
 
@@ -122,7 +124,7 @@ async def test_a_commit_of_nothing_but_progress_sends_empty_sections() -> None:
     """A batch may change no tenant."""
     redis = _Redis(1)
     await store_of(redis).commit(0, Commit(0, {"next": 1}, {}, [], {}, [], {}, {}, []))
-    assert redis.sent[0][8:] == (0, 1, "next", 1, 0, 0, 0, 0, 0, 0, 0)
+    assert redis.sent[0][8:] == (0, 1, "next", 1, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
@@ -201,13 +203,6 @@ async def test_a_partition_is_cleared_and_marked_only_where_it_stands_as_expecte
     assert redis.sent[0] == ("eval", text_of("clear"), 5, *keys, sent, -7)
 
 
-async def test_answers_go_out_in_one_round_trip() -> None:
-    """A batch may have hundreds; a cluster allows no pipeline of them."""
-    redis = _Redis(None)
-    await store_of(redis).answer([("sleep:reply:a", b"1"), ("sleep:reply:b", b"2")])
-    assert redis.sent == [("eval", text_of("answer"), 0, "sleep:reply:a", b"1", "sleep:reply:b", b"2")]
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -215,7 +210,7 @@ async def test_answers_go_out_in_one_round_trip() -> None:
         lambda store: store.standing(0),
         lambda store: store.load(0, 0, [], []),
         lambda store: store.scan(0, 0, 10),
-        lambda store: store.answer([("sleep:reply:a", b"1")]),
+        lambda store: store.commit(0, Commit.of_progress(0, {"next": 1})),
     ],
 )
 async def test_a_cluster_of_which_no_node_answers_is_an_outage_like_any_other(
