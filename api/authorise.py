@@ -187,7 +187,9 @@ class OpaServer:
         request = self._client.build_request("POST", self._endpoint, json=document, headers=headers)
         response = await self._client.send(request, stream=True, follow_redirects=False)
         try:
-            response.raise_for_status()
+            if not response.is_success:
+                # Not httpx's own error, whose text holds the URL and any password in it.
+                raise ValueError(f"it answered {response.status_code} {response.reason_phrase}")
             if "content-encoding" in response.headers:
                 raise ValueError("an answer that is packed")
             body = bytearray()

@@ -233,14 +233,15 @@ async def preference(
 
 
 async def matching_versions(
-    if_match: Annotated[str | None, Header(description="The policy's ETag, or *")] = None,
+    if_match: Annotated[list[str] | None, Header(description="The policy's ETag, or *")] = None,
 ) -> frozenset[int] | None:
     """Return the policy versions that the caller wants to replace, None for any.
 
     Raises:
         ProblemError: `precondition_required` where the header is missing.
     """
-    return parse_if_match(if_match)
+    # Two lines are one list (RFC 9110, section 5.3); `*` beside a tag is neither.
+    return parse_if_match(None if if_match is None else ", ".join(if_match))
 
 
 async def last_event_id(

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
 from api.bookmark import Bookmark, ResetError
 from api.dependency import UnavailableError, describe
@@ -12,6 +13,8 @@ from api.transitions import LOST, Bounds, OpenReader, Reader, Row
 MOST_RECORDS: Final = 10_000
 AT_ONCE: Final = 8
 """Clients that read back at the same time; each takes a connection to Kafka."""
+OF_ONE: Final = 2
+"""Of these, those of one tenant, or of all tenants' transitions: nobody keeps everybody else from reading back."""
 TURN_SECONDS: Final = 10.0
 """How long a client waits for its turn."""
 WHOLE_SECONDS: Final = 30.0
@@ -42,6 +45,21 @@ class Catchup:
     def __init__(self, open_reader: OpenReader, *, at_once: int = AT_ONCE) -> None:
         self._open_reader = open_reader
         self._turns = asyncio.Semaphore(at_once)
+        # A share is there for as long as somebody of its tenant waits or reads.
+        self._shares: WeakValueDictionary[str | None, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def _turn(self, tenant: str | None) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it for the block."""
+        share = self._shares.setdefault(tenant, asyncio.Semaphore(OF_ONE))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await held.enter_async_context(share)
+                    await held.enter_async_context(self._turns)
+            except TimeoutError:
+                raise UnavailableError("kafka", "others read back, and none of them has ended") from None
+            yield
 
     @asynccontextmanager
     async def pages(self, bookmark: Bookmark) -> AsyncIterator[AsyncIterator[list[Row]]]:
@@ -53,12 +71,7 @@ class Catchup:
             ResetError: if the client cannot go on from there.
             UnavailableError: if Kafka does not answer, or nobody else ends in time.
         """
-        try:
-            async with asyncio.timeout(TURN_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise UnavailableError("kafka", f"{AT_ONCE} clients read back, and none has ended") from None
-        try:
+        async with self._turn(bookmark.tenant):
             try:
                 async with self._open_reader() as reader:
                     bounds = await reader.bounds(bookmark.marks)
@@ -67,8 +80,6 @@ class Catchup:
                     yield _read(reader, bookmark, {partition: held.end for partition, held in bounds.items()})
             except LOST as error:
                 raise UnavailableError("kafka", describe(error)) from error
-        finally:
-            self._turns.release()
 
 
 async def _read(reader: Reader, bookmark: Bookmark, ends: dict[int, int]) -> AsyncIterator[list[Row]]:

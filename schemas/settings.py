@@ -52,8 +52,20 @@ def _is_a_redis_url(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(("redis://", "rediss://", "redis+cluster://")):
         msg = "it must start with redis://, rediss:// or redis+cluster://"
         raise ValueError(msg)
+    _require_host(url.get_secret_value())
+    return url
+
+
+def _is_a_place(location: str) -> str:
+    """Refuse an http(s) URL that no request could be made of; a file or another word passes."""
+    if location.startswith(("http://", "https://")):
+        _require_host(location)
+    return location
+
+
+def _require_host(url: str) -> None:
     try:
-        hosted = urlsplit(url.get_secret_value())
+        hosted = urlsplit(url)
         _ = hosted.port
     except ValueError:
         # The parser's own message quotes what it takes for the port, which may be a part of the password.
@@ -61,7 +73,6 @@ def _is_a_redis_url(url: SecretStr) -> SecretStr:
     if hosted is None or not hosted.hostname:
         msg = "it names no host and port; percent-encode / # ? and @ in the password"
         raise ValueError(msg)
-    return url
 
 
 def _from_json(given: object) -> object:
@@ -110,14 +121,16 @@ class Settings(BaseSettings):
     consumer_group: Annotated[str, Field(min_length=1, description="Consumer group of the workers.")] = "sleep-worker"
     opa_url: Annotated[
         str,
+        AfterValidator(_is_a_place),
         Field(
             pattern=r"^(embedded|https?://.+)$",
             description="OPA server, or `embedded` for the shipped policy.",
         ),
     ] = "embedded"
-    jwt_jwks: Annotated[str | None, Field(description="JWKS that verifies tokens: URL or file. The API needs it.")] = (
-        None
-    )
+    jwt_jwks: Annotated[
+        Annotated[str, AfterValidator(_is_a_place)] | None,
+        Field(description="JWKS that verifies tokens: URL or file. The API needs it."),
+    ] = None
     jwt_issuer: Annotated[str | None, Field(description="Expected `iss`. The API needs it.")] = None
     jwt_audience: Annotated[str | None, Field(description="Expected `aud`. The API needs it.")] = None
     jwt_tenant_claim: Annotated[str, Field(min_length=1, description="Claim that holds the tenant.")] = "tenant_id"

@@ -207,6 +207,16 @@ async def test_an_opa_server_without_a_clear_answer_allows_nothing(response: htt
     assert not dependency.up
 
 
+async def test_a_password_in_opas_url_is_in_no_finding() -> None:
+    """`/status` shows findings to anybody."""
+    client = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(500)))
+    dependency = Dependency("opa")
+    with pytest.raises(UnavailableError) as away:
+        await OpaServer("http://me:s3cret@opa", client, dependency).decide(_question("read", ("sleep:operate",)))
+    assert "500" in dependency.finding
+    assert "s3cret" not in dependency.finding + str(away.value)
+
+
 async def test_a_redirect_is_not_followed() -> None:
     """Whoever answers elsewhere is not asked."""
     asked: list[str] = []

@@ -1,5 +1,6 @@
 """`POST /api/breakers/events`: CloudEvents in their three forms, and what is refused."""
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -119,6 +120,22 @@ async def test_every_tenant_of_a_batch_is_asked_for(world: World) -> None:
         ("emit", "globex"),
     ]
     assert {payer.name: cost for (payer, _), cost in world.limiter.spent.items()} == {"acme": 2, "globex": 1}
+
+
+async def test_a_batch_of_many_tenants_lets_others_take_turns(world: World) -> None:
+    """Each decision of the embedded policy takes some milliseconds, and none of them waits for anything."""
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(len(world.authoriser.questions))
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    response = await send(world, [EVENT | {"subject": f"t{number}"} for number in range(20)], BATCH)
+    waiting.cancel()
+    assert response.status_code == 202
+    assert set(range(1, 20)) <= set(turns)
 
 
 async def test_without_consent_nothing_of_a_batch_is_published(world: World) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import pytest
 
+from api import catchup
 from api import feed as feeds
 from api.catchup import MOST_RECORDS, Catchup
 from api.dependency import Dependency, UnavailableError
@@ -415,6 +416,22 @@ async def test_only_a_few_read_back_at_once() -> None:
         await asyncio.gather(*(client.until_quiet() for client in clients))
         assert all(client.ids == ids[1:] for client in clients)
         assert topic.most_reading == 3  # the shared one among them
+
+
+async def test_one_tenant_does_not_take_every_turn_to_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks again and again for what is long past waits for their own; another tenant reads at once."""
+    monkeypatch.setattr(catchup, "TURN_SECONDS", 0.05)
+    topic = FakeTopic()
+    ids = {tenant: [topic.put(tenant, event) for event in range(9)] for tenant in ("acme", "globex")}
+    async with Setup(topic, kept=1, at_once=3) as setup:
+        for _ in range(2):
+            # Its client does not read on, so it stays where it is.
+            await (await setup.client(last_id=ids["acme"][0])).chunk()
+        with pytest.raises(UnavailableError, match="kafka: others read back"):
+            await (await setup.client(last_id=ids["acme"][0])).chunk()
+        other = await setup.client("globex", ids["globex"][0])
+        await other.until_quiet()
+        assert other.ids == ids["globex"][1:]
 
 
 async def test_kafka_away_while_reading_back_is_said_as_such() -> None:

@@ -91,6 +91,13 @@ async def test_of_several_tags_the_present_one_is_compared(world: World) -> None
     assert event.data.if_version == 4
 
 
+async def test_if_match_in_two_lines_is_one_list(world: World) -> None:
+    """So an asterisk beside a tag is no wildcard."""
+    tags = [("If-Match", "*"), ("If-Match", '"3"')]
+    assert (await world.client.put(URL, json={}, headers=tags)).json()["code"] == "malformed_request"
+    assert world.log.published == []
+
+
 @pytest.mark.parametrize("if_match", ['"1", "2"', 'W/"4"', '"other"', '"04"'])
 async def test_tags_that_cannot_match_are_412_at_once(world: World, if_match: str) -> None:
     """Weak and foreign tags match nothing."""

@@ -76,6 +76,17 @@ async def test_an_invalid_policy_is_told_what_is_wrong(world: World, policy: dic
     assert field in [error["field"] for error in problem["errors"]]
 
 
+async def test_a_preview_with_long_patterns_costs_more_than_a_read(world: World) -> None:
+    """They take long to match, and one tenant's previews must not hold up everybody."""
+    short = await world.client.post(URL, json={"breakers": [{"match": "payments-*"}] * 19})
+    assert (short.status_code, sum(world.limiter.spent.values())) == (200, 1)
+    long = {"breakers": [{"match": "*" * 200}] * 32}
+    assert (await world.client.post(URL, json=long)).status_code == 200
+    assert sum(world.limiter.spent.values()) == 1 + 33
+    world.limiter.amount = 40
+    assert (await world.client.post(URL, json=long)).json()["code"] == "quota_exceeded"
+
+
 async def test_a_preview_is_a_read(world: World) -> None:
     """It changes nothing, so it needs no more."""
     await world.client.post(URL, json={})

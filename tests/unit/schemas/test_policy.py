@@ -91,6 +91,11 @@ def test_a_wrong_field_is_named(document: dict[str, Any], field: str) -> None:
     assert field in findings(document)
 
 
+def test_of_too_many_rules_none_is_looked_at() -> None:
+    """A body holds 20,000 empty ones, and to find each of them wrong would stall a partition."""
+    assert findings({"breakers": [{}] * 33}) == {"breakers": "at most 32 rules"}
+
+
 def test_a_floor_above_the_ceiling_is_refused_with_both() -> None:
     """The reason names the two."""
     (reason,) = findings({"floor": "deep", "ceiling": "light"}).values()

@@ -223,6 +223,21 @@ def test_a_redis_url_whose_password_is_not_encoded_is_refused_without_a_part_of_
     assert "s3cr" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["OPA_URL", "JWT_JWKS"])
+@pytest.mark.parametrize("url", ["https://me:s3cr/et@example/x", "http://s3cr:99999", "http://[s3cr", "https:///s3cr"])
+def test_a_url_that_no_request_can_be_made_of_is_refused_at_the_start(name: str, url: str) -> None:
+    """Else each request would fail by it, and the error show a piece of the password."""
+    said = refusal(**NEEDED | {name: url})
+    assert f"SLEEP_{name}" in said
+    assert "s3cr" not in said
+
+
+@pytest.mark.parametrize("place", ["jwks.json", "https://me:s3cr%2Fet@issuer.example:8443/jwks"])
+def test_keys_may_lie_in_a_file_or_behind_a_password(place: str) -> None:
+    """Percent-encoded."""
+    assert loaded(**NEEDED, JWT_JWKS=place).jwt_jwks == place
+
+
 def test_rate_limits_have_defaults() -> None:
     """Reads and breaker events come often, all else is people."""
     settings = loaded(**NEEDED)
