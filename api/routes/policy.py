@@ -113,12 +113,27 @@ async def _change(
     if outcome.code is not None:
         errors = _wrong_fields(policy) if outcome.code == "invalid_policy" else None
         raise answers.refusal(outcome, outcome.code, errors)
+    if (written := _written(policy, data.get("if_version"))) is not None:
+        return _answer(written, headers)
     try:
         view = await services.reads.policy(caller.tenant)
     except UnavailableError:
         # The change is made; only its result cannot be shown now.
         return answers.accepted(services, outcome, headers)
     return _answer(view, headers)
+
+
+def _written(policy: dict[str, Any] | None, replaced: int | None) -> PolicyView | None:
+    """Return the policy that took the place of a version, None where only Redis can tell.
+
+    Somebody may have replaced it since; whoever got that one's tag for their own policy would overwrite it unseen.
+    """
+    if policy is None or replaced is None:
+        return None
+    try:
+        return PolicyView(parse_policy(policy).document, replaced + 1, default=False)
+    except InvalidDocumentError:
+        return None  # A newer worker took what is not known here.
 
 
 async def _expected(services: Services, tenant: str, versions: frozenset[int]) -> int:

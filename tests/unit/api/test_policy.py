@@ -63,6 +63,23 @@ async def test_a_policy_is_published_and_answered_with_the_new_one(
     assert world.authoriser.questions[0].action == "cognitive_sleep_policy"
 
 
+async def test_a_policy_that_another_has_replaced_since_is_not_answered_with_that_ones_tag(world: World) -> None:
+    """With it, its author would overwrite what they have not seen."""
+    _own(world, 9, {"ceiling": "light"})
+    world.replies.answer = outcome(type="policy", expires_at=None)
+    response = await world.client.put(URL, json=POLICY, headers={"If-Match": '"3"'})
+    assert response.json() == {"policy": parse_policy(POLICY).document, "policy_version": 4, "default": False}
+    assert response.headers["etag"] == '"4"'
+
+
+async def test_a_policy_that_only_the_worker_understands_is_shown_as_it_stands(world: World) -> None:
+    """While a new version is rolled out."""
+    _own(world, 4)
+    world.replies.answer = outcome(type="policy", expires_at=None)
+    response = await world.client.put(URL, json={"new": 1}, headers={"If-Match": '"3"'})
+    assert (response.status_code, response.headers["etag"]) == (200, '"4"')
+
+
 async def test_a_policy_is_cleared(world: World) -> None:
     """DELETE publishes no policy."""
     world.replies.answer = outcome(type="policy", expires_at=None)
