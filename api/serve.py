@@ -1,9 +1,10 @@
 """One API process: uvicorn, run from code and stopped by an event."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
@@ -22,6 +23,8 @@ A caller that waits gets its answer if it comes in this time, and 202 after it.
 STOP_SECONDS: Final = 10
 """How long requests in hand may take after that."""
 _BACKLOG: Final = 2048
+FILES: Final = 65_536
+"""Open files that are asked for: streams, callers, and connections to what the API depends on."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +73,7 @@ async def serve(
         SettingsError: if a setting that the API needs is absent.
         OSError: if the address cannot be bound.
     """
+    raise_file_limit()
     wiring = wire(settings)
     listener = _listen(settings.api_host, settings.api_port)
     host, port = listener.getsockname()[:2]
@@ -103,6 +107,19 @@ async def serve(
         server.should_exit = True
         await serving
         log.info("api_stopped", url=url)
+
+
+def raise_file_limit() -> None:
+    """Let the process have more open files than the 1,024 that many systems begin with, if they allow it.
+
+    Fewer than its streams may be, and one tenant's would leave none for a connection to Redis.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # macOS has a bound of its own below its hard limit.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _announce(began: asyncio.Event, url: str, ready: asyncio.Event | None) -> None:
