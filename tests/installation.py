@@ -28,7 +28,7 @@ from tests.services import Namespace, Services
 from worker.batch import Batch, Decoder, operations_of, tenants_of
 from worker.deadletter import SourceRecord
 from worker.outputs import Outputs
-from worker.ports import Output
+from worker.ports import Output, StoreError
 from worker.store import Store
 from worker.topics import TopicAdmin
 
@@ -158,7 +158,7 @@ class Installation:
 
     def start_worker(self) -> str:
         """Start a worker and return the address of its status page."""
-        port = _free_port()
+        port = free_port()
         self.start("worker", SLEEP_WORKER_METRICS_PORT=str(port))
         return f"http://127.0.0.1:{port}"
 
@@ -172,7 +172,7 @@ class Installation:
         """Start an API process, and wait until it serves; the doors of an installation trust the same key."""
         jwks = self.directory / "jwks.json"
         jwks.write_bytes(self.key.jwks())
-        url = f"http://127.0.0.1:{_free_port()}"
+        url = f"http://127.0.0.1:{free_port()}"
         process = self.start(
             "api",
             *command,
@@ -199,13 +199,17 @@ class Installation:
         for partition, outputs in by_partition.items():
             await self.outputs.send(self.settings.topics.events, partition, outputs)
 
-    async def read(self, topic: str, partition: int, until: int | None = None) -> list[SourceRecord]:
-        """Return a partition's records from its start, up to an offset or its present end."""
+    async def read(
+        self, topic: str, partition: int, until: int | None = None, *, start: int | None = None
+    ) -> list[SourceRecord]:
+        """Return a partition's records from its start or an offset, up to another or its present end."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap, auto_offset_reset="earliest")
         await consumer.start()
         try:
             at = TopicPartition(topic, partition)
             consumer.assign([at])
+            if start is not None:
+                consumer.seek(at, start)
             end = (await consumer.end_offsets([at]))[at] if until is None else until
             found: list[SourceRecord] = []
             while await consumer.position(at) < end:
@@ -237,17 +241,21 @@ class Installation:
             await consumer.stop()
 
     async def caught_up(self, seconds: float = 120.0) -> None:
-        """Wait until all that is in the log now has been applied.
+        """Wait until all that is in the log now has been applied, over an outage of Redis too.
 
         Raises:
             TimeoutError: with the positions, if it takes longer.
         """
         ends = await self.ends()
         deadline = time.monotonic() + seconds
+        applied: dict[int, int] | StoreError
         while True:
-            applied = await self.applied()
-            if all(applied[partition] >= end for partition, end in ends.items()):
-                return
+            try:
+                applied = await self.applied()
+                if all(applied[partition] >= end for partition, end in ends.items()):
+                    return
+            except StoreError as error:
+                applied = error
             if time.monotonic() > deadline:
                 raise TimeoutError(f"applied {applied} of {ends}; see {self.directory}")
             await asyncio.sleep(0.05)
@@ -290,7 +298,8 @@ def plain_fold(partition: int, partitions: int, log: Sequence[SourceRecord]) -> 
     return Plain(present, states, transitions, operations, rules)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -9,6 +9,8 @@ from schemas.cloudevents import encode
 from schemas.partition import partition_of
 
 _SOURCE: Final = "urn:test:load"
+RUBBISH: Final = (b"{", b"[]", b'{"specversion":"0.3"}')
+"""What the load holds of records that are no events."""
 _BREAKER_STATES: Final = ("closed", "open", "half_open", "forced_open", "disabled", "metrics_only")
 _POLICIES: Final[tuple[dict[str, Any] | None, ...]] = (
     None,
@@ -29,16 +31,19 @@ class Sent(NamedTuple):
     partition: int
 
 
-def tenant_load(seed: int, count: int, *, tenants: int, partitions: int, now: int) -> Iterator[Sent]:
-    """Yield `count` records of `tenants` tenants, the same for the same arguments; `now` in milliseconds."""
+def tenant_load(seed: int, count: int, *, tenants: int, partitions: int, now: int, ids: str = "") -> Iterator[Sent]:
+    """Yield `count` records of `tenants` tenants, the same for the same arguments.
+
+    `now` is in milliseconds; commands of loads with other `ids` have other ids.
+    """
     chance = random.Random(seed)
     for index in range(count):
         tenant = f"tenant-{chance.randrange(tenants)}"
         partition = partition_of(tenant, partitions)
         if chance.random() < 0.02:
-            yield Sent(tenant, chance.choice((b"{", b"[]", b'{"specversion":"0.3"}')), partition)
+            yield Sent(tenant, chance.choice(RUBBISH), partition)
             continue
-        type_, data = _event(chance, index, now)
+        type_, data = _event(chance, index, now, ids)
         value = encode(type_=type_, id_=f"{seed}-{index}", source=_SOURCE, subject=tenant, time=None, data=data)
         yield Sent(tenant, value, partition)
 
@@ -50,10 +55,10 @@ def rules_for_all(number: int, rules: dict[str, Any], partitions: int) -> list[S
     return [Sent(None, value, partition) for partition in range(partitions)]
 
 
-def _event(chance: random.Random, index: int, now: int) -> tuple[str, dict[str, Any]]:
+def _event(chance: random.Random, index: int, now: int, ids: str) -> tuple[str, dict[str, Any]]:
     kind = chance.choices(("breaker", "operation", "cancel", "mode", "policy"), (70, 12, 6, 8, 4))[0]
     # A few ids come again, so that repeats and conflicts are met.
-    operation_id = f"op-{chance.randrange(max(index // 8, 1))}"
+    operation_id = f"{ids}op-{chance.randrange(max(index // 8, 1))}"
     command: dict[str, Any] = {"operation_id": operation_id, "actor": "load"}
     if kind == "breaker":
         data: dict[str, Any] = {
@@ -68,7 +73,7 @@ def _event(chance: random.Random, index: int, now: int) -> tuple[str, dict[str, 
         target = chance.choice(("light", "deep", "freeze"))
         return events.OPERATION, {**command, "target": target, "ttl_ms": chance.choice((0, 300, 1_500, 4_000, 10**9))}
     if kind == "cancel":
-        return events.CANCEL, {**command, "operation_id": f"c-{index}", "cancels": operation_id}
+        return events.CANCEL, {**command, "operation_id": f"{ids}c-{index}", "cancels": operation_id}
     if kind == "mode":
         target = chance.choice(("active", "light", "deep", "freeze"))
         override = chance.random() < 0.3

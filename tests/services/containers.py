@@ -8,6 +8,7 @@ from typing import cast
 
 import requests
 from docker.errors import DockerException
+from docker.models.containers import Container
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 
@@ -49,10 +50,15 @@ class ContainerService(Service):
         self._answers = answers
         self._created = False
 
+    @property
+    def container(self) -> Container:
+        """The engine's own view of it, once it was launched."""
+        return self._container.get_wrapped_container()
+
     def launch(self) -> None:
         try:
             if self._created:
-                self._container.get_wrapped_container().start()
+                self.container.start()
             else:
                 self._container.start()
                 self._created = True
