@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from api.caller import Caller
 from api.commands import LostAckError, Order, Outcome
+from api.dependency import UnavailableError
 from api.kinds import REFUSALS
 from api.prefer import Preference
 from api.problems import ProblemError
@@ -85,9 +86,11 @@ async def command(
     preference: Preference,
     *,
     async_mode: bool = False,
-    shown: Callable[[], Awaitable[Outcome]] | None = None,
+    shown: Callable[[], Awaitable[Outcome | None]] | None = None,
 ) -> Response:
     """Publish a command and answer with its outcome, or with what `shown` then finds: 200, a problem, or 202.
+
+    Where `shown` finds nothing, or Redis does not answer it, the answer is 202: the command is done all the same.
 
     Raises:
         ProblemError: the refusal, or `outcome_unknown`.
@@ -100,4 +103,10 @@ async def command(
         return accepted(services, outcome, headers)
     if outcome.code is not None:
         raise refusal(outcome, outcome.code)
-    return document(services.reads.document(outcome if shown is None else await shown()), headers=headers)
+    try:
+        present = outcome if shown is None else await shown()
+    except UnavailableError:
+        present = None
+    if present is None:
+        return accepted(services, outcome, headers)
+    return document(services.reads.document(present), headers=headers)

@@ -87,7 +87,7 @@ async def cancel(services: ServicesDep, sender: SenderDep, preference: Preferenc
     await find(services, caller.tenant, operation_id, only="operation")
     order = sender.order("cancel", decision_id, {"cancels": operation_id})
 
-    async def cancelled() -> OperationRecord | Receipt:
-        return await find(services, caller.tenant, operation_id, only="operation")
+    async def cancelled() -> OperationRecord | Receipt | None:
+        return await services.reads.operation(caller.tenant, operation_id)
 
     return await answers.command(services, caller, order, preference, shown=cancelled)

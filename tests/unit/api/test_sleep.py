@@ -449,6 +449,32 @@ async def test_a_cancel_may_be_answered_later(world: World) -> None:
     assert (response.status_code, response.headers["preference-applied"]) == (202, "respond-async")
 
 
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_cancel_that_is_done_is_never_told_as_one_that_was_not(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Redis goes away, or loses its last second, while the cancel is on its way: 202, and where to look."""
+    world.store.outcomes["acme", "op-1"] = outcome()
+    world.replies.answer = outcome(type="cancel", expires_at=None, target_state=None)
+    publish = world.log.publish
+
+    async def publish_and_break(partition: int, key: bytes, value: bytes) -> int | None:
+        if lost:
+            world.store.outcomes.clear()
+        else:
+            world.store.down = {"operation"}
+        return await publish(partition, key, value)
+
+    monkeypatch.setattr(world.log, "publish", publish_and_break)
+    response = await world.client.delete(f"{URL}/op-1")
+    assert response.status_code == 202
+    assert response.headers["location"] == "/api/operations/id-1"
+    assert (response.json()["type"], response.json()["status"]) == ("cancel", "completed")
+    assert len(world.log.published) == 1
+
+
 @pytest.mark.parametrize("method", ["operation", "tenant"])
 async def test_reads_without_redis_are_503(world: World, method: str) -> None:
     """Never a guess."""
