@@ -8,10 +8,9 @@ from typing import Final, NoReturn, Protocol
 from uuid import uuid4
 
 import structlog
-from redis.exceptions import RedisError
 
 from api.dependency import Dependency, UnavailableError
-from api.store import RedisClient
+from api.store import LOST, RedisClient
 from schemas.names import reply_channel
 from schemas.operation import OperationRecord
 
@@ -65,7 +64,7 @@ class RedisReplies:
         dependency: told whether the channel works. Since every command needs Redis, this is Redis's finding.
     """
 
-    lost = (RedisError, OSError, TimeoutError)
+    lost = LOST
 
     def __init__(self, client: RedisClient, prefix: str, find: Find, dependency: Dependency) -> None:
         self.channel = reply_channel(prefix, str(uuid4()))
@@ -99,7 +98,10 @@ class RedisReplies:
 
     async def run(self) -> NoReturn:
         """Subscribe, look up what was missed, and pass on what is heard; for `dependency.keep`."""
-        await self._client.initialize()  # A cluster's client finds no node for a channel before this.
+        # A cluster's client finds no node for a channel before this; and what it knows of the nodes is as old as its
+        # last look, so that it would go on asking one that has failed over.
+        await self._client.aclose()
+        await self._client.initialize()
         pubsub = self._client.pubsub()
         try:
             await pubsub.subscribe(self.channel)

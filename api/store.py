@@ -9,7 +9,7 @@ from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from api.dependency import UnavailableError, describe
 from api.receipt import Receipt
@@ -25,6 +25,8 @@ from schemas.state import LABELS, StateName
 REDIS: Final = "redis"
 ANSWER_SECONDS: Final = 1.0
 """How long Redis may take to connect, and to answer."""
+LOST: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""What Redis being away looks like; a cluster's client raises what is no RedisError where no node answers."""
 _CONNECTIONS: Final = 64
 
 RedisClient = Redis | RedisCluster
@@ -123,10 +125,25 @@ def answering() -> Iterator[None]:
     """Turn what goes wrong with Redis, or with what it holds, into UnavailableError."""
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except LOST as error:
         raise UnavailableError(REDIS, describe(error)) from error
+    except (AttributeError, RuntimeError, TypeError) as error:
+        # redis-py takes a connection that was just closed for an open one; what the loop then raises says no more.
+        if not _from_the_client(error):
+            raise
+        raise UnavailableError(REDIS, f"the connection was closed under the call: {error}") from error
     except ValueError as error:
         raise UnavailableError(REDIS, f"what it holds cannot be read: {error}") from error
+
+
+def _from_the_client(error: Exception) -> bool:
+    """Tell whether an error comes out of a call into redis-py, and not out of our own code."""
+    trace = error.__traceback__
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).startswith("redis."):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _scanned(cursor: bytes | int, packed: Mapping[bytes, bytes], packed_rules: bytes | None) -> Scanned:

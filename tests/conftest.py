@@ -9,12 +9,23 @@ from tests.services.fixtures import (
     _real_kafka,
     module_namespace,
     namespace,
+    on_cluster,
     opa,
+    redis_cluster,
     services,
     services_line,
 )
 
-__all__ = ["_healthy_services", "_real_kafka", "module_namespace", "namespace", "opa", "services"]
+__all__ = [
+    "_healthy_services",
+    "_real_kafka",
+    "module_namespace",
+    "namespace",
+    "on_cluster",
+    "opa",
+    "redis_cluster",
+    "services",
+]
 
 KEPT_PREFIX = "SLEEP_TEST_"
 

@@ -68,7 +68,7 @@ class Store:
         Raises:
             StoreError: if it does not.
         """
-        with _cluster_errors():
+        with _client_errors():
             await cast("Awaitable[object]", self._redis.ping())
 
     async def info(self) -> dict[str, Mapping[str, Any]]:
@@ -77,7 +77,7 @@ class Store:
         Raises:
             StoreError: if Redis does not answer, or does not tell.
         """
-        with _cluster_errors():
+        with _client_errors():
             if isinstance(self._redis, RedisCluster):
                 _ = await self._redis.initialize()
                 nodes = self._redis.get_primaries()
@@ -140,7 +140,7 @@ class Store:
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         """Return the next cursor (0 at the end) and about `count` packed records."""
-        with _cluster_errors():
+        with _client_errors():
             answer = await cast(
                 "Awaitable[tuple[int, dict[bytes, bytes]]]",
                 self._redis.hscan(self.keys(partition).tenants, cursor, count=count),
@@ -154,7 +154,7 @@ class Store:
             StoreError: if Redis does not answer.
             ValueError: if it is no number.
         """
-        with _cluster_errors():
+        with _client_errors():
             found = await cast("Awaitable[bytes | None]", self._redis.hget(self.keys(partition).progress, "next"))
         return None if found is None else int(found)
 
@@ -169,24 +169,27 @@ class Store:
 
 
 @contextmanager
-def _cluster_errors() -> Iterator[None]:
-    """Make a StoreError of what the cluster client raises in an outage that is no RedisError."""
+def _client_errors() -> Iterator[None]:
+    """Make a StoreError of what the client raises in an outage that is no RedisError."""
     try:
         yield
     except RedisClusterException as error:
         raise StoreError(str(error)) from error
-    except AttributeError as error:
-        # While a node is away the client closes its connections under calls that have just taken one of them.
-        if not _raised_in_the_client(error):
+    except (AttributeError, RuntimeError, TypeError) as error:
+        # redis-py takes a connection that was just closed for an open one; what the loop then raises says no more.
+        if not _from_the_client(error):
             raise
-        raise StoreError(f"the connection was closed by another call: {error}") from error
+        raise StoreError(f"the connection was closed under the call: {error}") from error
 
 
-def _raised_in_the_client(error: Exception) -> bool:
+def _from_the_client(error: Exception) -> bool:
+    """Tell whether an error comes out of a call into redis-py, and not out of our own code."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).startswith("redis."):
+            return True
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("redis.")
+    return False
 
 
 class _Script:
@@ -198,7 +201,7 @@ class _Script:
         self._digest: str | None = None
 
     async def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - the script's to say
-        with _cluster_errors():
+        with _client_errors():
             return await self._run(keys, arguments)
 
     async def _run(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 - as above

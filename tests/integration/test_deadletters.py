@@ -7,7 +7,6 @@ from statistics import median
 
 import pytest
 from pydantic_core import from_json
-from redis.asyncio import Redis
 
 from schemas import events
 from schemas.cloudevents import encode
@@ -16,7 +15,7 @@ from schemas.record import unpack
 from tests.installation import Installation
 from tests.integration.test_rebuild import document_of, sleepctl, stop_workers
 from tests.load import Sent
-from tests.services import Namespace, Services
+from tests.services import Client, Namespace, Services, redis_client
 
 pytestmark = pytest.mark.needs_kafka
 
@@ -37,7 +36,7 @@ def tenants_on(partition: int, partitions: int, prefix: str, count: int) -> list
     return [name for name in names if partition_of(name, partitions) == partition][:count]
 
 
-async def latency(installation: Installation, redis: Redis, partition: int, tenant: str) -> float:
+async def latency(installation: Installation, redis: Client, partition: int, tenant: str) -> float:
     """Return how long a tenant's event takes from the producer into Redis, in milliseconds."""
     began = time.monotonic()
     await installation.write([breaker(tenant, "open", partition)])
@@ -58,7 +57,7 @@ async def test_a_flood_of_one_emitters_rubbish_stops_nobody(
     """50,000 undecodable records on one partition: each is set aside, and the other tenants' latency is printed."""
     async with Installation.open(services, namespace, tmp_path, partitions=4) as installation:
         installation.start("worker")
-        redis = Redis.from_url(services.redis)
+        redis = redis_client(services.redis)
         try:
             early, late = (tenants_on(1, 4, name, PROBES) for name in ("early", "late"))
             behind = tenants_on(0, 4, "behind", PROBES)

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, cast
 
 import pytest
-from redis.asyncio import Redis
 
 from schemas.settings import Settings
 from tests.fakes import FakeStore
-from tests.services import Namespace, Services
+from tests.services import Namespace, Services, redis_client
 from worker import ports
 from worker.ports import Commit
 from worker.store import Store
@@ -83,7 +82,7 @@ async def test_the_fake_and_the_scripts_answer_the_same_to_the_same_calls(
         assert await answer_of(real, number, position) == expected
         done += expected is True
     assert done > _CALLS // 8
-    async with Redis.from_url(services.redis, decode_responses=True) as redis:
+    async with redis_client(services.redis, decode_responses=True) as redis:
         for partition, held in fake.partitions.items():
             keys = real.keys(partition)
             counts = await cast("Awaitable[dict[str, str]]", redis.hgetall(keys.counts))

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 from pydantic_core import from_json
-from redis.asyncio import Redis
 
 from schemas import events
 from schemas.cloudevents import encode
@@ -19,7 +18,7 @@ from schemas.partition import partition_of
 from schemas.record import unpack
 from tests.installation import Installation
 from tests.load import Sent, rules_for_all, tenant_load
-from tests.services import Namespace, Services
+from tests.services import Namespace, Services, redis_client
 
 pytestmark = pytest.mark.needs_kafka
 
@@ -45,7 +44,7 @@ async def document_of(installation: Installation, *arguments: str) -> Any:  # no
 
 async def empty(installation: Installation, *, operations: bool = True) -> None:
     """Take away this installation's keys in Redis, and nobody else's."""
-    redis = Redis.from_url(installation.services.redis)
+    redis = redis_client(installation.services.redis)
     try:
         async for key in redis.scan_iter(f"{{{installation.settings.redis_prefix}:*", count=10_000):
             if operations or b":operation:" not in key:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from pydantic_core import from_json
-from redis.asyncio import Redis
 
 from schemas.record import pack, unpack
 from tests.installation import Installation
 from tests.integration.test_rebuild import document_of, sleepctl, stop_workers
 from tests.load import tenant_load
-from tests.services import Namespace, Services
+from tests.services import Namespace, Services, redis_client
 from worker.ports import Output
 
 pytestmark = pytest.mark.needs_kafka
@@ -54,7 +53,7 @@ async def test_a_live_system_has_no_differences_and_damage_is_named(
         changed, lost = sorted(records)[:2]
         record = unpack(records[changed], rules)
         schedule = rules[record.rules_number].terms_for(record.policy).schedule
-        redis = Redis.from_url(services.redis)
+        redis = redis_client(services.redis)
         try:
             key = installation.store.keys(0).tenants
             await redis.hset(key, changed, pack(record._replace(version=record.version + 1), schedule))

@@ -4,7 +4,9 @@ An OPA server comes in the same ways (`tests.services.opa`), started for the fir
 
 The ways, in this order: containers (testcontainers, where a Docker engine answers), local processes (Kafka's
 jars by Maven, `redis-server`), embedded (librdkafka's mock cluster, Valkey from a wheel).
-`SLEEP_TEST_SERVICES` set to `containers`, `processes` or `embedded` forces one.
+`SLEEP_TEST_SERVICES` set to `containers`, `processes` or `embedded` forces one. `SLEEP_TEST_REDIS=cluster` puts a
+Redis Cluster of local processes in the place of the one Redis; tests make their clients with `redis_client`, which
+knows both.
 
     with start_services() as services:
         settings = Settings(kafka_bootstrap=services.kafka, redis_url=services.redis)
@@ -15,5 +17,17 @@ jars by Maven, `redis-server`), embedded (librdkafka's mock cluster, Valkey from
 from tests.services.base import Kind, Service, ServiceError, UnavailableError
 from tests.services.choose import Services, start_services
 from tests.services.namespace import Namespace
+from tests.services.redis_client import Client, blocking_client, redis_client
 
-__all__ = ["Kind", "Namespace", "Service", "ServiceError", "Services", "UnavailableError", "start_services"]
+__all__ = [
+    "Client",
+    "Kind",
+    "Namespace",
+    "Service",
+    "ServiceError",
+    "Services",
+    "UnavailableError",
+    "blocking_client",
+    "redis_client",
+    "start_services",
+]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.services.base import Kind, Service, UnavailableError
+from tests.services.cluster import RedisClusterService
 from tests.services.containers import container_services
 from tests.services.embedded import embedded_services
-from tests.services.processes import process_services
+from tests.services.processes import find, process_services
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,26 @@ def wanted_kinds(environ: Mapping[str, str]) -> list[Kind]:
         raise UnavailableError(f"SLEEP_TEST_SERVICES is {name!r}, not one of {', '.join(Kind)}") from error
 
 
+def wants_cluster(environ: Mapping[str, str]) -> bool:
+    """Whether `SLEEP_TEST_REDIS` asks for a Redis Cluster in place of the one server.
+
+    Raises UnavailableError where it asks for something else.
+    """
+    name = environ.get("SLEEP_TEST_REDIS", "")
+    if name not in {"", "cluster"}:
+        raise UnavailableError(f"SLEEP_TEST_REDIS is {name!r}, not cluster")
+    return bool(name)
+
+
 def _make(kind: Kind, folder: Path) -> tuple[Service, Service]:
+    """Services that are not yet started; a cluster is made of this machine's processes whatever the kind."""
+    broker, store = _make_single(kind, folder)
+    if wants_cluster(os.environ):
+        store = RedisClusterService(folder, find("redis-server", "redis-server"))
+    return broker, store
+
+
+def _make_single(kind: Kind, folder: Path) -> tuple[Service, Service]:
     match kind:
         case Kind.CONTAINERS:
             return container_services()
@@ -88,6 +108,22 @@ def _start(kind: Kind, stack: ExitStack) -> tuple[Service, Service]:
     for service in pair:
         service.wait_ready()
     return pair
+
+
+@contextmanager
+def start_cluster() -> Iterator[RedisClusterService]:
+    """A Redis Cluster that answers, ended with its data after the block.
+
+    Raises UnavailableError where there is no `redis-server`.
+    """
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="somabrain-sleep-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        cluster = RedisClusterService(folder, find("redis-server", "redis-server"))
+        stack.callback(cluster.close)
+        cluster.launch()
+        cluster.wait_ready()
+        yield cluster
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
 
 from tests.services.base import Service, UnavailableError
-from tests.services.choose import Services, start_services
+from tests.services.choose import Services, start_cluster, start_services
+from tests.services.cluster import RedisClusterService
 from tests.services.namespace import Namespace
 from tests.services.opa import start_opa
 
@@ -34,6 +36,26 @@ def opa(services: Services) -> Iterator[Service]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def redis_cluster(services: Services) -> Iterator[RedisClusterService]:
+    """The services' own Redis Cluster, or one started for the first test that wants it (which needs `redis-server`)."""
+    if isinstance(services.store, RedisClusterService):
+        yield services.store
+        return
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(start_cluster())
+        except UnavailableError as error:
+            _pass_over(f"needs a Redis Cluster: {error}")
+        yield cluster
+
+
+@pytest.fixture
+def on_cluster(services: Services, redis_cluster: RedisClusterService) -> Services:
+    """The services with a Redis Cluster as their store."""
+    return replace(services, store=redis_cluster)
+
+
 @pytest.fixture
 def namespace() -> Namespace:
     """Topic prefix, Redis prefix and consumer group of this test alone."""
@@ -52,6 +74,8 @@ def _healthy_services(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "services" in request.fixturenames:
         request.getfixturevalue("services").heal()
+    if "redis_cluster" in request.fixturenames:
+        request.getfixturevalue("redis_cluster").heal()
     if "opa" in request.fixturenames:
         request.getfixturevalue("opa").heal()
 

@@ -6,13 +6,14 @@ from typing import Any, cast
 
 import pytest
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException
 
 from api.dependency import Dependency, UnavailableError
 from api.receipt import Receipt
 from api.replies import RedisReplies
-from api.store import RedisClient, RedisStore, connect
+from api.store import RedisClient, RedisStore, answering, connect
 from schemas.names import RECEIPT_KEPT_MS, PartitionKeys
 from schemas.operation import OperationRecord
 from schemas.partition import partition_of
@@ -152,6 +153,21 @@ async def test_redis_away_is_an_outage(failure: Exception) -> None:
         await _store(redis).put_receipt(RECEIPT)
 
 
+async def test_a_connection_that_was_closed_under_a_call_is_an_outage() -> None:
+    """What comes out of the client then is no error of Redis; nor is what a cluster's raises where no node answers."""
+    closed = Connection()
+    with pytest.raises(UnavailableError, match="closed under the call"), answering():
+        await closed._send_packed_command([b"PING"])  # noqa: SLF001 - what it comes to without a socket
+    with pytest.raises(UnavailableError, match="no node"), answering():
+        raise RedisClusterException("no node")
+
+
+async def test_a_defect_of_ours_is_no_outage() -> None:
+    """It is answered as what it is."""
+    with pytest.raises(AttributeError), answering():
+        _ = cast("Any", None).tenant
+
+
 @pytest.mark.parametrize("packed", [b"[99]", b"{}", b"x"])
 async def test_what_a_newer_version_wrote_is_an_outage_here(packed: bytes) -> None:
     """During a rolling deploy an older process does not guess."""
@@ -219,13 +235,30 @@ class _Client:
     def __init__(self, heard: list[Any]) -> None:
         self.made = _PubSub(heard)
         self.initialized = False
+        self.looks = 0
+
+    async def aclose(self) -> None:
+        self.initialized = False
 
     async def initialize(self) -> None:
+        """Look which nodes there are, as a cluster's client does where it has not yet."""
+        if not self.initialized:
+            self.looks += 1
         self.initialized = True
 
     def pubsub(self) -> _PubSub:
         assert self.initialized, "a cluster's client knows no node before"
         return self.made
+
+
+async def test_each_try_to_listen_looks_anew_which_nodes_there_are() -> None:
+    """The one that was asked may have gone for good, and another have taken its place."""
+    client = _Client([OSError("closed"), OSError("closed")])
+    replies = RedisReplies(cast("RedisClient", client), "sleep", _store(_Redis()).operation, Dependency("redis"))
+    for looks in (1, 2):
+        with pytest.raises(OSError, match="closed"):
+            await replies.run()
+        assert client.looks == looks
 
 
 def _replies(

@@ -9,7 +9,7 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Connection, Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException
 
 from schemas.settings import Settings
@@ -288,3 +288,44 @@ async def test_info_of_a_cluster_is_asked_of_each_primary() -> None:
         store = Store(_Cluster(), "sleep")
     assert await store.info() == {"a:1": {"aof_enabled": 1}, "b:1": {"aof_enabled": 0}}
     assert asked == ["initialize", "a:1", "b:1"]
+
+
+class _ClosedWriter:
+    """What a loop leaves behind of a connection that was closed while nobody looked."""
+
+    def writelines(self, _: object) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+@pytest.mark.parametrize("writer", [None, _ClosedWriter()])
+async def test_a_connection_that_was_closed_under_a_call_is_waited_out(writer: object) -> None:
+    """What comes out of the client then is no error of Redis; the lane waits, and is not ended by it."""
+
+    class _Closing:
+        async def ping(self) -> None:
+            connection = Connection()
+            vars(connection)["_writer"] = writer
+            await connection._send_packed_command([b"PING"])  # noqa: SLF001 - what it comes to without a socket
+
+    with pytest.raises(StoreError, match="closed under the call"):
+        await store_of(cast("Any", _Closing())).ping()
+
+
+async def test_a_defect_of_ours_is_no_outage() -> None:
+    """It ends the lane, loudly."""
+
+    class _Broken:
+        async def ping(self) -> None:
+            _ = cast("Any", None).tenant
+
+    with pytest.raises(AttributeError):
+        await store_of(cast("Any", _Broken())).ping()
+
+
+async def test_a_cluster_s_client_repeats_no_command_either() -> None:
+    """As that of a server."""
+    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
+    client = store._redis  # noqa: SLF001 - as above
+    assert isinstance(client, RedisCluster)
+    assert client.retry.get_retries() == 0
+    await store.close()
