@@ -86,17 +86,19 @@ class Audit:
         ids_from: the ids of rows from this offset of the events topic on are kept, None for none.
 
     Attributes:
-        judged: the last command of each id.
+        judged: every command, in the order of its first row; an id that was forgotten may come again.
         ids: the ids of rows from `ids_from` on.
         newest: the highest offset of the events topic that a row stems from, -1 for none.
     """
 
     def __init__(self, partition: int, ids_from: int) -> None:
-        self.judged: dict[OperationKey, Judged] = {}
+        self.judged: list[Judged] = []
         self.ids: set[str] = set()
         self.newest = -1
         self._partition = partition
         self._ids_from = ids_from
+        # Where the last command of each id was judged: a row that a worker sent twice is no new one.
+        self._last: dict[OperationKey, int] = {}
         # Of each tenant the `enforce` that its last row tells, which the next command found, and that row's offset.
         self._enforced: dict[str, tuple[int, bool]] = {}
 
@@ -133,24 +135,26 @@ class Audit:
 
     def _judge(self, row: dict[str, Any], offset: int, *, enforced_before: bool) -> None:
         key = row["tenant"], row["operation_id"]
-        known = self.judged.get(key)
-        if row["code"] in _NOT_REMEMBERED or (known is not None and known.offset >= offset):
+        if row["code"] in _NOT_REMEMBERED or self._last.get(key, -1) >= offset:
             return
+        self._last[key] = offset
 
         def state(label: str, *, enforced: bool) -> SleepState:
             return BY_LABEL[label] if enforced else SleepState.active
 
-        self.judged[key] = Judged(
-            key=key,
-            type=_TYPES[row["event_type"]],
-            offset=offset,
-            at=row["at"],
-            code=cast("RefusalCode | None", row["code"]),
-            before=state(row["from"], enforced=enforced_before),
-            after=state(row["to"], enforced=row["enforced"]),
-            actor=row["actor"],
-            reason=row["reason"],
-            decision=row["decision"],
+        self.judged.append(
+            Judged(
+                key=key,
+                type=_TYPES[row["event_type"]],
+                offset=offset,
+                at=row["at"],
+                code=cast("RefusalCode | None", row["code"]),
+                before=state(row["from"], enforced=enforced_before),
+                after=state(row["to"], enforced=row["enforced"]),
+                actor=row["actor"],
+                reason=row["reason"],
+                decision=row["decision"],
+            )
         )
 
 

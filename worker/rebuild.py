@@ -5,7 +5,7 @@ is its state as it was published, and the events after that position; positions 
 letters again and change nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
@@ -131,7 +131,7 @@ class Rebuild:
         self._check_rules_of_records()
         self._published = {tenant: versions.highest.offset for tenant, versions in history.tenants.items()}
         # Wherever a state or an audit row stems from, the log must hold a record of that tenant.
-        self._claimed = {command.offset: command.key[0] for command in found.audit.judged.values()}
+        self._claimed = {command.offset: command.key[0] for command in found.audit.judged}
         self._claimed |= history.stems
         highest = ((tenant, versions.highest) for tenant, versions in history.tenants.items())
         self._claimed |= {version.offset: tenant for tenant, version in highest if version.value is not None}
@@ -153,9 +153,9 @@ class Rebuild:
                     f"{newest}: restore Redis from its own backup or AOF"
                 )
 
-    def _take_judged(self, judged: Mapping[OperationKey, Judged], start: int | None) -> None:
+    def _take_judged(self, judged: Iterable[Judged], start: int | None) -> None:
         """Remember the commands that are not folded again, in their order; those in the log wait for their event."""
-        for command in sorted(judged.values(), key=lambda command: command.offset):
+        for command in sorted(judged, key=lambda command: command.offset):
             tenant, operation_id = command.key
             if start is None or command.offset < start:
                 record = self.records.get(tenant)
@@ -265,7 +265,7 @@ class Rebuild:
                     "clock, and no worker publishes such: set the clock, or send a tombstone for its key"
                 )
         # Commands whose event the log should hold, and does not: what the row tells is all that is left of them.
-        for command in self._judged.values():
+        for command in reversed(self._judged.values()):
             self._operations.setdefault(command.key, command.record(self._partition, None, None))
         last = self.last
         return Rebuilt(

@@ -156,6 +156,22 @@ def test_an_operation_that_was_cancelled_stays_so() -> None:
     assert again.operations["acme", "op-1"].cancelled_at == T + 10
 
 
+def test_an_id_that_came_again_is_known_as_the_earlier_command_until_the_log_comes_to_the_later() -> None:
+    """The audit of both is there, and the states only up to the first: what lies between is judged by the first."""
+    log = [
+        *log_of(sleep("op-1", "deep", 5), sleep("op-1", "freeze", 5)),
+        source(2, T + 2 * HOUR, sleep("op-1", "light", 5)),
+    ]
+    lane = apply_all(log)
+    rows, states = topic(lane.transitions), topic(lane.states)[:1]
+    assert [json.loads(row.value or b"")["code"] for row in rows if b'"refusal"' in (row.value or b"")] == [
+        "idempotency_conflict"
+    ]
+    again = rebuilt(found(states, rows, 0, 3, committed=1), log)
+    assert again.records == records_of(lane)
+    assert again.transitions == []
+
+
 def test_an_id_that_came_again_when_it_was_forgotten_is_the_later_command() -> None:
     """And what was sent of the earlier one a second time does not take its place."""
     log = log_of(sleep("op-1", "deep", 5), sleep("op-1", "light", 5), step=2 * HOUR)
