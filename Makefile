@@ -19,7 +19,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test unit levels integration acceptance check lint types generated arrows policy format \
-	generate bench simulate lock images clean
+	generate bench simulate chaos soak lock images clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -100,6 +100,13 @@ generate: install ## rewrite generated files (JSON Schemas, reference pages)
 
 simulate: install ## run whole workers under faults in virtual time, on all cores (SEEDS=2000)
 	$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),2000) $(ARGS)
+
+chaos: install ## hurt workers, APIs, Redis and Kafka by a schedule, and check everything (SECONDS=120, SEED=1)
+	$(PYTHON) -m tests.faults --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) $(ARGS)
+
+soak: install ## the long runs: 100,000 simulations, then an hour of chaos (SEED=1)
+	$(PYTHON) -m tests.simulation --seeds 100000
+	$(PYTHON) -m tests.faults --seconds 3600 --seed $(or $(SEED),1)
 
 bench: install ## measure throughput, latency and timer lag here (ARGS selects)
 	$(PYTHON) -m tests.benchmarks $(ARGS)

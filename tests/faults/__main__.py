@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,8 @@ def main() -> int:
     if arguments.plan:
         print(plan)
         return 0
+    # What it says of a broker that is away is known.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     directory = Path(tempfile.mkdtemp(prefix="sleep-chaos-"))
     print(f"seed {arguments.seed}, {arguments.seconds:g} s; logs are in {directory}", flush=True)
 

@@ -12,7 +12,7 @@ from tests.faults.emitters import TENANTS
 from tests.faults.fleet import Fleet
 from tests.faults.gate import Gate
 
-CALLERS: Final = 6
+CALLERS: Final = 10
 _SCOPE: Final = "sleep:read sleep:write sleep:policy sleep:override sleep:emit"
 _ATTEMPTS: Final = 8
 _WAIT: Final = {"Prefer": "wait=5"}
@@ -55,7 +55,7 @@ class Command:
 
 
 class Callers:
-    """Six callers of any tenant, over whichever door is there.
+    """Ten callers of any tenant, over whichever door is there.
 
     Attributes:
         commands: every command so far.

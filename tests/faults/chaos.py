@@ -79,8 +79,7 @@ class Chaos:
         assert not stopped, f"lanes are not well: {stopped}"
         await self._fleet.end()
         ended_at = now_ms()
-        for past in self._pasts:
-            await past.read_on()
+        await asyncio.gather(*(past.read_on() for past in self._pasts))
         say(f"everybody has ended; {sum(len(past.records) for past in self._pasts):,} events are held against Redis")
         evidence = Evidence(self._pasts, self._callers.commands, self._callers.emitted, ended_at)
         await judge(self._installation, evidence, self._random)

@@ -1,9 +1,11 @@
 """What must hold once a run is over and everybody has ended: see `tests.oracle`, and what callers were told."""
 
+import asyncio
 import random
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
@@ -55,29 +57,33 @@ async def judge(installation: Installation, evidence: Evidence, chance: random.R
     Raises:
         AssertionError: if anything does not hold.
     """
-    topics, partitions = installation.settings.topics, installation.settings.partitions
+    topics, partitions = installation.settings.topics, range(installation.settings.partitions)
+
+    async def read(topic: str) -> list[list[SourceRecord]]:
+        return await asyncio.gather(*(installation.read(topic, partition) for partition in partitions))
+
+    states, transitions = await read(topics.states), await read(topics.transitions)
     redis = redis_client(installation.services.redis)
     try:
         for past in evidence.pasts:
             found = Found(
                 partition=past.partition,
-                partitions=partitions,
+                partitions=len(partitions),
                 log=past.records,
-                states=await installation.read(topics.states, past.partition),
-                transitions=await installation.read(topics.transitions, past.partition),
+                states=states[past.partition],
+                transitions=transitions[past.partition],
                 held=await _held(redis, PartitionKeys(installation.settings.redis_prefix, past.partition)),
                 now=evidence.ended_at,
                 slack_ms=SLACK_MS,
                 audited=past.cut,
             )
             check_partition(found, past.reference, chance)
-            _check_timers(past.records)
+            check_timers(past.records)
     finally:
         await redis.aclose()
-    ingress = [record for number in range(partitions) for record in await installation.read(topics.breakers, number)]
-    letters = [record for number in range(partitions) for record in await installation.read(topics.deadletter, number)]
     log = [record for past in evidence.pasts for record in past.records]
-    check_dead_letters([*log, *ingress], letters)
+    ingress = [*chain.from_iterable(await read(topics.breakers))]
+    check_dead_letters([*log, *ingress], chain.from_iterable(await read(topics.deadletter)))
     check_arrived(log, ingress, evidence.emitted)
     _check_commands(evidence)
 
@@ -103,7 +109,7 @@ async def _held(redis: Client, keys: PartitionKeys) -> Held:
     )
 
 
-def _check_timers(log: Iterable[SourceRecord]) -> None:
+def check_timers(log: Iterable[SourceRecord]) -> None:
     """No timer came into the log before it was due."""
     for record in log:
         try:
