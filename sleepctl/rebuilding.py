@@ -14,7 +14,7 @@ from worker.audit import Audit
 from worker.history import OTHER_COUNT, History, ImpossibleError
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
-from worker.rebuild import Found, OtherLogError, Rebuild, Rebuilt
+from worker.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
 from worker.restore import MovedError, restore
 from worker.store import Store
 
@@ -152,7 +152,7 @@ class Rebuilding:
     async def _found(self, partition: int, advance: Advance) -> Found:
         topics, settings = self._settings.topics, self._settings
         events, committed = self._events[partition], self._committed.get(partition)
-        history = History(partition, settings.partitions, settled=committed)
+        history = History(partition, settings.partitions, settled=settled_before(events.start, committed))
         async for page in self._reader.read(topics.states, partition, *self._states[partition], advance):
             for record in page:
                 history.read(record)

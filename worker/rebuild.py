@@ -54,6 +54,15 @@ class Found(NamedTuple):
         return max(self.history.newest + 1, self.audit.newest + 1, self.committed or 0)
 
 
+def settled_before(start: int, committed: int | None) -> int | None:
+    """Return the offset of the events topic before which a tenant's latest state is the one to begin with.
+
+    What stems from before `committed` was acknowledged whole. What the log no longer holds cannot be folded again,
+    so an earlier state would lack it. None: everything is before it.
+    """
+    return None if committed is None else max(committed, start)
+
+
 class Rebuilt(NamedTuple):
     """What a partition is to hold, and what its topics lack since a worker died before all was acknowledged."""
 
