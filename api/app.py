@@ -29,6 +29,7 @@ from api.metrics import Metrics
 from api.problems import ProblemError, on_problem
 from api.publish import KafkaEvents
 from api.reads import Reads
+from api.redis_watch import RedisWatch
 from api.replies import RedisReplies
 from api.routes import breakers, events, mode, operations, policy, service, sleep, tenants
 from api.services import Services
@@ -69,8 +70,13 @@ def _report(ended: "asyncio.Task[Any]") -> None:
         log.error("background_task_failed", exc_info=error)
 
 
-def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
+def wire(settings: Settings, clock: Clock = now_ms, *, embedded: bool = False) -> Wiring:
     """Build everything that the settings name; nothing connects before the application starts.
+
+    Args:
+        settings: the settings.
+        clock: time.
+        embedded: whether Redis is to survive nothing.
 
     Raises:
         SettingsError: if a setting that the API needs is absent, or a rate limit is wrong.
@@ -86,7 +92,7 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
     log = KafkaEvents.of(settings, kafka)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
     keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), clock, jwks)
-    lag, metrics = Lag(), Metrics()
+    lag, metrics, redis_watch = Lag(), Metrics(), RedisWatch()
     heard = Dependency("transitions")
     metrics.watch((kafka, redis, opa, jwks, heard))
     open_reader, reads = opener(settings), Reads(store, clock, log)
@@ -97,6 +103,7 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
         lambda: keep(heard, feed.run, feed.lost),
         lambda: keep(jwks, keys.run, keys.lost),
         lambda: lag.watch(store, log.ends, clock),
+        lambda: redis_watch.run(commands_client, durable=not embedded),
     ]
     authoriser: Authoriser
     if settings.opa_url == "embedded":
@@ -121,7 +128,7 @@ def wire(settings: Settings, clock: Clock = now_ms) -> Wiring:
         emitter=Emitter(log, settings.partitions),
         reads=reads,
         metrics=metrics,
-        status=Status((kafka, redis, opa, jwks, heard), lag, clock),
+        status=Status((kafka, redis, opa, jwks, heard), lag, clock, redis_watch),
         streams=Streams(feed, Catchup(open_reader), reads, store, metrics, clock),
         tenants=Tenants(store, log, settings.partitions, clock),
     )

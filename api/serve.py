@@ -58,6 +58,7 @@ async def serve(
     ready: asyncio.Event | None = None,
     build: str = "source",
     drain: float = DRAIN_SECONDS,
+    embedded: bool = False,
 ) -> None:
     """Serve until `stop` is set.
 
@@ -68,13 +69,14 @@ async def serve(
             a `Ready` is told where.
         build: what `/version` calls this build.
         drain: seconds of service while already unready.
+        embedded: whether Redis is to survive nothing.
 
     Raises:
         SettingsError: if a setting that the API needs is absent.
         OSError: if the address cannot be bound.
     """
     raise_file_limit()
-    wiring = wire(settings)
+    wiring = wire(settings, embedded=embedded)
     listener = _listen(settings.api_host, settings.api_port)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

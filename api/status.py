@@ -7,6 +7,8 @@ from typing import Any, Final
 from api.clock import Clock
 from api.dependency import Dependency
 from api.lag import Lag
+from api.redis_watch import RedisWatch
+from api.store import REDIS
 
 STARTING_SECONDS: Final = 3.0
 """How long readiness waits for the first attempt on each dependency, at most."""
@@ -20,11 +22,15 @@ class Status:
         ready: whether it serves, from then on until it stops.
         dependencies: each dependency, in the order in which they are shown.
         lag: what is known of the partitions' progress.
+        redis: what is known of how Redis is run.
     """
 
-    def __init__(self, dependencies: Iterable[Dependency], lag: Lag, clock: Clock) -> None:
+    def __init__(
+        self, dependencies: Iterable[Dependency], lag: Lag, clock: Clock, redis: RedisWatch | None = None
+    ) -> None:
         self.dependencies = tuple(dependencies)
         self.lag = lag
+        self.redis = redis or RedisWatch()
         self.began = asyncio.Event()
         self.ready = False
         self._clock = clock
@@ -47,8 +53,8 @@ class Status:
 
     @property
     def good(self) -> bool:
-        """Whether every dependency answers."""
-        return all(dependency.up for dependency in self.dependencies)
+        """Whether every dependency answers, and Redis takes nothing away."""
+        return all(dependency.up for dependency in self.dependencies) and not self.redis.health.bad
 
     def document(self) -> dict[str, Any]:
         """Return what `/status` shows."""
@@ -56,8 +62,14 @@ class Status:
         return {
             "status": "bad" if not self.good else "degraded" if standing else "ok",
             "dependencies": {
-                dependency.name: {"up": dependency.up, "finding": dependency.finding}
+                dependency.name: {"up": dependency.up, "finding": self._finding(dependency)}
                 for dependency in self.dependencies
             },
+            "warnings": list(self.redis.health.warnings),
             "standing_partitions": [partition._asdict() for partition in standing],
         }
+
+    def _finding(self, dependency: Dependency) -> str:
+        """Return what is to be said of a dependency; of a Redis that answers, how it is run where that is bad."""
+        bad = self.redis.health.bad if dependency.name == REDIS and dependency.up else ()
+        return "; ".join(bad) or dependency.finding

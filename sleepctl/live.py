@@ -65,7 +65,7 @@ class Live:
             asyncio.create_task(
                 serve_worker(self._settings, stop=halt, ready=worker_ready, embedded=True), name="the worker"
             ),
-            asyncio.create_task(serve_api(self._settings, stop=halt, ready=self._ready), name="the API"),
+            asyncio.create_task(serve_api(self._settings, stop=halt, ready=self._ready, embedded=True), name="the API"),
         ]
         stopping = asyncio.create_task(stop.wait())
         playing = asyncio.create_task(guard(self._play(worker_ready), parts))

@@ -80,6 +80,8 @@ class Store:
         with _client_errors():
             if isinstance(self._redis, RedisCluster):
                 _ = await self._redis.initialize()
+                # What the client knows is as old as its last redirection, and a former primary counts no replicas.
+                await self._redis.nodes_manager.initialize()
                 nodes = self._redis.get_primaries()
                 return {node.name: await self._redis.info(target_nodes=node) for node in nodes}
             return {"": await self._redis.info()}

@@ -53,7 +53,7 @@ async def test_the_embedded_policy_needs_no_task() -> None:
     """Kafka, Redis, keys and lag do; nothing connects."""
     wiring = wire(_settings())
     assert isinstance(wiring.services.authoriser, EmbeddedPolicy)
-    assert len(wiring.tasks) == 5
+    assert len(wiring.tasks) == 6
     names = [dependency.name for dependency in wiring.services.status.dependencies]
     assert names == ["kafka", "redis", "opa", "jwks", "transitions"]
     await _close(wiring)
@@ -63,12 +63,12 @@ async def test_an_opa_server_is_watched() -> None:
     """One task more."""
     wiring = wire(_settings(opa_url="http://opa:8181"))
     assert isinstance(wiring.services.authoriser, OpaServer)
-    assert len(wiring.tasks) == 6
+    assert len(wiring.tasks) == 7
     await _close(wiring)
 
 
 async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `keep` is given, and the lag."""
+    """What `keep` is given, the lag, and how Redis is run."""
     kept: list[str] = []
 
     async def keep(dependency: Dependency, connect: object, lost: tuple[type[Exception], ...]) -> None:
@@ -80,11 +80,17 @@ async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPa
         kept.append("lag")
 
     monkeypatch.setattr("api.app.keep", keep)
+
+    async def look(*_: object, durable: bool) -> None:
+        assert durable
+        kept.append("how redis is run")
+
     monkeypatch.setattr("api.lag.Lag.watch", watch)
+    monkeypatch.setattr("api.redis_watch.RedisWatch.run", look)
     wiring = wire(_settings(opa_url="http://opa:8181"))
     for task in wiring.tasks:
         await task()
-    assert kept == ["kafka", "redis", "transitions", "jwks", "lag", "opa"]
+    assert kept == ["kafka", "redis", "transitions", "jwks", "lag", "how redis is run", "opa"]
     await _close(wiring)
 
 
@@ -189,7 +195,7 @@ async def test_a_process_serves_until_it_is_told_to_stop(
     """It says where, releases waiting callers, and is unready while it stops."""
     released: list[bool] = []
     wiring = Wiring(world.services, release=lambda: released.append(world.services.status.ready))
-    monkeypatch.setattr(serving, "wire", lambda _: wiring)
+    monkeypatch.setattr(serving, "wire", lambda _, **__: wiring)
     monkeypatch.setattr(serving, "_Server", _Uvicorn)
     monkeypatch.setattr("api.serve.socket.create_server", lambda address, **_: _Listener(address[0]))
     stop, ready = asyncio.Event(), Ready()
@@ -207,7 +213,7 @@ async def test_nobody_needs_to_know_where(
     world: World, monkeypatch: pytest.MonkeyPatch, ready: asyncio.Event | None
 ) -> None:
     """`ready` may be any event, or left out."""
-    monkeypatch.setattr(serving, "wire", lambda _: Wiring(world.services))
+    monkeypatch.setattr(serving, "wire", lambda _, **__: Wiring(world.services))
     monkeypatch.setattr(serving, "_Server", _Uvicorn)
     monkeypatch.setattr("api.serve.socket.create_server", lambda *_, **__: _Listener("127.0.0.1"))
     stop = asyncio.Event()

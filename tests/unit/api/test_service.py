@@ -14,6 +14,7 @@ from api.kinds import KINDS, REFUSALS
 from api.lag import STANDING_MS, Lag
 from api.status import Status
 from schemas.operation import RefusalCode
+from schemas.redis_health import RedisHealth
 from tests.unit.api.conftest import World
 from tests.unit.api.fakes import NOW, FakeClock, outcome, token
 
@@ -150,6 +151,22 @@ async def test_status_shows_each_dependency_with_its_finding(world: World) -> No
         },
         "redis": {"up": True, "finding": "answers"},
     }
+
+
+async def test_status_shows_how_redis_is_run(world: World) -> None:
+    """What takes records away is bad though Redis answers; what only costs time is a warning."""
+    watch = world.services.status.redis
+    watch.health = RedisHealth(warnings=("the AOF is off",))
+    response = await world.client.get("/status")
+    assert (response.status_code, response.json()["status"], response.json()["warnings"]) == (
+        200, "ok", ["the AOF is off"],
+    )  # fmt: skip
+    watch.health = RedisHealth(bad=("maxmemory-policy is allkeys-lru",))
+    response = await world.client.get("/status")
+    assert (response.status_code, response.json()["status"]) == (503, "bad")
+    assert response.json()["dependencies"]["redis"] == {"up": True, "finding": "maxmemory-policy is allkeys-lru"}
+    world.dependencies[1].found_down("refused")
+    assert (await world.client.get("/status")).json()["dependencies"]["redis"]["finding"] == "refused"
 
 
 async def test_status_shows_partitions_that_stand_still(world: World) -> None:

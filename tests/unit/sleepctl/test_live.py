@@ -62,7 +62,8 @@ class System:
         if self.fails_at_its_end is not None:
             raise self.fails_at_its_end
 
-    async def api(self, _settings: Settings, *, stop: asyncio.Event, ready: Ready) -> None:
+    async def api(self, _settings: Settings, *, stop: asyncio.Event, ready: Ready, embedded: bool) -> None:
+        assert embedded
         ready.url = "http://127.0.0.1:8080"
         ready.set()
         await stop.wait()

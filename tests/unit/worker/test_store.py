@@ -275,7 +275,11 @@ async def test_info_of_a_cluster_is_asked_of_each_primary() -> None:
 
         async def initialize(self, *_: object, **__: object) -> "RedisCluster":
             asked.append("initialize")
+            self.nodes_manager = cast("Any", SimpleNamespace(initialize=self.look))
             return self
+
+        async def look(self) -> None:
+            asked.append("look")
 
         def get_primaries(self) -> list[Any]:
             return [SimpleNamespace(name="a:1"), SimpleNamespace(name="b:1")]
@@ -287,7 +291,7 @@ async def test_info_of_a_cluster_is_asked_of_each_primary() -> None:
     with patch.object(_Script, "__init__", lambda *_: None):
         store = Store(_Cluster(), "sleep")
     assert await store.info() == {"a:1": {"aof_enabled": 1}, "b:1": {"aof_enabled": 0}}
-    assert asked == ["initialize", "a:1", "b:1"]
+    assert asked == ["initialize", "look", "a:1", "b:1"]
 
 
 class _ClosedWriter:
