@@ -51,6 +51,7 @@ class Process:
 
     def __init__(self, name: str, environment: dict[str, str], log: Path, command: Sequence[str] = ()) -> None:
         self.name = name
+        self._started_at = time.monotonic()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command or [str(Path(sys.executable).with_name("sleepctl")), name],
@@ -86,6 +87,11 @@ class Process:
     def pid(self) -> int:
         """The process's id."""
         return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """For how many seconds it has been there."""
+        return time.monotonic() - self._started_at
 
     @property
     def running(self) -> bool:
