@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import random
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from typing import Any, Final, cast
 
 import faust
@@ -294,13 +294,28 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _within(seconds: float, stopping: Awaitable[object], what: str) -> None:
-    """Wait for something to stop, and go on without it where a broker that is away keeps it."""
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping
-    except TimeoutError:
+async def _within(seconds: float, stopping: Coroutine[Any, Any, object], what: str) -> None:
+    """Wait for something to stop, and go on without it where a broker that is away keeps it.
+
+    It is told to give up, and not waited for: Faust swallows that once, and commits again.
+    """
+    task = asyncio.create_task(stopping, name=f"stop-{what}")
+    done, _ = await asyncio.wait([task], timeout=seconds)
+    if not done:
         log.warning("not_stopped", what=what, seconds=seconds)
+        task.add_done_callback(_forget)
+        task.cancel()
+        return
+    try:
+        task.result()
+    except (KafkaError, OSError) as error:
+        log.warning("not_stopped", what=what, error=describe(error))
+
+
+def _forget(task: asyncio.Task[object]) -> None:
+    """Look at a late result, so that nobody is told that it was never looked at."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _first(*waits: Awaitable[object]) -> None:

@@ -526,6 +526,37 @@ async def test_a_consumer_that_does_not_stop_does_not_keep_the_worker(
     assert [(line["event"], line["what"]) for line in logs] == [("not_stopped", "consumer")]
 
 
+@pytest.mark.parametrize("error", [None, KafkaError("the consumer's thread has ended")])
+async def test_a_consumer_that_swallows_its_end_or_fails_at_it_does_not_keep_the_worker(
+    rig: _Rig, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Faust, told to give up a commit, makes another one."""
+    running = asyncio.create_task(rig.worker().run(rig.stop))
+    await rig.until(lambda: rig.apps and rig.apps[0].started.is_set())
+    told = 0
+
+    async def stop() -> None:
+        nonlocal told
+        if error is not None:
+            raise error
+        while told < 2:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                told += 1
+
+    monkeypatch.setattr("worker.app.STOP_SECONDS", 0.01)
+    monkeypatch.setattr(rig.apps[0], "stop", stop)
+    rig.stop.set()
+    with capture_logs() as logs:
+        async with asyncio.timeout(5):
+            await running
+    assert [(line["event"], line["what"]) for line in logs] == [("not_stopped", "consumer")]
+    for task in asyncio.all_tasks():
+        if task.get_name() == "stop-consumer":
+            task.cancel()
+
+
 async def test_the_lanes_ask_the_present_consumer_for_the_bounds_of_the_log(rig: _Rig) -> None:
     """While there is none, Kafka counts as away."""
     worker = rig.worker()

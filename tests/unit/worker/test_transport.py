@@ -2,6 +2,7 @@
 # ruff: noqa: SLF001 - Faust lets itself be extended only through names that begin with an underscore
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaConnectionError
+from aiokafka.errors import CommitFailedError, KafkaConnectionError, KafkaTimeoutError
 from faust.transport.drivers.aiokafka import Transport
 from faust.types import TP, Message
 from structlog.testing import capture_logs
@@ -72,11 +73,9 @@ class _Thread:
     def highwater(self, tp: TP) -> int:
         return self._world.events(tp.partition).end
 
-    async def earliest_offsets(self, *tps: TopicPartition) -> Mapping[TopicPartition, int]:
-        return {tp: self._world.events(tp.partition).start for tp in tps}
-
-    async def highwaters(self, *tps: TopicPartition) -> Mapping[TopicPartition, int]:
-        return {tp: self._world.events(tp.partition).end for tp in tps}
+    async def bounds(self, tp: TP) -> tuple[int, int]:
+        log = self._world.events(tp.partition)
+        return log.start, log.end
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         self.commits.append(dict(offsets))
@@ -401,6 +400,7 @@ class _Aiokafka:
     def __init__(self) -> None:
         self.steps: list[tuple[Any, ...]] = []
         self.error: BaseException | None = None
+        self.silent = False
         self._closed = False
         self._fetcher = self
         self._subscriptions = self
@@ -419,8 +419,21 @@ class _Aiokafka:
         self.steps.append(("fetch", partitions, options))
         return {TP(EVENTS, 0): []}
 
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        self.steps.append(("begin", *partitions))
+        if self.error is not None:
+            raise self.error
+        if self.silent:
+            await asyncio.get_running_loop().create_future()
+        return dict.fromkeys(partitions, 3)
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 9)
+
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self.steps.append(("commit", offsets))
+        if self.silent:
+            await asyncio.get_running_loop().create_future()
         if self.error is not None:
             raise self.error
 
@@ -475,6 +488,83 @@ async def test_a_commit_that_the_broker_refuses_stops_nobody_and_is_said_once(th
             assert await thread._commit({TP(EVENTS, 0): 5}) is (error is None)
     assert [line["event"] for line in logs] == ["group_offset_not_committed"] * 2
     assert logs[1]["error"] == "KafkaConnectionError: again"
+
+
+async def test_a_broker_that_does_not_answer_keeps_the_thread_for_a_short_time_only(
+    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread does two things at a time; what waits would keep fetches from it."""
+    kafka, tp = cast("_Aiokafka", thread._consumer), TopicPartition(EVENTS, 0)
+    assert await thread._bounds(thread._consumer, tp) == (3, 9)
+    monkeypatch.setattr("worker.transport.ANSWER_SECONDS", 0.0)
+    kafka.silent = True
+    with pytest.raises(KafkaTimeoutError, match="no bounds"):
+        await thread._bounds(thread._consumer, tp)
+    with capture_logs() as logs:
+        assert not await thread._commit({TP(EVENTS, 0): 5})
+    assert [line["error"] for line in logs] == ["no answer in 0 s"]
+
+
+async def test_whoever_waits_for_a_thread_that_ends_is_told_so_and_nobody_waits_afterwards(
+    faust: _Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane would hang in its question for the log's bounds, and a stop in its last commit."""
+    thread = faust.real_thread
+    begun = threading.Event()
+
+    async def nothing() -> None:
+        """Connect to no broker."""
+
+    async def answers() -> int:
+        return 7
+
+    async def never() -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(thread, "on_start", nothing)
+    await thread.start()
+    assert await thread.call_thread(answers) == 7
+    waiting = asyncio.create_task(thread.call_thread(never))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    # What aiokafka lets out of its tasks ends the thread like this, without a word.
+    thread.thread_loop.call_soon_threadsafe(thread._stopped.set)
+    with pytest.raises(KafkaConnectionError, match="has ended"):
+        await waiting
+    assert thread._thread is not None
+    assert thread._thread.daemon
+    thread._thread.stop()
+    with pytest.raises(KafkaConnectionError, match="has ended"):
+        await thread.call_thread(answers)
+
+
+async def test_a_call_that_an_ending_thread_has_not_begun_is_answered_too(
+    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in a queue that nobody empties any more."""
+
+    async def queued(answer: asyncio.Future[object], *_: object) -> object:
+        return answer
+
+    monkeypatch.setattr(thread.method_queue, "call", queued)
+    waiting = asyncio.create_task(thread.call_thread(thread.on_thread_stop))
+    await settle()
+    thread._abandon()
+    with pytest.raises(KafkaConnectionError, match="has ended"):
+        await waiting
+    waiting = asyncio.create_task(thread.call_thread(thread.on_thread_stop))
+    await settle()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    async def closed(*_: object) -> object:
+        raise RuntimeError("Event loop is closed")
+
+    monkeypatch.setattr(thread.method_queue, "call", closed)
+    with pytest.raises(KafkaConnectionError, match="has ended"):
+        await thread.call_thread(thread.on_thread_stop)
 
 
 @pytest.mark.parametrize("error", [None, asyncio.CancelledError(), KafkaConnectionError("away"), OSError("reset")])
