@@ -1,5 +1,6 @@
 """The page at `/docs`: the OpenAPI document as plain HTML, without a script or anything from outside."""
 
+import re
 from base64 import b64encode
 from hashlib import sha256
 from html import escape
@@ -49,11 +50,16 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     ]
     return (
         f"<h2><code>{escape(method.upper())} {escape(path)}</code></h2>"
-        f"<p>{escape(operation.get('summary', ''))} {escape(operation.get('description', ''))}</p>"
+        f"<p>{_text(operation.get('summary', ''))} {_text(operation.get('description', ''))}</p>"
         + (f"<p>Body: {_names(body)}</p>" if body else "")
         + _table(parameters)
         + _table(answers)
     )
+
+
+def _text(text: str) -> str:
+    """Return a text as HTML; what stands between backticks in it is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _names(content: dict[str, Any]) -> str:
@@ -67,14 +73,14 @@ def _names(content: dict[str, Any]) -> str:
 
 
 def _table(rows: list[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><th>{escape(head)}</th><td>{escape(text)}</td></tr>" for head, text in rows)
+    cells = "".join(f"<tr><th>{escape(head)}</th><td>{_text(text)}</td></tr>" for head, text in rows)
     return f"<table>{cells}</table>"
 
 
 def _model(name: str, model: dict[str, Any]) -> str:
     required = model.get("required", ())
     rows = [(field if field in required else f"{field}?", _type(shape)) for field, shape in model["properties"].items()]
-    return f"<h2>{escape(name)}</h2><p>{escape(model.get('description', ''))}</p>{_table(rows)}"
+    return f"<h2>{escape(name)}</h2><p>{_text(model.get('description', ''))}</p>{_table(rows)}"
 
 
 def _type(shape: dict[str, Any]) -> str:

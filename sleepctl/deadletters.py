@@ -52,10 +52,10 @@ def redrive(
     code: Annotated[str | None, typer.Option(help="With --all: only those with this code.")] = None,
     json: Json = False,
 ) -> None:
-    """Put records back on the topic that they came from, in their order.
+    """Put records back on the topic that they came from.
 
-    Once put back they are new records of the log; a second time they are put back a second time. A repeated command
-    is refused as such and a repeated breaker event is stale or a renewal.
+    Those of one key keep their order. Once put back they are new records of the log; a second time they are put back
+    a second time. A repeated command is refused as such and a repeated breaker event is stale or a renewal.
     """
     one = partition is not None and offset is not None
     if one == all_ or (partition is None) != (offset is None) or (code is not None and not all_):

@@ -23,8 +23,8 @@ _PASSWORD: Final = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]*@")
 
 
 _CLIENT: Final = {
-    "SLEEP_URL": ("Where the API serves, for `send` and `state`.", HERE, False),
-    "SLEEP_TOKEN": ("Bearer token, for `send` and `state`.", None, True),
+    "SLEEP_URL": ("Where the API serves, for `send`, `state` and `tenants`.", HERE, False),
+    "SLEEP_TOKEN": ("Bearer token, for `send`, `state` and `tenants`.", None, True),
 }
 # Read by this project's own tests.
 _TESTS: Final = "SLEEP_TEST_"
@@ -93,12 +93,9 @@ def _problems() -> dict[str, str]:
 
 
 def settings(json: Json = False) -> None:
-    """List every SLEEP_ variable with its value; secrets are masked.
+    """List every SLEEP_ variable, its value and its meaning.
 
-    Exits with 1 where a required one is missing, one is wrong, or one is unknown.
-
-    Raises:
-        CommandError: naming those, after all are listed.
+    Secrets are masked. Exits with 1 where a required one is missing, one is wrong, or one is unknown.
     """
     found = describe_settings(os.environ)
     if json:

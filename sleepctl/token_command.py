@@ -77,7 +77,8 @@ def write_key(signing: "SigningKey", folder: Path) -> None:
             with open(folder / name, "xb", opener=_private) as file:
                 file.write(content)
     except FileExistsError as error:
-        raise CommandError(f"{error.filename} is there already; name another folder") from None
+        what = f"{error.filename} is there already; sign with the old key by --key, or name another folder"
+        raise CommandError(what) from None
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from None
 

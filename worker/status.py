@@ -60,10 +60,20 @@ class StatusPage:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bind the port and serve."""
-        self._server.config.load()
-        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
-        await self._server.startup()
+        """Bind the port and serve.
+
+        Raises:
+            OSError: if the address cannot be bound.
+        """
+        config = self._server.config
+        config.load()
+        self._server.lifespan = config.lifespan_class(config)
+        try:
+            await self._server.startup()
+        except SystemExit:
+            # uvicorn has logged why, and would end the process without another word.
+            reason = f"port {config.port} of {config.host} cannot be bound (SLEEP_WORKER_METRICS_PORT, SLEEP_API_HOST)"
+            raise OSError(reason) from None
         self._task = asyncio.create_task(self._server.main_loop(), name="status-page")
 
     async def stop(self) -> None:

@@ -328,6 +328,8 @@ async def test_the_documentation_needs_nothing_from_outside(world: World) -> Non
     for method, url in GUARDED:
         assert f"<code>{method} {url.replace('op-1', '{operation_id}')}</code>" in response.text
     assert "<td>light / deep / freeze</td>" in response.text
+    assert "Publish <code>sleep.operation.v1</code>." in response.text
+    assert "`" not in response.text
 
 
 def test_every_refusal_code_has_a_problem() -> None:

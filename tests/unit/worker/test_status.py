@@ -251,3 +251,17 @@ async def test_the_page_is_served_on_its_port_until_it_is_stopped(
     assert (server.config.host, server.config.port, server.steps) == ("127.0.0.1", 8081, ["startup"])
     await page.stop()
     assert server.steps == ["startup", "exit", "shutdown"]
+
+
+async def test_a_port_that_is_taken_is_an_error_that_names_it(
+    worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uvicorn would end the process by itself, and `sleepctl` could not say why."""
+
+    async def startup(_: uvicorn.Server) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr("worker.status.uvicorn.Server.startup", startup)
+    page = StatusPage(cast("Worker", worker), SETTINGS)
+    with pytest.raises(OSError, match=r"port 8081 of 127\.0\.0\.1 cannot be bound"):
+        await page.start()
