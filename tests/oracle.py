@@ -71,21 +71,29 @@ def check_partition(found: Found, reference: Reference, chance: random.Random) -
     _check_alone(found, reference, chance)
 
 
+def documents_of(held: Held, partition: int) -> Document:
+    """Return the state records of a partition's tenants, as the store holds them."""
+    rules = Progress.unpack(held.progress).rules
+    found = {tenant: unpack(packed, rules) for tenant, packed in held.tenants.items()}
+    return {
+        tenant: state_record(tenant, partition, record, rules[record.rules_number].terms_for(record.policy))
+        for tenant, record in found.items()
+    }
+
+
 def _check_store(found: Found, reference: Reference) -> None:
     held, partition, log = found.held, found.partition, found.log
     progress = Progress.unpack(held.progress)
     assert progress.next >= (log[-1].offset + 1 if log else 0), f"{partition} stands at {progress.next}"
     assert [item.document for item in progress.rules] == [item.document for item in reference.rules]
-    documents: Document = {}
     for tenant, packed in held.tenants.items():
         record = unpack(packed, progress.rules)
         assert record.rules_number == len(progress.rules) - 1, f"{tenant} was not told of the newest rules"
         terms = progress.rules[record.rules_number].terms_for(record.policy)
-        documents[tenant] = state_record(tenant, partition, record, terms)
         assert_monotone(record.ramp, samples=5)
         assert_bounded(record, terms)
         assert_reversible(record, terms)
-    assert_fold(documents, {tenant: reference.document(tenant) for tenant in reference.tenants})
+    assert_fold(documents_of(held, partition), {tenant: reference.document(tenant) for tenant in reference.tenants})
     due = {tenant: reference.timer_due(tenant) for tenant in reference.tenants}
     assert held.timers == {tenant: at for tenant, at in due.items() if at is not None}, f"timers of {partition}"
     late = {tenant: at for tenant, at in held.timers.items() if at < found.now - found.slack_ms}
