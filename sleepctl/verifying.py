@@ -90,8 +90,14 @@ class Verifying:
             what = f"progress is {cut} and the log holds {start} to {end}; run `sleepctl rebuild`"
             return _unreadable(partition, what, cut)
         verification = Verification(partition, self._settings.partitions, await self._found(partition, start, cut))
+        # Asked after the states were read: a worker may have gone on.
+        _, later = (await self._bounds(self._settings.topics.events))[partition]
         await self._fold(verification, partition, start, cut)
-        differences = [*verification.progress(standing.progress, standing.records), *verification.states()]
+        differences = [
+            *verification.progress(standing.progress, standing.records),
+            *verification.states(),
+            *verification.from_the_future(later),
+        ]
         packed = await self._packed(partition)
         tenants = verification.tenants() | packed.keys()
         suspects = verification.redis(tenants, packed, standing.progress.rules)

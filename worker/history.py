@@ -73,7 +73,7 @@ class History:
 
     Attributes:
         tenants: the versions of each tenant.
-        ahead: tenants with a version at `before` or later.
+        ahead: tenants with a version at `before` or later, and its offset, the highest of each.
         stems: for each tenant a place of the log from which a state stems, so that the log must hold its record there.
         newest: the highest offset of the events topic that anything here stems from, -1 for none.
     """
@@ -82,7 +82,7 @@ class History:
         self, partition: int, partitions: int, *, before: int | None = None, settled: int | None = None
     ) -> None:
         self.tenants: dict[str, Versions] = {}
-        self.ahead: set[str] = set()
+        self.ahead: dict[str, int] = {}
         self.stems: dict[int, str] = {}
         self.newest = -1
         self._partition = partition
@@ -139,7 +139,7 @@ class History:
                 f"and belongs on {partition_of(tenant, self._partitions)}: {OTHER_COUNT}"
             )
         if self._before is not None and offset >= self._before:
-            self.ahead.add(tenant)
+            self.ahead[tenant] = max(self.ahead.get(tenant, offset), offset)
             return
         version = Version(offset, value)
         # A tombstone that a repair sent has a position of its own.

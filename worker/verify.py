@@ -106,8 +106,16 @@ class Verification:
 
     def states(self) -> list[Difference]:
         """Compare the last state of each tenant on the topic, those ahead of Redis aside."""
-        compared = (self._state(tenant) for tenant in sorted(self.tenants() - self._history.ahead))
+        compared = (self._state(tenant) for tenant in sorted(self.tenants() - self._history.ahead.keys()))
         return [difference for difference in compared if difference is not None]
+
+    def from_the_future(self, end: int) -> list[Difference]:
+        """Return the states that stem from where the log, which ends here, has not come yet: nobody folded them."""
+        return [
+            Difference(self.partition, tenant, "states", "is from the future", {"position": (f"before {end}", offset)})
+            for tenant, offset in sorted(self._history.ahead.items())
+            if offset >= end
+        ]
 
     def _state(self, tenant: str) -> Difference | None:
         versions = self._history.tenants.get(tenant)

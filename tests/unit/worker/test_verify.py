@@ -120,6 +120,16 @@ def test_a_tenant_ahead_of_redis_is_not_compared_with_the_topic() -> None:
     assert redis(verified, lane) == []
 
 
+def test_a_state_from_where_the_log_has_not_come_is_named() -> None:
+    """Somebody else wrote it: a worker may be ahead of what was looked at, and never of the log."""
+    log = log_of(breaker("open"), breaker("half_open"), breaker("closed"))
+    verified = verification(apply_all(log[:1]), log, states=topic(apply_all(log).states), cut=1)
+    assert verified.from_the_future(3) == []
+    [found] = verified.from_the_future(2)
+    assert (found.tenant, found.where, found.what) == ("acme", "states", "is from the future")
+    assert found.fields == {"position": ("before 2", 2)}
+
+
 def test_a_tenant_that_moved_is_right_once_the_log_is_read_on() -> None:
     """The fold follows to where Redis stands then."""
     log = log_of(breaker("open"), breaker("closed"))
