@@ -32,7 +32,7 @@ def opa(services: Services) -> Iterator[Service]:
         try:
             server = stack.enter_context(start_opa(services.kind))
         except UnavailableError as error:
-            _pass_over(f"needs an OPA server: {error}")
+            pass_over(f"needs an OPA server: {error}")
         yield server
 
 
@@ -46,7 +46,7 @@ def redis_cluster(services: Services) -> Iterator[RedisClusterService]:
         try:
             cluster = stack.enter_context(start_cluster())
         except UnavailableError as error:
-            _pass_over(f"needs a Redis Cluster: {error}")
+            pass_over(f"needs a Redis Cluster: {error}")
         yield cluster
 
 
@@ -88,10 +88,10 @@ def _real_kafka(request: pytest.FixtureRequest) -> None:
     services: Services = request.getfixturevalue("services")
     if services.log_append_time:
         return
-    _pass_over(f"needs a real Kafka; services are {services}")
+    pass_over(f"needs a real Kafka; services are {services}")
 
 
-def _pass_over(reason: str) -> NoReturn:
+def pass_over(reason: str) -> NoReturn:
     """Skip what cannot be had at home; with `CI` set, fail it."""
     if os.environ.get("CI"):
         pytest.fail(reason)
