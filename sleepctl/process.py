@@ -50,6 +50,10 @@ def serve_until_stopped(main: Callable[[asyncio.Event], Awaitable[Result]]) -> R
             for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
 
+    # Kafka's client is not loaded by commands that do without it.
+    from sleepctl.loops import mend_aiokafka  # noqa: PLC0415
+
+    mend_aiokafka()
     return uvloop.run(guarded())
 
 
