@@ -201,7 +201,10 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "kafka_unavailable": Kind(503, "Kafka does not answer", "The log of commands cannot be written.", _SERVICE_AWAY),
     "redis_unavailable": Kind(
-        503, "Redis does not answer", "Records cannot be read, or a receipt cannot be written.", _SERVICE_AWAY
+        503,
+        "Redis does not answer",
+        "Records cannot be read, or a receipt cannot be written.",
+        f"{_SERVICE_AWAY} Where that shows nothing, Redis lost a part of its data: the request's log line says which.",
     ),
     "opa_unavailable": Kind(
         503,

@@ -41,7 +41,7 @@ def list_(
             f"{letter.size} bytes  {letter.code}: {message}"
         )
     if not found:
-        out.print("no dead letters")
+        out.print("no dead letters" if code is None else f"no dead letters with the code {code}")
 
 
 @app.command()

@@ -50,7 +50,7 @@ def test_they_are_listed_by_time_the_latest_last(run: Run, kafka: FakeKafka) -> 
     assert [found["cut"] for found in json.loads(run("deadletters", "list", "--json", "--code", "oversize").out)] == [
         True
     ]
-    assert run("deadletters", "list", "--code", "wrong_key").out == "no dead letters\n"
+    assert run("deadletters", "list", "--code", "wrong_key").out == "no dead letters with the code wrong_key\n"
     assert len(kafka.records(TOPICS.deadletter)) == 3
 
 
