@@ -102,7 +102,10 @@ class Chaos:
                 self._faults[step.kind] += 1
                 fault = asyncio.create_task(self._fault(step, say))
                 if step.kind in _ALONE:
+                    alone = time.monotonic()
                     await fault
+                    # What comes next is not to come all at once.
+                    began += time.monotonic() - alone
                 else:
                     lasting.append(fault)
             await asyncio.gather(*lasting)

@@ -24,7 +24,7 @@ class Step(NamedTuple):
     """A fault.
 
     Attributes:
-        at: the second at which it begins; later where one before it has to end first.
+        at: the second at which it begins, not counting the time in which Redis is empty.
         kind: what.
         target: which worker or API, counted round those that run then.
         seconds: how long it lasts: how long the process is away or frozen.
