@@ -279,7 +279,8 @@ class FakeStore:
     async def standing(self, partition: int) -> Standing:
         async with self.faults.of("standing"):
             held = self.partitions[partition]
-            return Standing(Progress.unpack(held.progress), len(held.tenants))
+            others = bool(held.timers or held.counts or held.open)
+            return Standing(Progress.unpack(held.progress), len(held.tenants), orphaned=others and not held.progress)
 
     async def load(
         self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]

@@ -15,10 +15,17 @@ from schemas.progress import Progress
 
 
 class Standing(NamedTuple):
-    """Where a partition stands: its progress, and the number of tenant records that are really there."""
+    """Where a partition stands.
+
+    Attributes:
+        progress: as it was committed last.
+        records: the number of tenant records that are really there.
+        orphaned: whether there is no progress at all, and something that only a commit writes.
+    """
 
     progress: Progress
     records: int
+    orphaned: bool = False
 
 
 class Loaded(NamedTuple):

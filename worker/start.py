@@ -17,13 +17,15 @@ def checksum(key: bytes | None, value: bytes | None) -> int:
 
 
 def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int) -> None:
-    """Hold progress against the number of records in the store, and against the log's first offset and end.
+    """Hold progress against what else is in the store, and against the log's first offset and end.
 
     Raises:
         LaneStoppedError: where they do not belong together.
     """
     progress = standing.progress
     start, end = bounds
+    if standing.orphaned:
+        raise LaneStoppedError(f"Redis holds keys of the partition and no progress: a part of it was lost; {REBUILD}")
     if progress.partitions not in (None, partitions):
         raise LaneStoppedError(
             f"progress was made with {progress.partitions} partitions and the topic has {partitions}; {REBUILD}"

@@ -96,7 +96,7 @@ class Store:
         keys = self.keys(partition)
         flat, records = await self._scripts["standing"]([keys.progress, keys.tenants], [])
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Standing(Progress.unpack(fields), records)
+        return Standing(Progress.unpack(fields), records, orphaned=not fields and others > 0)
 
     async def load(
         self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]

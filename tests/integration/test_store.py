@@ -262,6 +262,13 @@ async def test_some_fields_of_the_progress_are_committed_under_the_same_fence(st
     assert (standing.progress.next, standing.progress.states_next, standing.records) == (3, 9, 1)
 
 
+async def test_a_progress_that_is_lost_beside_other_keys_is_noticed(store: ports.Store) -> None:
+    """A partition that was never used has none of them."""
+    assert not (await store.standing(0)).orphaned
+    assert await store.commit(0, commit(0, 3, timers={"acme": 9}))
+    assert not (await store.standing(0)).orphaned
+
+
 async def test_redis_tells_how_it_is_run(real: Store) -> None:
     """Without a command that managed services forbid."""
     found = await real.info()

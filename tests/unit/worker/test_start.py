@@ -54,6 +54,16 @@ async def test_a_key_is_compared_too(world: World) -> None:
     assert await finding(world) is not None
 
 
+async def test_a_lost_progress_beside_other_keys_stops_the_lane(world: World) -> None:
+    """Commands would be judged by operations that the log has yet to bring."""
+    world.held().progress.clear()
+    world.held().tenants.clear()
+    assert (
+        await finding(world)
+        == "Redis holds keys of the partition and no progress: a part of it was lost; run `sleepctl rebuild`"
+    )
+
+
 async def test_an_edited_progress_stops_the_lane(world: World) -> None:
     """It would fold a record twice, or not at all."""
     world.held().progress[b"next"] = b"2"

@@ -164,16 +164,24 @@ async def test_a_script_that_redis_has_forgotten_is_sent_again() -> None:
 
 async def test_where_a_partition_stands_is_read_in_one_step() -> None:
     """A commit between the two reads would look like a Redis that has lost records."""
-    redis = _Redis([[b"next", b"17", b"records", b"2"], 2])
+    redis = _Redis([[b"next", b"17", b"records", b"2"], 2, 3])
     standing = await store_of(redis).standing(3)
-    assert redis.sent == [("eval", text_of("standing"), 2, "{sleep:3}:progress", "{sleep:3}:tenants")]
+    keys = [f"{{sleep:3}}:{name}" for name in ("progress", "tenants", "timers", "counts", "open")]
+    assert redis.sent == [("eval", text_of("standing"), 5, *keys)]
     assert (standing.progress.next, standing.progress.records, standing.records) == (17, 2, 2)
+    assert not standing.orphaned
+
+
+@pytest.mark.parametrize(("others", "expected"), [(0, False), (1, True)])
+async def test_a_partition_without_progress_is_new_or_has_lost_it(others: int, *, expected: bool) -> None:
+    """Where a commit was, there are more keys."""
+    assert (await store_of(_Redis([[], 0, others])).standing(3)).orphaned is expected
 
 
 async def test_a_progress_of_a_newer_layout_is_refused() -> None:
     """Rather than damaged."""
     with pytest.raises(ValueError, match="layout 9, newer than 1"):
-        await store_of(_Redis([[b"layout", b"9"], 0])).standing(0)
+        await store_of(_Redis([[b"layout", b"9"], 0, 0])).standing(0)
 
 
 async def test_a_scan_goes_on_from_its_cursor() -> None:
@@ -262,36 +270,54 @@ async def test_info_of_a_single_server_has_no_name() -> None:
     assert redis.sent == [("info",)]
 
 
-async def test_info_of_a_cluster_is_asked_of_each_primary() -> None:
-    """A replica follows its primary's settings, or its own, and is not written to."""
-    asked: list[object] = []
+class _Cluster(RedisCluster):
+    """Knows two primaries, until it is made to look: then it is another one in the place of the first."""
 
-    class _Cluster(RedisCluster):
-        def __init__(self) -> None:
-            """Connect to nothing."""
+    def __init__(self, role: str) -> None:
+        """Connect to nothing."""
+        self.asked: list[object] = []
+        self.told = role
+        self.names = ["a:1", "b:1"]
+        self.nodes_manager = cast("Any", SimpleNamespace(initialize=self.look))
 
-        def __del__(self, *_: object) -> None:
-            """Nothing to close."""
+    def __del__(self, *_: object) -> None:
+        """Nothing to close."""
 
-        async def initialize(self, *_: object, **__: object) -> "RedisCluster":
-            asked.append("initialize")
-            self.nodes_manager = cast("Any", SimpleNamespace(initialize=self.look))
-            return self
+    async def initialize(self, *_: object, **__: object) -> "RedisCluster":
+        return self
 
-        async def look(self) -> None:
-            asked.append("look")
+    async def look(self) -> None:
+        self.asked.append("look")
+        self.told, self.names = "master", ["c:1", "b:1"]
 
-        def get_primaries(self) -> list[Any]:
-            return [SimpleNamespace(name="a:1"), SimpleNamespace(name="b:1")]
+    def get_primaries(self) -> list[Any]:
+        return [SimpleNamespace(name=name) for name in self.names]
 
-        async def info(self, *, target_nodes: SimpleNamespace) -> dict[str, object]:  # type: ignore[override]
-            asked.append(target_nodes.name)
-            return {"aof_enabled": int(target_nodes.name == "a:1")}
+    async def info(self, *, target_nodes: SimpleNamespace) -> dict[str, object]:  # type: ignore[override]
+        self.asked.append(target_nodes.name)
+        return {"role": "master" if target_nodes.name == "b:1" else self.told}
 
+
+@pytest.mark.parametrize(
+    ("role", "asked"), [("master", ["a:1", "b:1"]), ("slave", ["a:1", "b:1", "look", "c:1", "b:1"])]
+)
+async def test_info_of_a_cluster_is_asked_of_each_primary(role: str, asked: list[str]) -> None:
+    """Where one is a replica by now, the client is made to look who took over; it counts no replicas itself."""
+    cluster = _Cluster(role)
     with patch.object(_Script, "__init__", lambda *_: None):
-        store = Store(_Cluster(), "sleep")
-    assert await store.info() == {"a:1": {"aof_enabled": 1}, "b:1": {"aof_enabled": 0}}
-    assert asked == ["initialize", "look", "a:1", "b:1"]
+        store = Store(cluster, "sleep")
+    assert await store.info() == {name: {"role": "master"} for name in asked[-2:]}
+    assert cluster.asked == asked
+
+
+async def test_a_cluster_that_was_away_as_a_whole_is_found_again() -> None:
+    """The client would forget each node that did not answer."""
+    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
+    client = store._redis  # noqa: SLF001 - as above
+    assert isinstance(client, RedisCluster)
+    assert client.nodes_manager.startup_nodes.pop("redis.example:7000", None) is not None
+    assert "redis.example:7000" in client.nodes_manager.startup_nodes
+    await store.close()
 
 
 class _ClosedWriter:
