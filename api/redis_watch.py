@@ -57,6 +57,13 @@ async def info(client: RedisClient) -> dict[str, Mapping[str, Any]]:
     if not isinstance(client, RedisCluster):
         return {"": await client.info()}
     _ = await client.initialize()
-    # What the client knows is as old as its last redirection, and a former primary counts no replicas.
-    await client.nodes_manager.initialize()
-    return {node.name: await client.info(target_nodes=node) for node in client.get_primaries()}
+    found = await _of_primaries(client)
+    if any(told.get("role") == "slave" for told in found.values()):
+        # The client has not heard of a failover; looking closes its connections, so only where it must.
+        await client.nodes_manager.initialize()
+        found = await _of_primaries(client)
+    return found
+
+
+async def _of_primaries(cluster: RedisCluster) -> dict[str, Mapping[str, Any]]:
+    return {node.name: await cluster.info(target_nodes=node) for node in cluster.get_primaries()}

@@ -1,6 +1,7 @@
 """Answers to waiting callers: one pub/sub channel a process, a waiter matched on tenant and operation id."""
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +9,7 @@ from typing import Final, NoReturn, Protocol
 from uuid import uuid4
 
 import structlog
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
 
 from api.dependency import Dependency, UnavailableError
 from api.store import LOST, RedisClient
@@ -98,11 +100,11 @@ class RedisReplies:
 
     async def run(self) -> NoReturn:
         """Subscribe, look up what was missed, and pass on what is heard; for `dependency.keep`."""
-        # A cluster's client finds no node for a channel before this; and what it knows of the nodes is as old as its
-        # last look, so that it would go on asking one that has failed over.
+        # What a cluster's client knows of the nodes is as old as its last look, and one of them may be gone.
         await self._client.aclose()
         await self._client.initialize()
-        pubsub = self._client.pubsub()
+        listener = _listener(self._client)
+        pubsub = listener.pubsub()
         try:
             await pubsub.subscribe(self.channel)
             pinged = False
@@ -118,6 +120,8 @@ class RedisReplies:
                     await self._hear(message["type"], message["data"])
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py left it without types
+            if listener is not self._client:
+                await listener.aclose()
 
     async def _hear(self, kind: str, data: object) -> None:
         if kind == "subscribe":
@@ -144,3 +148,11 @@ class RedisReplies:
                 raise TimeoutError(str(error)) from error
             if isinstance(found, OperationRecord):
                 self._deliver(found)
+
+
+def _listener(client: RedisClient) -> Redis:
+    """Return a client that can listen: that of any one node of a cluster, which passes every message on to all."""
+    if not isinstance(client, RedisCluster):
+        return client
+    node = random.choice(client.get_primaries())  # noqa: S311 - any will do
+    return Redis.from_pool(ConnectionPool(connection_class=node.connection_class, **node.connection_kwargs))

@@ -113,11 +113,21 @@ def connect(settings: Settings, *, retries: int = 1) -> RedisClient:
     retry = Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,))
     options: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
     if settings.redis_is_cluster:
-        return RedisCluster.from_url(settings.redis_address, retry=retry, **options)
+        cluster = RedisCluster.from_url(settings.redis_address, retry=retry, **options)
+        cluster.nodes_manager.startup_nodes = _KeptNodes(cluster.nodes_manager.startup_nodes)
+        return cluster
     pool = BlockingConnectionPool.from_url(
         settings.redis_address, max_connections=_CONNECTIONS, timeout=ANSWER_SECONDS, retry=retry, **options
     )
     return Redis.from_pool(pool)
+
+
+class _KeptNodes(dict[str, Any]):
+    """The nodes that a cluster's client may ask for the others. It forgets each that was away, and in the end all."""
+
+    def pop(self, key: str, *_: object) -> Any:  # noqa: ANN401 - the client's node
+        """Return a node, and keep it."""
+        return self.get(key)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class Store:
         client: Redis | RedisCluster
         if settings.redis_is_cluster:
             client = RedisCluster.from_url(settings.redis_address, **options)
+            client.nodes_manager.startup_nodes = _KeptNodes(client.nodes_manager.startup_nodes)
         else:
             client = Redis.from_url(settings.redis_address, **options)
         return cls(client, settings.redis_prefix)
@@ -80,11 +81,19 @@ class Store:
         with _client_errors():
             if isinstance(self._redis, RedisCluster):
                 _ = await self._redis.initialize()
-                # What the client knows is as old as its last redirection, and a former primary counts no replicas.
-                await self._redis.nodes_manager.initialize()
-                nodes = self._redis.get_primaries()
-                return {node.name: await self._redis.info(target_nodes=node) for node in nodes}
+                found = await self._info_of(self._redis)
+                if any(info.get("role") == "slave" for info in found.values()):
+                    # The client has not heard of a failover; looking closes its connections, so only where it must.
+                    await self._redis.nodes_manager.initialize()
+                    found = await self._info_of(self._redis)
+                return found
             return {"": await self._redis.info()}
+
+    @staticmethod
+    async def _info_of(cluster: RedisCluster) -> dict[str, Mapping[str, Any]]:
+        # redis-py types a cluster's command as that of a server, and target_nodes not at all.
+        ask: Any = cluster.info
+        return {node.name: await ask(target_nodes=node) for node in cluster.get_primaries()}
 
     async def standing(self, partition: int) -> Standing:
         """Return where a partition stands.
@@ -94,7 +103,8 @@ class Store:
             ValueError: if the progress is of a newer layout, or not readable.
         """
         keys = self.keys(partition)
-        flat, records = await self._scripts["standing"]([keys.progress, keys.tenants], [])
+        names = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
+        flat, records, others = await self._scripts["standing"](names, [])
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         return Standing(Progress.unpack(fields), records, orphaned=not fields and others > 0)
 
@@ -194,11 +204,19 @@ def _from_the_client(error: Exception) -> bool:
     return False
 
 
+class _KeptNodes(dict[str, Any]):
+    """The nodes that a cluster's client may ask for the others. It forgets each that was away, and in the end all."""
+
+    def pop(self, key: str, *_: object) -> Any:  # noqa: ANN401 - the client's node
+        """Return a node, and keep it."""
+        return self.get(key)
+
+
 class _Script:
     """A script of the package, sent by its digest and loaded where the server does not know it."""
 
     def __init__(self, redis: "Redis | RedisCluster", name: str) -> None:
-        self._redis = redis
+        self._redis: Any = redis  # redis-py types a script's answer as text, awaitable or not.
         self._text = resources.files("worker.lua").joinpath(f"{name}.lua").read_text("utf-8")
         self._digest: str | None = None
 

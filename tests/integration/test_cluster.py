@@ -1,6 +1,6 @@
 """A Redis Cluster whose primaries fail under load: the pipeline heals, and loses and repeats nothing.
 
-The rest of this suite runs on a cluster too, with `SLEEP_TEST_REDIS=cluster`.
+Any other test runs on a cluster too, with `SLEEP_TEST_REDIS=cluster`; CI runs those that are marked `cluster`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from tests.load import tenant_load
 from tests.services import Namespace, Services
 from tests.services.cluster import ClusterNode, RedisClusterService
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster]
+pytestmark = pytest.mark.needs_kafka
 
 SEED = 7_001
 EVENTS = 12_000

@@ -17,7 +17,7 @@ from tests.load import Sent, rules_for_all
 from tests.services import Namespace, Services
 from worker.ports import Output
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
 PARTITIONS = 4
 

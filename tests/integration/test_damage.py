@@ -17,7 +17,7 @@ from tests.load import tenant_load
 from tests.services import Client, Namespace, Services, redis_client
 from worker.ports import Output
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster]
+pytestmark = pytest.mark.needs_kafka
 
 SEED = 31
 FLIPS = 20

@@ -13,6 +13,8 @@ from worker import ports
 from worker.ports import Commit
 from worker.store import Store
 
+pytestmark = pytest.mark.cluster
+
 _TENANTS = ("acme", "other", "third", "fourth")
 _STATES = ("active", "light", "deep", "freeze")
 _CALLS = 400

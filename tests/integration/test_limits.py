@@ -20,6 +20,7 @@ LIMIT = 5
 READ = "/api/brain/sleep_mode"
 
 
+@pytest.mark.cluster
 async def test_of_a_hundred_callers_at_once_exactly_five_pass(services: Services, namespace: Namespace) -> None:
     """Through two clients that know nothing of each other, as two processes are."""
     settings = Settings(

@@ -62,6 +62,7 @@ async def _stop(installation: Installation) -> None:
         assert await asyncio.to_thread(process.stop) == 0
 
 
+@pytest.mark.cluster
 async def test_two_workers_make_of_20_000_random_events_what_a_plain_fold_makes(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:

@@ -67,6 +67,8 @@ async def assert_fold(installation: Installation) -> None:
         assert {tenant: unpack(found, plain.rules) for tenant, found in packed.items()} == plain.records
 
 
+@pytest.mark.cluster
+@pytest.mark.timeout(120)
 async def test_an_emptied_redis_is_rebuilt_while_the_api_says_503_and_workers_go_on(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -14,7 +14,7 @@ from tests.installation import Installation
 from tests.services import Namespace, Services
 from tests.services.cluster import ClusterNode, RedisClusterService
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster]
+pytestmark = pytest.mark.needs_kafka
 
 Page = dict[str, Any]
 EVICTS = "maxmemory-policy is allkeys-lru"
@@ -26,7 +26,7 @@ REPLICA = "no replica is connected"
 def configured(url: str, **settings: str) -> Iterator[None]:
     """Change a server's settings within the block."""
     with closing(redis.Redis.from_url(url)) as client:
-        before = {name: str(client.config_get(name)[name]) for name in settings}
+        before = {name: str(cast("dict[str, str]", client.config_get(name))[name]) for name in settings}
         try:
             for name, value in settings.items():
                 client.config_set(name, value)

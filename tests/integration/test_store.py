@@ -10,10 +10,12 @@ from schemas.policy import BUILT_IN_RULES, parse_rules
 from schemas.progress import pack_rules
 from schemas.settings import Settings
 from tests.fakes import FakeStore
-from tests.services import Client, Namespace, Services, redis_client
+from tests.services import Client, Namespace, Services, listening_client, redis_client
 from worker import ports
 from worker.ports import Commit, Due, Loaded
 from worker.store import Store
+
+pytestmark = pytest.mark.cluster
 
 EMPTY = Commit(0, {"next": 1}, {}, [], {}, [], {}, {}, [])
 
@@ -46,8 +48,6 @@ async def real(services: Services, namespace: Namespace) -> AsyncIterator[Store]
 async def redis(services: Services) -> AsyncIterator[Client]:
     """A client of its own, to look behind the store."""
     client = redis_client(services.redis)
-    # A cluster's client finds no node for a channel before this.
-    await client.initialize()
     yield client
     await client.aclose()
 
@@ -218,10 +218,10 @@ async def test_progress_keeps_what_a_batch_does_not_mention(real: Store) -> None
     assert [version.retire_after_ms for version in progress.rules] == [86_400_000, 60_000]
 
 
-async def test_answers_reach_whoever_listens(real: Store, redis: Client, namespace: Namespace) -> None:
+async def test_answers_reach_whoever_listens(real: Store, services: Services, namespace: Namespace) -> None:
     """And nobody minds where no one does; a commit that is refused answers nobody."""
     channel = f"{namespace.redis_prefix}:reply:1"
-    async with redis.pubsub() as listener:
+    async with listening_client(services.redis) as redis, redis.pubsub() as listener:
         await listener.subscribe(channel)
         await listener.get_message(timeout=5)
         answers = [(channel, b"outcome"), (f"{channel}-nobody", b"lost")]

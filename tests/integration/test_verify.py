@@ -14,7 +14,7 @@ from tests.load import tenant_load
 from tests.services import Namespace, Services, redis_client
 from worker.ports import Output
 
-pytestmark = pytest.mark.needs_kafka
+pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster]
 
 SEED = 99
 

@@ -17,7 +17,7 @@ knows both.
 from tests.services.base import Kind, Service, ServiceError, UnavailableError
 from tests.services.choose import Services, start_services
 from tests.services.namespace import Namespace
-from tests.services.redis_client import Client, blocking_client, redis_client
+from tests.services.redis_client import Client, blocking_client, listening_client, redis_client
 
 __all__ = [
     "Client",
@@ -28,6 +28,7 @@ __all__ = [
     "Services",
     "UnavailableError",
     "blocking_client",
+    "listening_client",
     "redis_client",
     "start_services",
 ]

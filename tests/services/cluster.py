@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.crc import key_slot
@@ -66,7 +66,7 @@ class ClusterNode(ProcessService):
     def info(self, section: str) -> dict[str, Any]:
         """Return a section of `INFO`."""
         with closing(redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=PROBE_SECONDS)) as client:
-            return client.info(section)
+            return cast("dict[str, Any]", client.info(section))
 
 
 class RedisClusterService(Service):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 import structlog
@@ -12,7 +13,7 @@ from redis.exceptions import RedisClusterException
 
 from api.dependency import Dependency, UnavailableError
 from api.receipt import Receipt
-from api.replies import RedisReplies
+from api.replies import RedisReplies, _listener
 from api.store import RedisClient, RedisStore, answering, connect
 from schemas.names import RECEIPT_KEPT_MS, PartitionKeys
 from schemas.operation import OperationRecord
@@ -190,6 +191,8 @@ async def test_the_url_says_which_client_connects() -> None:
     await client.aclose()
     cluster = connect(_settings("redis+cluster://redis:6379"))
     assert isinstance(cluster, RedisCluster)
+    assert cluster.nodes_manager.startup_nodes.pop("redis:6379", None) is not None
+    assert "redis:6379" in cluster.nodes_manager.startup_nodes, "it would forget each node that was away"
     await cluster.aclose()
 
 
@@ -249,6 +252,19 @@ class _Client:
     def pubsub(self) -> _PubSub:
         assert self.initialized, "a cluster's client knows no node before"
         return self.made
+
+
+async def test_of_a_cluster_any_node_is_listened_to() -> None:
+    """Each passes every message on; the client of a cluster itself cannot listen."""
+    cluster = connect(_settings("redis+cluster://:secret@redis:6379"))
+    assert isinstance(cluster, RedisCluster)
+    [node] = cluster.nodes_manager.startup_nodes.values()
+    with patch.object(cluster, "get_primaries", lambda: [node]):
+        listener = _listener(cluster)
+    told = listener.connection_pool.connection_kwargs
+    assert (told["host"], told["port"], told["password"], told["socket_timeout"]) == ("redis", 6379, "secret", 1.0)
+    await listener.aclose()
+    await cluster.aclose()
 
 
 async def test_each_try_to_listen_looks_anew_which_nodes_there_are() -> None:
