@@ -74,7 +74,7 @@ types: install
 
 generated: install
 	$(PYTHON) -m schemas.generate --check
-	$(PYTHON) -m api.reference --check
+	$(PYTHON) -m api.describe.reference --check
 
 arrows: install
 	$(PYTEST) --quiet tests/unit/test_imports.py
@@ -96,7 +96,7 @@ format: install ## rewrite sources to the project's style
 
 generate: install ## rewrite generated files (JSON Schemas, reference pages)
 	$(PYTHON) -m schemas.generate
-	$(PYTHON) -m api.reference
+	$(PYTHON) -m api.describe.reference
 
 simulate: install ## run whole workers under faults in virtual time, on all cores (SEEDS=2000)
 	$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),2000) $(ARGS)

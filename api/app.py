@@ -13,31 +13,31 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api.auth import Verifier
-from api.authorise import CONNECTIONS, Authoriser, EmbeddedPolicy, OpaServer, policy_folder
-from api.catchup import Catchup
 from api.clock import Clock, now_ms
-from api.commands import Commands
-from api.dependency import Dependency, UnavailableError, keep
-from api.edge import Edge
-from api.emit import Emitter
-from api.feed import Feed
-from api.keys import JwksKeys, fetch_from
-from api.lag import Lag
-from api.limits import RedisLimiter, parse_limits
-from api.metrics import Metrics
-from api.problems import ProblemError, on_problem
-from api.publish import KafkaEvents
-from api.reads import Reads
-from api.redis_watch import RedisWatch
-from api.replies import RedisReplies
+from api.describe.problems import ProblemError, on_problem
+from api.door.auth import Verifier
+from api.door.authorise import CONNECTIONS, Authoriser, EmbeddedPolicy, OpaServer, policy_folder
+from api.door.edge import Edge
+from api.door.keys import JwksKeys, fetch_from
+from api.door.limits import RedisLimiter, parse_limits
+from api.operate.dependency import Dependency, UnavailableError, keep
+from api.operate.lag import Lag
+from api.operate.metrics import Metrics
+from api.operate.redis_watch import RedisWatch
+from api.operate.status import Status
+from api.publish.commands import Commands
+from api.publish.emit import Emitter
+from api.publish.log import KafkaEvents
+from api.publish.replies import RedisReplies
+from api.read.store import REDIS, RedisStore, connect
+from api.read.tenants import Tenants
+from api.read.views import Reads
 from api.routes import breakers, events, mode, operations, policy, service, sleep, tenants
 from api.services import Services
-from api.status import Status
-from api.store import REDIS, RedisStore, connect
-from api.streams import Streams
-from api.tenants import Tenants
-from api.transitions import opener
+from api.stream.catchup import Catchup
+from api.stream.feed import Feed
+from api.stream.streams import Streams
+from api.stream.transitions import opener
 from schemas.settings import Settings
 
 DISTRIBUTION: Final = "somabrain-sleep"

@@ -11,8 +11,8 @@ import structlog
 import uvicorn
 
 from api.app import create_app, wire
-from api.protocol import BoundedHttp
-from api.streams import ABORT
+from api.door.protocol import BoundedHttp
+from api.stream.streams import ABORT
 from schemas.settings import Settings
 
 DRAIN_SECONDS: Final = 1.0

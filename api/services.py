@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from api.auth import Verifier
-from api.authorise import Authoriser
 from api.clock import Clock
-from api.commands import Commands
-from api.emit import Emitter
-from api.limits import Limiter
-from api.metrics import Metrics
-from api.reads import Reads
-from api.status import Status
-from api.streams import Streams
-from api.tenants import Tenants
+from api.door.auth import Verifier
+from api.door.authorise import Authoriser
+from api.door.limits import Limiter
+from api.operate.metrics import Metrics
+from api.operate.status import Status
+from api.publish.commands import Commands
+from api.publish.emit import Emitter
+from api.read.tenants import Tenants
+from api.read.views import Reads
+from api.stream.streams import Streams
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sleepctl.process import run
 from sleepctl.show import Json, clock, console, print_json
 
 if TYPE_CHECKING:
-    from worker.redrive import Back, DeadLetter
+    from worker.recovery.redrive import Back, DeadLetter
 
 _SHOWN: Final = 100
 app = typer.Typer(help="List the records that were set aside, or put them back.", no_args_is_help=True)
@@ -95,7 +95,7 @@ async def _letters(settings: Settings) -> "AsyncIterator[DeadLetter]":
     """Yield all dead letters, with a progress bar."""
     # Kafka's client is not loaded by commands that do without it.
     from sleepctl.reader import TopicReader  # noqa: PLC0415
-    from worker.redrive import DeadLetter  # noqa: PLC0415
+    from worker.recovery.redrive import DeadLetter  # noqa: PLC0415
 
     topic, errors = settings.topics.deadletter, console(stderr=True)
     with ProgressBar(console=errors, disable=not errors.is_terminal, transient=True) as bar:
@@ -126,7 +126,7 @@ async def _redrive(
 ) -> "tuple[list[Back], list[tuple[str, str]]]":
     from worker.outputs import Outputs  # noqa: PLC0415 - as above
     from worker.ports import Output, OutputError  # noqa: PLC0415
-    from worker.redrive import in_order, put_back  # noqa: PLC0415
+    from worker.recovery.redrive import in_order, put_back  # noqa: PLC0415
 
     events = settings.topics.events
     sources = {events, *(ingress.topic for ingress in settings.ingress_topics)}

@@ -10,12 +10,12 @@ from schemas.settings import Settings
 from sleepctl.errors import CommandError, describe
 from sleepctl.kafka import unreachable
 from sleepctl.reader import Bounds, TopicReader
-from worker.audit import Audit
-from worker.history import OTHER_COUNT, History, ImpossibleError
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
-from worker.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
-from worker.restore import MovedError, restore
+from worker.recovery.audit import Audit
+from worker.recovery.history import OTHER_COUNT, History, ImpossibleError
+from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
+from worker.recovery.restore import MovedError, restore
 from worker.store import Store
 
 Advance = Callable[[int], object]

@@ -13,7 +13,7 @@ from sleepctl.show import Json, console, print_json
 
 if TYPE_CHECKING:
     from sleepctl.verifying import Verified
-    from worker.verify import Difference
+    from worker.recovery.verify import Difference
 
 _SHOWN = 50
 

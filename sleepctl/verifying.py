@@ -12,12 +12,12 @@ from typing import Final, NamedTuple
 from schemas.settings import Settings
 from sleepctl.errors import CommandError, describe
 from sleepctl.reader import Bounds, TopicReader
-from worker.audit import Audit
-from worker.history import History, ImpossibleError
 from worker.ports import Standing, StoreError
-from worker.rebuild import Found
+from worker.recovery.audit import Audit
+from worker.recovery.history import History, ImpossibleError
+from worker.recovery.rebuild import Found
+from worker.recovery.verify import Difference, Verification
 from worker.store import Store
-from worker.verify import Difference, Verification
 
 _PAGE: Final = 1_000
 _LOOKS: Final = 100

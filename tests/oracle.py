@@ -31,7 +31,7 @@ from tests.reference import Reference
 from worker.deadletter import SourceRecord
 
 Document = dict[str, Any]
-# The audit row of a command does not tell these; see `worker.audit`.
+# The audit row of a command does not tell these; see `worker.recovery.audit`.
 NOT_IN_AUDIT: Final = ("target_state", "expires_at", "cancelled_at", "trace_id")
 
 

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from api import answers
-from api.bodies import breaker_events
-from api.caller import IdentityDep, ServicesDep
-from api.documents import AcceptedEvents
-from api.openapi import BODY, problems, takes_events
-from api.openapi import accepts as describe
+from api.describe.documents import AcceptedEvents
+from api.describe.openapi import BODY, problems, takes_events
+from api.describe.openapi import accepts as describe
+from api.door.bodies import breaker_events
+from api.door.caller import IdentityDep, ServicesDep
+from api.publish import answers
 from schemas.events import BreakerEvent
 
 router = APIRouter(prefix="/api/breakers/events", tags=["breakers"])

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from api.caller import CallerDep, IdentityDep, LastEventIdDep, ServicesDep
-from api.openapi import StreamAnswer, streams
+from api.describe.openapi import StreamAnswer, streams
+from api.door.caller import CallerDep, IdentityDep, LastEventIdDep, ServicesDep
 
 router = APIRouter(tags=["events"])
 

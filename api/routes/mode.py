@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
-from api import answers
-from api.bodies import ModeBody, body_of
-from api.caller import CallerDep, PreferenceDep, ServicesDep
-from api.documents import OperationDocument, TenantDocument
-from api.openapi import BODY, takes
-from api.openapi import answers as describe
-from api.sender import SenderDep
+from api.describe.documents import OperationDocument, TenantDocument
+from api.describe.openapi import BODY, takes
+from api.describe.openapi import answers as describe
+from api.door.bodies import ModeBody, body_of
+from api.door.caller import CallerDep, PreferenceDep, ServicesDep
+from api.publish import answers
+from api.publish.sender import SenderDep
 from schemas.values import milliseconds
 
 router = APIRouter(prefix="/api/brain/sleep_mode", tags=["mode"])

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter, Response
 
-from api import answers
-from api.caller import CallerDep, ServicesDep
-from api.documents import OperationDocument
-from api.openapi import answers as describe
-from api.problems import ProblemError
-from api.receipt import Receipt
+from api.describe.documents import OperationDocument
+from api.describe.openapi import answers as describe
+from api.describe.problems import ProblemError
+from api.door.caller import CallerDep, ServicesDep
+from api.publish import answers
+from api.publish.receipt import Receipt
 from api.services import Services
 from schemas.operation import CommandType, OperationRecord
 

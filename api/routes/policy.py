@@ -4,19 +4,19 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Response
 
-from api import answers
-from api.bodies import PolicyBody, body_of
-from api.caller import CallerDep, IfMatchDep, PreferenceDep, ServicesDep
-from api.dependency import UnavailableError
-from api.documents import PolicyAnswer, PreviewDocument
-from api.etag import etag
-from api.openapi import BODY, takes
-from api.openapi import answers as describe
-from api.prefer import Preference
-from api.problems import ProblemError
-from api.reads import PolicyView
-from api.receipt import Receipt
-from api.sender import Sender, SenderDep
+from api.describe.documents import PolicyAnswer, PreviewDocument
+from api.describe.openapi import BODY, takes
+from api.describe.openapi import answers as describe
+from api.describe.problems import ProblemError
+from api.door.bodies import PolicyBody, body_of
+from api.door.caller import CallerDep, IfMatchDep, PreferenceDep, ServicesDep
+from api.door.etag import etag
+from api.door.prefer import Preference
+from api.operate.dependency import UnavailableError
+from api.publish import answers
+from api.publish.receipt import Receipt
+from api.publish.sender import Sender, SenderDep
+from api.read.views import PolicyView
 from api.services import Services
 from schemas.policy import FieldError, InvalidDocumentError, PolicyDocument, parse_policy
 

@@ -5,10 +5,11 @@ import platform
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from api import answers, docs
-from api.caller import ServicesDep
-from api.metrics import CONTENT_TYPE
-from api.openapi import document_of
+from api.describe import docs
+from api.describe.openapi import document_of
+from api.door.caller import ServicesDep
+from api.operate.metrics import CONTENT_TYPE
+from api.publish import answers
 
 router = APIRouter(include_in_schema=False)
 _UNAVAILABLE = 503

@@ -4,15 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from api import answers
-from api.bodies import SleepBody, body_of
-from api.caller import CallerDep, PreferenceDep, ServicesDep
-from api.documents import OperationDocument, OperationList
-from api.openapi import BODY, takes
-from api.openapi import answers as describe
-from api.receipt import Receipt
+from api.describe.documents import OperationDocument, OperationList
+from api.describe.openapi import BODY, takes
+from api.describe.openapi import answers as describe
+from api.door.bodies import SleepBody, body_of
+from api.door.caller import CallerDep, PreferenceDep, ServicesDep
+from api.publish import answers
+from api.publish.receipt import Receipt
+from api.publish.sender import SenderDep
 from api.routes.operations import find
-from api.sender import SenderDep
 from schemas.operation import OperationRecord
 from schemas.values import milliseconds
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api import answers
-from api.caller import IdentityDep, ServicesDep
-from api.documents import TenantPage
-from api.openapi import answers as describe
+from api.describe.documents import TenantPage
+from api.describe.openapi import answers as describe
+from api.door.caller import IdentityDep, ServicesDep
+from api.publish import answers
 from schemas.state import StateName
 
 router = APIRouter(prefix="/api/tenants", tags=["tenants"])

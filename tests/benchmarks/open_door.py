@@ -11,9 +11,9 @@ import uvloop
 
 from api import serve as serving
 from api.app import Wiring, wire
-from api.auth import Principal
-from api.authorise import Decision, Question
-from api.limits import Payer, Verdict
+from api.door.auth import Principal
+from api.door.authorise import Decision, Question
+from api.door.limits import Payer, Verdict
 from schemas.settings import Action, Settings, load_settings
 from sleepctl.logs import configure_logging
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
-from api.kinds import REFUSALS
+from api.describe.kinds import REFUSALS
 from schemas.cloudevents import UndecodableError, decode
 from schemas.events import TimerEvent
 from schemas.names import PartitionKeys

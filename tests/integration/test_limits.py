@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from api.clock import now_ms
-from api.limits import Payer, RedisLimiter, parse_limits
-from api.store import connect
+from api.door.limits import Payer, RedisLimiter, parse_limits
+from api.read.store import connect
 from schemas.settings import Settings
 from tests.installation import Installation
 from tests.services import Namespace, Services

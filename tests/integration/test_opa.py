@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from pydantic_core import from_json
 
-from api.authorise import OpaServer, Question
-from api.dependency import Dependency
+from api.door.authorise import OpaServer, Question
+from api.operate.dependency import Dependency
 from schemas.events import TIMER
 from schemas.partition import partition_of
 from tests.installation import Door, Installation

@@ -11,17 +11,19 @@ CHUNK_BYTES = 1 << 16
 
 
 class Relay:
-    """Passes bytes on unchanged; an answer takes `slower` times as long as the server took for it.
+    """Passes bytes on unchanged; an answer takes `slower` times as long as the server took for it, or `late` seconds.
 
     Attributes:
         port: where clients connect.
-        slower: how many times as long; may be changed at any time.
+        slower: how many times as long.
+        late: how many seconds more at the least.
         longest: the longest that an answer took in the end, in seconds.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.port = 0
         self.slower = 1.0
+        self.late = 0.0
         self.longest = 0.0
         self._to = host, port
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,7 +71,8 @@ class Relay:
                 # What follows of the same answer is on its way already.
                 if not exchange.answered:
                     exchange.answered = True
-                    await asyncio.sleep((self.slower - 1) * (time.monotonic() - exchange.asked))
+                    took = time.monotonic() - exchange.asked
+                    await asyncio.sleep(max((self.slower - 1) * took, self.late))
                     self.longest = max(self.longest, time.monotonic() - exchange.asked)
                 target.write(chunk)
                 await target.drain()

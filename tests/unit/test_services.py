@@ -9,7 +9,7 @@ import pytest
 
 from tests.services import Kind, Namespace, Service, ServiceError, Services, UnavailableError
 from tests.services.broker_config import as_environment, as_properties, broker_config
-from tests.services.choose import wanted_kinds
+from tests.services.choose import wanted_kinds, wants_cluster
 from tests.services.jars import cache_folder, kafka_version
 from tests.services.opa import serve, start_opa
 from tests.services.opa_program import OPA_VERSION, built_opa, find_opa
@@ -201,3 +201,11 @@ def test_unit_tests_open_no_socket() -> None:
 async def test_async_tests_run_under_the_same_guards() -> None:
     """The loop's own sockets work without connecting."""
     assert threading.current_thread() is threading.main_thread()
+
+
+def test_a_cluster_is_asked_for_by_name() -> None:
+    """And nothing else is taken for one."""
+    assert not wants_cluster({})
+    assert wants_cluster({"SLEEP_TEST_REDIS": "cluster"})
+    with pytest.raises(UnavailableError, match="SLEEP_TEST_REDIS is 'sentinel'"):
+        wants_cluster({"SLEEP_TEST_REDIS": "sentinel"})

@@ -10,20 +10,20 @@ from fastapi import FastAPI
 from jwt import PyJWK
 
 from api.app import Wiring, create_app
-from api.auth import Verifier
-from api.catchup import Catchup
-from api.commands import Commands
-from api.dependency import Dependency
-from api.emit import Emitter
-from api.feed import Feed
-from api.keys import parse_jwks
-from api.lag import Lag
-from api.metrics import Metrics
-from api.reads import Reads
+from api.door.auth import Verifier
+from api.door.keys import parse_jwks
+from api.operate.dependency import Dependency
+from api.operate.lag import Lag
+from api.operate.metrics import Metrics
+from api.operate.status import Status
+from api.publish.commands import Commands
+from api.publish.emit import Emitter
+from api.read.tenants import Tenants
+from api.read.views import Reads
 from api.services import Services
-from api.status import Status
-from api.streams import Streams
-from api.tenants import Tenants
+from api.stream.catchup import Catchup
+from api.stream.feed import Feed
+from api.stream.streams import Streams
 from tests.unit.api.fakes import (
     AUDIENCE,
     ISSUER,

@@ -13,13 +13,13 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from api.authorise import Decision, Question
-from api.dependency import UnavailableError
-from api.limits import Payer, Quota, Standing, Verdict
-from api.publish import Published
-from api.receipt import Receipt
-from api.replies import Waiting
-from api.store import Scanned, TenantView, Totals
+from api.door.authorise import Decision, Question
+from api.door.limits import Payer, Quota, Standing, Verdict
+from api.operate.dependency import UnavailableError
+from api.publish.log import Published
+from api.publish.receipt import Receipt
+from api.publish.replies import Waiting
+from api.read.store import Scanned, TenantView, Totals
 from schemas.cloudevents import STRUCTURED_HEADERS, decode
 from schemas.events import EVENTS, CommandEvent, Event
 from schemas.operation import OperationRecord, decision_digest

@@ -15,9 +15,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api import serve as serving
 from api.app import Wiring, create_app, wire
-from api.authorise import EmbeddedPolicy, OpaServer
-from api.dependency import Dependency
-from api.edge import Edge
+from api.door.authorise import EmbeddedPolicy, OpaServer
+from api.door.edge import Edge
+from api.operate.dependency import Dependency
 from api.serve import Ready, serve
 from schemas.settings import Settings, SettingsError
 from tests.unit.api.conftest import World
@@ -85,8 +85,8 @@ async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPa
         assert durable
         kept.append("how redis is run")
 
-    monkeypatch.setattr("api.lag.Lag.watch", watch)
-    monkeypatch.setattr("api.redis_watch.RedisWatch.run", look)
+    monkeypatch.setattr("api.operate.lag.Lag.watch", watch)
+    monkeypatch.setattr("api.operate.redis_watch.RedisWatch.run", look)
     wiring = wire(_settings(opa_url="http://opa:8181"))
     for task in wiring.tasks:
         await task()

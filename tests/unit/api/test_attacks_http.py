@@ -12,9 +12,9 @@ import pytest
 import structlog
 from starlette.datastructures import Headers
 
-from api.bodies import MAX_BODY_BYTES, read_limited
 from api.clock import uuid7
-from api.problems import ProblemError
+from api.describe.problems import ProblemError
+from api.door.bodies import MAX_BODY_BYTES, read_limited
 from schemas.events import OperationEvent
 from tests.unit.api.conftest import World
 from tests.unit.api.fakes import outcome, token

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from api.auth import LONGEST_TOKEN, TokenError, Verifier
-from api.authorise import EmbeddedPolicy, policy_folder
-from api.dependency import Dependency, UnavailableError
-from api.keys import KEPT_MS, LARGEST_JWKS, REREAD_SECONDS, JwksKeys, KeysError, fetch_from, parse_jwks
+from api.door.auth import LONGEST_TOKEN, TokenError, Verifier
+from api.door.authorise import EmbeddedPolicy, policy_folder
+from api.door.keys import KEPT_MS, LARGEST_JWKS, REREAD_SECONDS, JwksKeys, KeysError, fetch_from, parse_jwks
+from api.operate.dependency import Dependency, UnavailableError
 from tests.unit.api import fakes
 from tests.unit.api.conftest import World
 from tests.unit.api.fakes import AUDIENCE, ISSUER, KID, FakeClock, Pauses, jwks, private_key, public_jwk, token

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 
-from api.auth import Principal, TokenError, Verifier, is_tenant
-from api.keys import parse_jwks
+from api.door.auth import Principal, TokenError, Verifier, is_tenant
+from api.door.keys import parse_jwks
 from tests.unit.api import fakes
 from tests.unit.api.fakes import AUDIENCE, ISSUER, KID, FakeClock, jwks, private_key, public_jwk, token
 
@@ -165,7 +165,7 @@ async def test_a_remembered_token_is_verified_anew_when_the_keys_are_read_again(
 
 async def test_the_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the limit it starts afresh."""
-    monkeypatch.setattr("api.auth.REMEMBERED_TOKENS", 1)
+    monkeypatch.setattr("api.door.auth.REMEMBERED_TOKENS", 1)
     verifier = _verifier()
     first = token(sub="first")
     remembered = await verifier.verify(first)

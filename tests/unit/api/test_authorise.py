@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.authorise import LONGEST_ANSWER, EmbeddedPolicy, OpaServer, Question, policy_folder
-from api.dependency import Dependency, UnavailableError
+from api.door.authorise import LONGEST_ANSWER, EmbeddedPolicy, OpaServer, Question, policy_folder
+from api.operate.dependency import Dependency, UnavailableError
 from tests.policy_cases import BOUNDED, CASES
 from tests.unit.api.fakes import Pauses
 
@@ -117,7 +117,7 @@ async def test_an_embedded_policy_without_a_clear_answer_is_no_answer(tmp_path: 
 
 def test_the_wheel_carries_the_policy_beside_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where a folder `rego` lies beside the module it is taken, else the checkout's."""
-    monkeypatch.setattr("api.authorise.__file__", str(tmp_path / "api" / "authorise.py"))
+    monkeypatch.setattr("api.door.authorise.__file__", str(tmp_path / "api" / "door" / "authorise.py"))
     assert policy_folder() == tmp_path / "deploy" / "opa"
     (tmp_path / "api" / "rego").mkdir(parents=True)
     assert policy_folder() == tmp_path / "api" / "rego"
@@ -255,7 +255,7 @@ async def test_an_answer_that_stalls_after_its_head_allows_nothing(monkeypatch: 
         yield b'{"result": {"allow": true}'
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("api.authorise.DECISION_SECONDS", 0.01)
+    monkeypatch.setattr("api.door.authorise.DECISION_SECONDS", 0.01)
     server, _ = _server(lambda _: httpx.Response(200, content=stalling()))
     with pytest.raises(UnavailableError, match="TimeoutError"):
         await server.decide(_question("read", ("sleep:operate",)))
@@ -287,7 +287,7 @@ async def test_a_slow_opa_server_allows_nothing(monkeypatch: pytest.MonkeyPatch)
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr("api.authorise.DECISION_SECONDS", 0)
+    monkeypatch.setattr("api.door.authorise.DECISION_SECONDS", 0)
     dependency = Dependency("opa")
     server = OpaServer("http://opa", httpx.AsyncClient(transport=httpx.MockTransport(hang)), dependency)
     with pytest.raises(UnavailableError, match="TimeoutError"):

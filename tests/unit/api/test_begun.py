@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from api.begun import require_known
-from api.dependency import UnavailableError
+from api.operate.dependency import UnavailableError
+from api.read.begun import require_known
 from tests.unit.api.conftest import World
 from tests.unit.api.fakes import FakeLog, FakeStore, Pauses
 
@@ -16,7 +16,7 @@ async def test_a_partition_that_was_lost_is_unavailable(
     world: World, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """States of it were published, and Redis has no progress: nothing is said of its tenants."""
-    monkeypatch.setattr("api.begun._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("api.read.begun._PAUSE_SECONDS", 0.0)
     world.store.is_begun = world.log.fresh = False
     answer = await world.client.get(path)
     assert (answer.status_code, answer.json()["code"]) == (httpx.codes.SERVICE_UNAVAILABLE, "redis_unavailable")

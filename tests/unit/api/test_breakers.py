@@ -7,9 +7,9 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from api import cloudevents
-from api.dependency import UnavailableError
-from api.publish import OutcomeUnknownError
+from api.operate.dependency import UnavailableError
+from api.publish import cloudevents
+from api.publish.log import OutcomeUnknownError
 from schemas.cloudevents import MAX_BYTES
 from schemas.events import BreakerEvent
 from tests.unit.api.conftest import World

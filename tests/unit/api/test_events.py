@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from api.authorise import Decision
-from api.openapi import document_of
-from api.streams import ABORT, Pace
+from api.describe.openapi import document_of
+from api.door.authorise import Decision
+from api.stream.streams import ABORT, Pace
 from tests.sse import Event, parse_block
 from tests.unit.api.conftest import World
 from tests.unit.api.fakes import token
@@ -208,7 +208,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_goes_on_from_its_id(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither its queue nor one send may take for ever; its last id is good."""
-    monkeypatch.setattr("api.feed.QUEUE_ROWS", 3)
+    monkeypatch.setattr("api.stream.feed.QUEUE_ROWS", 3)
     first = host.world.topic.put("acme", 0)
     await host.world.topic.heard()
     async with host.connect() as (client, served):
@@ -296,7 +296,7 @@ def test_the_streams_are_documented(world: World, url: str) -> None:
 @pytest.mark.parametrize("limit", ["MOST_STREAMS", "MOST_OF_TENANT"])
 async def test_streams_without_number_are_refused(world: World, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """Each holds memory and a descriptor until its token expires."""
-    monkeypatch.setattr(f"api.streams.{limit}", 0)
+    monkeypatch.setattr(f"api.stream.streams.{limit}", 0)
     response = await world.client.get("/api/brain/sleep_events")
     assert (response.status_code, response.json()["code"]) == (429, "too_many_streams")
     assert response.headers["retry-after"]

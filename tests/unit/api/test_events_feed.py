@@ -8,14 +8,14 @@ from typing import Any, Self
 
 import pytest
 
-from api import catchup
-from api import feed as feeds
-from api.catchup import MOST_RECORDS, Catchup
-from api.dependency import Dependency, UnavailableError
-from api.feed import Feed, Listener
-from api.metrics import Metrics
-from api.reads import Reads
-from api.stream import Session
+from api.operate.dependency import Dependency, UnavailableError
+from api.operate.metrics import Metrics
+from api.read.views import Reads
+from api.stream import catchup
+from api.stream import feed as feeds
+from api.stream.catchup import MOST_RECORDS, Catchup
+from api.stream.feed import Feed, Listener
+from api.stream.response import Session
 from schemas.partition import partition_of
 from schemas.policy import BUILT_IN_RULES
 from schemas.record import Record, new_record

@@ -5,10 +5,10 @@ from contextlib import nullcontext
 import pytest
 from structlog.testing import capture_logs
 
-from api import bookmark, sse
-from api.bookmark import DETAILS, Bookmark, Mark, Reason, ResetError
-from api.catchup import check
-from api.transitions import Bounds, Place, parse
+from api.stream import bookmark, sse
+from api.stream.bookmark import DETAILS, Bookmark, Mark, Reason, ResetError
+from api.stream.catchup import check
+from api.stream.transitions import Bounds, Place, parse
 from schemas.partition import partition_of
 from tests.unit.api.topic import PARTITIONS, value
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from api.dependency import UnavailableError
-from api.idempotency import operation_id_of, parse_key
-from api.problems import ProblemError
-from api.replies import Waiting
+from api.describe.problems import ProblemError
+from api.door.idempotency import operation_id_of, parse_key
+from api.operate.dependency import UnavailableError
+from api.publish.replies import Waiting
 from schemas.operation import REMEMBERED_MS
 from tests.unit.api.conftest import World
 from tests.unit.api.fakes import DECISION, NOW, decision_of, outcome, token

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.dependency import Dependency, UnavailableError
-from api.keys import JwksKeys, KeysError, fetch_from, parse_jwks
+from api.door.keys import JwksKeys, KeysError, fetch_from, parse_jwks
+from api.operate.dependency import Dependency, UnavailableError
 from tests.unit.api.fakes import FakeClock, jwks, public_jwk
 
 

@@ -10,12 +10,12 @@ from limits.aio.storage.redis.redispy import RedispyBridge
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.app import wire
-from api.auth import Principal
-from api.caller import Identity
-from api.dependency import UnavailableError
-from api.limits import Payer, Quota, RedisLimiter, Standing, Verdict, parse_limits, payer_of
-from api.problems import ProblemError
-from api.store import RedisClient
+from api.describe.problems import ProblemError
+from api.door.auth import Principal
+from api.door.caller import Identity
+from api.door.limits import Payer, Quota, RedisLimiter, Standing, Verdict, parse_limits, payer_of
+from api.operate.dependency import UnavailableError
+from api.read.store import RedisClient
 from schemas.settings import Action, Settings, SettingsError
 from tests.unit.api.conftest import World
 from tests.unit.api.fakes import NOW, FakeClock, outcome, token

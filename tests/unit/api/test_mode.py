@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.documents import TenantDocument
+from api.describe.documents import TenantDocument
 from schemas.claim import Cause, Claim
 from schemas.events import ModeEvent
 from schemas.policy import BUILT_IN_RULES

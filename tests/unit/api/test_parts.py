@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from api.clock import new_id, now_ms, uuid7
-from api.dependency import Dependency, UnavailableError, describe, keep, retry_seconds
-from api.lag import STANDING_MS, Lag, Standing
-from api.prefer import Preference, parse_prefer
-from api.problems import on_problem
-from api.receipt import Receipt
+from api.describe.problems import on_problem
+from api.door.prefer import Preference, parse_prefer
+from api.operate.dependency import Dependency, UnavailableError, describe, keep, retry_seconds
+from api.operate.lag import STANDING_MS, Lag, Standing
+from api.publish.receipt import Receipt
 from tests.unit.api.fakes import NOW, FakeClock, FakeStore, Pauses
 
 

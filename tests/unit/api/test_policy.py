@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
-from api.documents import PolicyAnswer
-from api.etag import etag, parse_if_match
-from api.problems import ProblemError
+from api.describe.documents import PolicyAnswer
+from api.describe.problems import ProblemError
+from api.door.etag import etag, parse_if_match
 from schemas.events import PolicyEvent
 from schemas.policy import BUILT_IN_RULES, parse_policy, parse_rules
 from schemas.record import new_record

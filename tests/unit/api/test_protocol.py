@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.protocol import HEAD_BYTES, HEAD_SECONDS, WRITE_SECONDS, BoundedHttp
+from api.door.protocol import HEAD_BYTES, HEAD_SECONDS, WRITE_SECONDS, BoundedHttp
 
 GOOD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -18,9 +18,9 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from api import publish
-from api.dependency import Dependency, UnavailableError
-from api.publish import BrokenProducerError, KafkaEvents, OutcomeUnknownError, Published
+from api.operate.dependency import Dependency, UnavailableError
+from api.publish import log as publish
+from api.publish.log import BrokenProducerError, KafkaEvents, OutcomeUnknownError, Published
 from schemas.settings import Settings
 
 TOPIC, STATES = "sleep.events", "sleep.states"

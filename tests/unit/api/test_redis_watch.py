@@ -6,8 +6,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError
 
-from api.redis_watch import LOOK_SECONDS, RETRY_SECONDS, RedisWatch
-from api.store import RedisClient
+from api.operate.redis_watch import LOOK_SECONDS, RETRY_SECONDS, RedisWatch
+from api.read.store import RedisClient
 from schemas.redis_health import RedisHealth
 
 GOOD = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "connected_slaves": 1}

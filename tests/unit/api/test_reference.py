@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import api
-from api import reference
-from api.kinds import KINDS
-from api.problems import type_of
+from api.describe import reference
+from api.describe.kinds import KINDS
+from api.describe.problems import type_of
 
 SOURCES = Path(api.__file__).parent.rglob("*.py")
 RAISED = re.compile(r"""ProblemError\(\s*"([a-z_]+)\"""")

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from api.authorise import EmbeddedPolicy, policy_folder
-from api.dependency import Dependency
+from api.door.authorise import EmbeddedPolicy, policy_folder
+from api.operate.dependency import Dependency
 from schemas.settings import Action
 from tests.policy_cases import ACTIONS, BASE
 

@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 import structlog
 
-from api.dependency import Dependency, UnavailableError
-from api.edge import SECURITY_HEADERS
-from api.kinds import KINDS, REFUSALS
-from api.lag import STANDING_MS, Lag
-from api.status import Status
+from api.describe.kinds import KINDS, REFUSALS
+from api.door.edge import SECURITY_HEADERS
+from api.operate.dependency import Dependency, UnavailableError
+from api.operate.lag import STANDING_MS, Lag
+from api.operate.status import Status
 from schemas.operation import RefusalCode
 from schemas.redis_health import RedisHealth
 from tests.unit.api.conftest import World
@@ -130,7 +130,7 @@ async def test_a_dependency_that_hangs_does_not_keep_the_process_from_being_read
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Readiness waits for the first attempts, but not for ever."""
-    monkeypatch.setattr("api.status.STARTING_SECONDS", 0)
+    monkeypatch.setattr("api.operate.status.STARTING_SECONDS", 0)
     status = Status([Dependency("kafka")], Lag(), FakeClock())
     await status.begin()
     assert status.ready

@@ -7,11 +7,11 @@ import pytest
 import structlog
 from starlette.types import Message
 
-from api.commands import NOT_AFTER_MS, SOURCE
-from api.dependency import UnavailableError
-from api.documents import OperationDocument
-from api.publish import OutcomeUnknownError
-from api.receipt import Receipt
+from api.describe.documents import OperationDocument
+from api.operate.dependency import UnavailableError
+from api.publish.commands import NOT_AFTER_MS, SOURCE
+from api.publish.log import OutcomeUnknownError
+from api.publish.receipt import Receipt
 from schemas.claim import Claim
 from schemas.events import CancelEvent, OperationEvent
 from schemas.operation import OperationRecord

@@ -11,10 +11,10 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluste
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException
 
-from api.dependency import Dependency, UnavailableError
-from api.receipt import Receipt
-from api.replies import RedisReplies, _listener
-from api.store import RedisClient, RedisStore, answering, connect
+from api.operate.dependency import Dependency, UnavailableError
+from api.publish.receipt import Receipt
+from api.publish.replies import RedisReplies, _listener
+from api.read.store import RedisClient, RedisStore, answering, connect
 from schemas.names import RECEIPT_KEPT_MS, PartitionKeys
 from schemas.operation import OperationRecord
 from schemas.partition import partition_of

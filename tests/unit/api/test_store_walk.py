@@ -5,8 +5,8 @@ from typing import Any, cast
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.dependency import UnavailableError
-from api.store import RedisClient, RedisStore, Totals
+from api.operate.dependency import UnavailableError
+from api.read.store import RedisClient, RedisStore, Totals
 from schemas.names import PartitionKeys
 from schemas.policy import BUILT_IN_RULES, parse_rules
 from schemas.progress import pack_rules

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.tenants import LOOKED_AT, STEP
+from api.read.tenants import LOOKED_AT, STEP
 from schemas.claim import Claim
 from schemas.policy import BUILT_IN_RULES
 from schemas.record import Record, new_record

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from api.transitions import Bounds, KafkaReader, MissingTopicError
+from api.stream.transitions import Bounds, KafkaReader, MissingTopicError
 from tests.unit.api.topic import value
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from api.transitions import Bounds, Reader, Row, parse
+from api.stream.transitions import Bounds, Reader, Row, parse
 from schemas.partition import partition_of
 
 PARTITIONS: Final = 8

@@ -10,7 +10,7 @@ from typing import ClassVar
 import jwt
 import pytest
 
-from api.keys import parse_jwks
+from api.door.keys import parse_jwks
 from schemas.names import Topics
 from sleepctl.embedded import AUDIENCE, ISSUER, embedded_services
 from sleepctl.errors import CommandError

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from api.keys import parse_jwks
+from api.door.keys import parse_jwks
 from sleepctl.errors import CommandError
 from sleepctl.tokens import SigningKey, TokenClaims
 from tests.unit.sleepctl.conftest import Run

@@ -26,10 +26,10 @@ from tests.unit.worker.build import (
     sleep,
     source,
 )
-from worker.audit import Audit
-from worker.history import History, ImpossibleError
 from worker.ports import Output
-from worker.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
+from worker.recovery.audit import Audit
+from worker.recovery.history import History, ImpossibleError
+from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
 
 LATER = T * 2
 

@@ -5,7 +5,7 @@ import pytest
 from schemas.partition import partition_of
 from tests.unit.worker.build import Source, T
 from worker.deadletter import Failure, dead_letter
-from worker.redrive import Back, DeadLetter, in_order, put_back
+from worker.recovery.redrive import Back, DeadLetter, in_order, put_back
 
 EVENTS = "sleep.events"
 

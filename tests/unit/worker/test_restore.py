@@ -8,8 +8,8 @@ from tests.unit.worker.batches import apply_all
 from tests.unit.worker.build import MINUTE, T, breaker, sleep
 from tests.unit.worker.test_rebuild import found, log_of, rebuilt, topic
 from worker.ports import Commit
-from worker.rebuild import Rebuilt
-from worker.restore import SLICE, MovedError, kept_ms, restore
+from worker.recovery.rebuild import Rebuilt
+from worker.recovery.restore import SLICE, MovedError, kept_ms, restore
 
 
 class FakeStore:

@@ -12,11 +12,11 @@ from schemas.record import pack
 from tests.unit.worker.batches import Lane, apply_all, logs
 from tests.unit.worker.build import Source, breaker, mode, rules
 from tests.unit.worker.test_rebuild import compacted, log_of, topic
-from worker.audit import Audit
-from worker.history import History
-from worker.rebuild import Found
+from worker.recovery.audit import Audit
+from worker.recovery.history import History
+from worker.recovery.rebuild import Found
+from worker.recovery.verify import Difference, Verification
 from worker.start import checksum
-from worker.verify import Difference, Verification
 
 
 def verification(

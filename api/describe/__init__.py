@@ -1,0 +1,1 @@
+"""What callers are told of this API: documents, problems, the OpenAPI document, the reference pages."""

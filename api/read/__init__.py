@@ -1,0 +1,1 @@
+"""What Redis holds, for people to read."""

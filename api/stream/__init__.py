@@ -1,0 +1,1 @@
+"""Transitions as they happen, as server-sent events."""

@@ -1,0 +1,1 @@
+"""Beside the pipeline: Redis rebuilt from the topics, verified against them, dead letters put back."""

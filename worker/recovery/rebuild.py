@@ -1,0 +1,300 @@
+"""What Redis held of a partition, found again: the latest states, and the log behind them folded once more.
+
+Pure: what was read of the topics goes in, records and what is missing on the topics comes out. A tenant's record
+is its state as it was published, and the events after that position; positions that were dead letters are dead
+letters again and change nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json
+
+from schemas.events import CommandEvent, RulesEvent
+from schemas.names import rules_key
+from schemas.operation import OperationRecord
+from schemas.policy import Rules
+from schemas.record import Record
+from worker.batch import Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
+from worker.deadletter import Ceiling, Failure, SourceRecord
+from worker.ports import Output
+from worker.recovery.audit import Audit, Judged, cancelled_by
+from worker.recovery.history import History, ImpossibleError, Version
+from worker.start import checksum
+
+# No worker folds what is further ahead of its clock.
+_FUTURE_MS: Final = 60_000
+_MADE_ANEW: Final = (
+    "the log was made anew. `sleepctl rebuild --force` takes the states as they were published, whatever was lost"
+)
+
+
+class OtherLogError(ImpossibleError):
+    """The log is not the one that the states stem from: it was cut, or the topic was made anew."""
+
+
+class Found(NamedTuple):
+    """What was found of a partition before its log is read.
+
+    Attributes:
+        history, audit: its states and its transitions, read to their ends.
+        start, end: the bounds of its events.
+        committed: what the workers' group says was applied, None where it says nothing.
+    """
+
+    history: History
+    audit: Audit
+    start: int
+    end: int
+    committed: int | None
+
+    @property
+    def applied(self) -> int:
+        """The offset behind the last record that is known to have been applied."""
+        return max(self.history.newest + 1, self.audit.newest + 1, self.committed or 0)
+
+
+def settled_before(start: int, committed: int | None) -> int | None:
+    """Return the offset of the events topic before which a tenant's latest state is the one to begin with.
+
+    What stems from before `committed` was acknowledged whole. What the log no longer holds cannot be folded again,
+    so an earlier state would lack it. None: everything is before it.
+    """
+    return None if committed is None else max(committed, start)
+
+
+class Rebuilt(NamedTuple):
+    """What a partition is to hold, and what its topics lack since a worker died before all was acknowledged."""
+
+    next: int
+    timestamp: int | None
+    crc: int | None
+    records: dict[str, Record]
+    operations: dict[OperationKey, OperationRecord]
+    rules: list[Rules]
+    states: list[Output]
+    transitions: list[Output]
+    dead_letters: list[Output]
+
+    @property
+    def swept(self) -> int:
+        """The rules of which every tenant has certainly been told."""
+        return min((record.rules_number for record in self.records.values()), default=len(self.rules) - 1)
+
+
+class Rebuild:
+    """The records of one partition, as they grow while its log is read from `Found.start` to `next`.
+
+    Args:
+        partition, partitions: the partition's number, and how many there are.
+        found: what was read before.
+        base: the version of each tenant to begin with, by default `Versions.base`.
+        other_log: take the states as they are, since the log is not theirs; it is left to the workers whole.
+        cut: go on from the end of a log that ends before what was applied.
+        deadletter_max_ratio: as for a lane.
+
+    Attributes:
+        states: what was published since, the last of each key.
+        records: the tenants' records so far, None for one that is gone.
+        rules: all rules so far.
+        last: the last record read.
+        recognised: whether the log holds a record from which a state stems.
+
+    Raises:
+        OtherLogError: if the log ends before what was applied, and neither `other_log` nor `cut` is set.
+        ImpossibleError: if the states topic is not whole.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        found: Found,
+        *,
+        base: Mapping[str, Version] | None = None,
+        other_log: bool = False,
+        cut: bool = False,
+        deadletter_max_ratio: float = 0.5,
+    ) -> None:
+        if found.applied > found.end and not (other_log or cut):
+            raise OtherLogError(
+                f"partition {partition}: {found.applied} records were applied and the log ends at {found.end}: it was "
+                f"cut, or {_MADE_ANEW}"
+            )
+        self.start = found.start
+        self.next = found.start if other_log else min(max(found.applied, found.start), found.end)
+        history = found.history
+        self._partition = partition
+        self._decoder = Decoder(partition, partitions)
+        self._ceiling = Ceiling(deadletter_max_ratio)
+        self._audit = found.audit
+        self._emit_from = max(found.start, found.committed or 0)
+        self._dead_letters_from = found.end if found.committed is None else self._emit_from
+        self._all_rules = history.rules()
+        self.rules = self._all_rules if other_log else history.rules(before=found.start)
+        if base is None:
+            based = ((tenant, versions.base) for tenant, versions in history.tenants.items())
+            base = {tenant: version for tenant, version in based if version is not None}
+        self._known = {tenant: version.offset for tenant, version in base.items()}
+        self.records = {tenant: history.record(tenant, version) for tenant, version in base.items()}
+        self._check_rules_of_records()
+        self._published = {tenant: versions.highest.offset for tenant, versions in history.tenants.items()}
+        # Wherever a state or an audit row stems from, the log must hold a record of that tenant.
+        self._claimed = {command.offset: command.key[0] for command in found.audit.judged}
+        self._claimed |= history.stems
+        highest = ((tenant, versions.highest) for tenant, versions in history.tenants.items())
+        self._claimed |= {version.offset: tenant for tenant, version in highest if version.value is not None}
+        self._operations: dict[OperationKey, OperationRecord] = {}
+        self._judged: dict[int, Judged] = {}
+        self._take_judged(found.audit.judged, start=None if other_log else found.start)
+        self._transitions: list[Output] = []
+        self._dead_letters: list[Output] = []
+        self.states: dict[bytes, Output] = {}
+        self.last: SourceRecord | None = None
+        self.recognised = False
+
+    def _check_rules_of_records(self) -> None:
+        newest = len(self._all_rules) - 1
+        for tenant, record in self.records.items():
+            if record is not None and record.rules_number > newest:
+                raise ImpossibleError(
+                    f"tenant {tenant} was folded under rules {record.rules_number} and the states topic holds only "
+                    f"{newest}: restore Redis from its own backup or AOF"
+                )
+
+    def _take_judged(self, judged: Iterable[Judged], start: int | None) -> None:
+        """Remember the commands that are not folded again, in their order; those in the log wait for their event."""
+        for command in sorted(judged, key=lambda command: command.offset):
+            tenant, operation_id = command.key
+            if start is None or command.offset < start:
+                record = self.records.get(tenant)
+                claim = None if record is None else record.claims.get(("operation", operation_id))
+                self._operations[command.key] = command.record(self._partition, None, claim)
+            elif command.offset <= self._known.get(tenant, -1):
+                self._judged[command.offset] = command
+
+    def read(self, records: Sequence[SourceRecord]) -> None:
+        """Take the next records of the log, up to `next`.
+
+        Raises:
+            OtherLogError: if one is not that from which a state was published.
+            ImpossibleError: if the rules in the log are not those on the states topic.
+        """
+        fresh: list[Decoded] = []
+        for record in records:
+            self._recognise(record)
+            tenant = None if record.key is None else record.key.decode(errors="replace")
+            if tenant is None or record.offset > self._known.get(tenant, -1):
+                fresh.append(self._decoder.decode(record))
+            elif record.offset in self._judged or record.offset >= self._dead_letters_from:
+                decoded = self._decoder.decode(record)
+                if isinstance(decoded.event, Failure):
+                    fresh.append(decoded)
+                elif record.offset in self._judged:
+                    self._remember(self._judged.pop(record.offset), decoded.event)
+        if records:
+            self.last = records[-1]
+        if fresh:
+            self._fold(fresh)
+
+    def _recognise(self, record: SourceRecord) -> None:
+        tenant = self._claimed.get(record.offset)
+        if tenant is None:
+            return
+        if record.key != tenant.encode():
+            raise OtherLogError(
+                f"tenant {tenant} has a state from {self._partition}:{record.offset}, where the log holds another "
+                f"tenant's record: {_MADE_ANEW}"
+            )
+        self.recognised = True
+
+    def _remember(self, command: Judged, event: Any) -> None:  # noqa: ANN401 - whatever event stands there
+        if not isinstance(event, CommandEvent) or event.data.operation_id != command.key[1]:
+            raise ImpossibleError(
+                f"{self._partition}:{command.offset} is not the command {command.key[1]} of tenant {command.key[0]} "
+                "that the transitions topic says was judged there"
+            )
+        record = self.records.get(command.key[0])
+        claim = None if record is None else record.claims.get(("operation", command.key[1]))
+        self._operations[command.key] = command.record(self._partition, event, claim)
+        ended = cancelled_by(event, command)
+        if ended is not None and ended in self._operations:
+            self._operations[ended] = self._operations[ended]._replace(cancelled_at=command.at)
+
+    def _fold(self, items: list[Decoded]) -> None:
+        known = {key: self._operations[key].pack() if key in self._operations else None for key in operations_of(items)}
+        unseen = dict.fromkeys(tenant for tenant in tenants_of(items) if tenant not in self.records)
+        batch = Batch(self._partition, self.rules, self.records, unseen, known)
+        for item in items:
+            rows, letters = len(batch.transitions), len(batch.dead_letters)
+            batch.fold(item)
+            self._ceiling.count(failed=batch.failures[-1])
+            if item.record.offset >= self._emit_from:
+                self._transitions += [row for row in batch.transitions[rows:] if _id_of(row) not in self._audit.ids]
+            if item.record.offset >= self._dead_letters_from:
+                self._dead_letters += batch.dead_letters[letters:]
+            if isinstance(item.event, RulesEvent):
+                self._compare_rules(batch.rules)
+        if self._ceiling.reached:
+            raise ImpossibleError(
+                f"our own code fails on most of the records up to {self._partition}:{items[-1].record.offset}: run the "
+                "version that applied them"
+            )
+        published = {rules_key(rules.number).encode() for rules in self._all_rules}
+        # A compacted topic needs the last of each key alone.
+        self.states |= {state.key: state for state in batch.states if state.key and state.key not in published}
+        self.rules = batch.rules
+        self.records |= batch.records
+        self._operations |= {key: operation for key, (operation, _) in batch.operations.items()}
+
+    def _compare_rules(self, rules: list[Rules]) -> None:
+        newest = rules[-1]
+        if newest.number < len(self._all_rules) and self._all_rules[newest.number].digest != newest.digest:
+            raise OtherLogError(
+                f"partition {self._partition}: rules {newest.number} in the log are not those on the states topic: "
+                f"{_MADE_ANEW}"
+            )
+
+    def finished(self, now: int) -> Rebuilt:
+        """Return what the partition is to hold; `now` is the wall's time, ms.
+
+        Raises:
+            ImpossibleError: if a state is from the future of the log.
+        """
+        # Behind a log that was cut or made anew, no record is of an offset that is still to come.
+        records = {
+            tenant: record if record.offset < self.next else record._replace(offset=self.next - 1)
+            for tenant, record in self.records.items()
+            if record is not None
+        }
+        for tenant, record in records.items():
+            if record.clock > now + _FUTURE_MS:
+                raise ImpossibleError(
+                    f"tenant {tenant} has a state of the time {record.clock}, {record.clock - now} ms ahead of this "
+                    "clock, and no worker publishes such: set the clock, or send a tombstone for its key"
+                )
+        # Commands whose event the log should hold, and does not: what the row tells is all that is left of them.
+        for command in reversed(self._judged.values()):
+            self._operations.setdefault(command.key, command.record(self._partition, None, None))
+        last = self.last
+        return Rebuilt(
+            self.next,
+            None if last is None else last.timestamp,
+            None if last is None else checksum(last.key, last.value),
+            records,
+            self._operations,
+            self.rules if len(self.rules) >= len(self._all_rules) else self._all_rules,
+            [state for key, state in self.states.items() if not self._is_there(key.decode())],
+            self._transitions,
+            self._dead_letters,
+        )
+
+    def _is_there(self, tenant: str) -> bool:
+        """Tell whether a tenant's last state is on the topic already, or a later one."""
+        record = self.records.get(tenant)
+        return record is not None and record.offset <= self._published.get(tenant, -1)
+
+
+def _id_of(row: Output) -> str:
+    found: str = from_json(row.value or b"")["id"]
+    return found
