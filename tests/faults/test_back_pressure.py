@@ -24,7 +24,7 @@ pytestmark = pytest.mark.needs_kafka
 
 PARTITIONS = 2
 TENANTS = 400
-SMALL = 35_000
+SMALL = 20_000
 LARGE = 3 * SMALL
 SLOWER = 10
 # A worker mostly waits for its own fold; with every answer so late it waits for the store.
