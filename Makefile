@@ -55,7 +55,7 @@ unit: install ## unit tests with branch coverage: no socket, no sleep
 	$(PYTEST) tests/unit --cov --cov-report=term $(ARGS)
 
 levels: install
-	$(PYTEST) $(LEVELS) $(ARGS)
+	$(PYTEST) $(LEVELS) --durations=20 $(ARGS)
 
 integration: install ## tests against Kafka, Redis and OPA
 	$(PYTEST) tests/integration $(ARGS)
