@@ -8,7 +8,7 @@ is (a whole batch), and which offset is committed for the group (what the lane h
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import structlog
 import uvloop
@@ -126,6 +126,23 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         )
         return found
 
+    async def committed(self, tp: TP) -> int:
+        """Return what the group has committed of a partition, the first offset that the broker holds if nothing yet.
+
+        Raises:
+            KafkaError: if it does not answer in time.
+        """
+        found: int = await self.call_thread(self._committed, self._ensure_consumer(), TopicPartition(*tp))
+        return found
+
+    async def _committed(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                found: int | None = await consumer.committed(tp)
+                return (await consumer.beginning_offsets([tp]))[tp] if found is None else found
+        except TimeoutError:
+            raise KafkaTimeoutError(f"no offset of {tp.topic} {tp.partition} within {ANSWER_SECONDS:g} s") from None
+
     async def bounds(self, tp: TP) -> tuple[int, int]:
         """Return the first offset that the broker still holds of a partition, and its end.
 
@@ -171,12 +188,29 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
         return True
 
 
+class _Fetch(NamedTuple):
+    """A fetch under way: what it brings, the lanes that asked, all it was asked for, and under which assignment."""
+
+    found: asyncio.Future[Mapping[TP, Sequence[SourceRecord]]]
+    asked: Mapping[TP, tuple[Lane, int]]
+    wanted: set[TP]
+    assignment: int
+
+
 class BatchConsumer(Consumer):
     """Faust's consumer over batches. `lanes` and `events_topic` are set by the transport's factory."""
 
     lanes: ClassVar[Lanes]
     events_topic: ClassVar[str]
     _thread: BatchConsumerThread
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Faust's
+        self._fetch: _Fetch | None = None
+        self._assignment = 0
+        # Ingress partitions of which nothing has been lost since they were sought to what the group has committed. A
+        # lane tells by itself where a batch is missing; of ingress nobody would.
+        self._followed: set[TP] = set()
+        super().__init__(*args, **options)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -187,13 +221,32 @@ class BatchConsumer(Consumer):
         timeout: float,  # noqa: ASYNC109
     ) -> dict[TP, list[Fetched]]:
         """Return at most one batch a partition, from the partitions whose lane wants more."""
-        seeks: dict[TP, int] = {}
+        if self._fetch is None:
+            self._fetch = await self._begin_fetch(active_partitions or set(), timeout)
+        if self._fetch is None:
+            # aiokafka reads an empty set as every partition.
+            await self.sleep(_CLOSED_POLL_SECONDS)
+            return {}
+        fetch = self._fetch
+        # Faust may cancel this at a rebalance, and what the thread then brings would be lost: the next call takes it.
+        await asyncio.wait([fetch.found])
+        self._fetch = None
+        return self._batches_of(fetch)
+
+    async def _begin_fetch(self, active_partitions: set[TP], timeout: float) -> _Fetch | None:  # noqa: ASYNC109 - as above
+        """Begin to fetch from whatever partition wants more; None where none does."""
+        assignment = self._assignment
+        seeks = await self._where_to_follow(active_partitions)
+        # From here on nothing waits, since a seek that was taken from a lane must be carried out.
         asked: dict[TP, tuple[Lane, int]] = {}
         wanted: set[TP] = set()
         closed = False
-        for tp in active_partitions or ():
+        for tp in active_partitions:
             if tp.topic != self.events_topic:
-                wanted.add(tp)
+                if tp in seeks:
+                    self._read_offset[tp] = None
+                if tp in seeks or tp in self._followed:
+                    wanted.add(tp)
                 continue
             lane = self.lanes.get(tp.partition)
             if lane is None or not lane.open:
@@ -206,18 +259,41 @@ class BatchConsumer(Consumer):
             asked[tp] = lane, lane.intake.generation
             wanted.add(tp)
         if not wanted:
-            # aiokafka reads an empty set as every partition.
-            await self.sleep(_CLOSED_POLL_SECONDS)
-            return {}
-        found = await self._thread.seek_and_fetch(seeks, wanted, _CLOSED_POLL_SECONDS if closed else timeout)
+            return None
+        fetching = self._thread.seek_and_fetch(seeks, wanted, _CLOSED_POLL_SECONDS if closed else timeout)
+        return _Fetch(asyncio.ensure_future(fetching), asked, wanted, assignment)
+
+    async def _where_to_follow(self, active_partitions: set[TP]) -> dict[TP, int]:
+        """Return where ingress partitions go on that are not followed; those whose offset is not known wait a round."""
+        unknown = [tp for tp in active_partitions if tp.topic != self.events_topic and tp not in self._followed]
+        found = await asyncio.gather(*map(self._thread.committed, unknown), return_exceptions=True)
+        for offset in found:
+            if isinstance(offset, BaseException) and not isinstance(offset, KafkaError):
+                raise offset
+        return {tp: offset for tp, offset in zip(unknown, found, strict=True) if isinstance(offset, int)}
+
+    def _batches_of(self, fetch: _Fetch) -> dict[TP, list[Fetched]]:
+        """Return what a fetch has brought, for those who still wait for it."""
+        if fetch.assignment == self._assignment:
+            self._followed |= {tp for tp in fetch.wanted if tp.topic != self.events_topic}
         batches: dict[TP, list[Fetched]] = {}
-        for found_tp, records in found.items():
+        for found_tp, records in fetch.found.result().items():
             tp = TP(*found_tp)
-            lane, generation = asked.get(tp, (None, 0))
+            lane, generation = fetch.asked.get(tp, (None, 0))
             # A lane that came meanwhile counts its generations anew, and would take an older lane's batch for its own.
-            if records and (lane is None or self.lanes.get(tp.partition) is lane):
+            # Of ingress, whatever was fetched before an assignment is fetched again after it.
+            waited_for = self.lanes.get(tp.partition) is lane if lane else fetch.assignment == self._assignment
+            if records and waited_for:
                 batches[tp] = [Fetched(generation, records)]
         return batches
+
+    async def on_stop(self) -> None:
+        """Give up the fetch under way."""
+        if self._fetch is not None:
+            self._fetch.found.cancel()
+            await asyncio.gather(self._fetch.found, return_exceptions=True)
+            self._fetch = None
+        await super().on_stop()
 
     def _to_message(self, tp: TP, record: Fetched) -> ConsumerMessage:
         """Make one message of a batch; its offset is the last record's."""
@@ -248,6 +324,9 @@ class BatchConsumer(Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Make a lane for each partition; an older one has ended by now."""
         self.lanes.assign([tp.partition for tp in assigned if tp.topic == self.events_topic])
+        # Faust drops what it had queued, and aiokafka may have read on: of ingress, what is not committed comes again.
+        self._assignment += 1
+        self._followed.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     def ack(self, message: Message) -> bool:

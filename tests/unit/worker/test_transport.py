@@ -44,6 +44,9 @@ class _Thread:
     def __init__(self, world: World) -> None:
         self.fetches: list[tuple[Mapping[TP, int], set[TP], float]] = []
         self.commits: list[Mapping[TP, int]] = []
+        self.asked: list[TP] = []
+        self.offsets: dict[TP, int] = {}
+        self.away = False
         self.failing = False
         self.gate: asyncio.Event | None = None
         self._world = world
@@ -66,6 +69,12 @@ class _Thread:
             if records:
                 self._positions[tp] = records[-1].offset + 1
         return found
+
+    async def committed(self, tp: TP) -> int:
+        self.asked.append(tp)
+        if self.away:
+            raise KafkaConnectionError("the coordinator is away")
+        return self.offsets.get(tp, 0)
 
     def assignment(self) -> set[TP]:
         return {TP(EVENTS, partition) for partition in range(4)} | {INGRESS}
@@ -244,6 +253,66 @@ async def test_ingress_topics_are_fetched_whatever_the_lanes_do(faust: _Consumer
     assert batch.records[0].offset == 6
 
 
+async def test_an_ingress_partition_begins_at_what_the_group_has_committed(faust: _Consumer) -> None:
+    """Once, and then it is followed."""
+    faust.thread.offsets[INGRESS] = 5
+    await faust.fetch(more=(INGRESS,))
+    await faust.fetch(more=(INGRESS,))
+    assert [seeks for seeks, _, _ in faust.thread.fetches] == [{INGRESS: 5}, {}]
+
+
+async def test_after_an_assignment_ingress_begins_anew_and_what_was_fetched_before_is_dropped(faust: _Consumer) -> None:
+    """Faust drops what it had queued at a rebalance, and the consumer may have read on: whatever is not committed."""
+    await faust.fetch(more=(INGRESS,))
+    gate = faust.thread.gate = asyncio.Event()
+    fetching = asyncio.create_task(faust.fetch(more=(INGRESS,)))
+    await settle()
+    await faust.consumer.on_partitions_assigned({INGRESS}, 2)
+    gate.set()
+    assert await fetching == {}
+    faust.thread.offsets[INGRESS] = 3
+    [batch] = (await faust.fetch(more=(INGRESS,)))[INGRESS]
+    assert batch.records
+    assert faust.thread.fetches[-1][0] == {INGRESS: 3}
+
+
+async def test_what_is_fetched_when_faust_no_longer_waits_is_handed_over_at_its_next_call(faust: _Consumer) -> None:
+    """It cancels its call to stop the fetcher; the consumer in the thread has read on all the same."""
+    gate = faust.thread.gate = asyncio.Event()
+    fetching = asyncio.create_task(faust.fetch(more=(INGRESS,)))
+    await settle()
+    fetching.cancel()
+    await asyncio.wait([fetching])
+    gate.set()
+    [batch] = (await faust.fetch(more=(INGRESS,)))[INGRESS]
+    assert batch.records[0].offset == 6
+    assert len(faust.thread.fetches) == 1
+
+
+async def test_an_ingress_partition_whose_offset_is_not_known_waits_and_keeps_nobody(
+    world: World, faust: _Consumer
+) -> None:
+    """The lanes go on."""
+    fill(world, 0)
+    world.worker.lanes.assign([0])
+    await settle()
+    faust.thread.away = True
+    assert set(await faust.fetch(0, more=(INGRESS,))) == {TP(EVENTS, 0)}
+    faust.thread.away = False
+    assert INGRESS in await faust.fetch(0, more=(INGRESS,))
+
+
+async def test_a_fetch_under_way_ends_with_the_consumer(faust: _Consumer) -> None:
+    """And nobody is told of it."""
+    faust.thread.gate = asyncio.Event()
+    fetching = asyncio.create_task(faust.fetch(more=(INGRESS,)))
+    await settle()
+    fetching.cancel()
+    await asyncio.wait([fetching])
+    await faust.consumer.on_stop()
+    assert faust.consumer._fetch is None
+
+
 async def test_what_was_fetched_for_a_lane_that_has_been_replaced_is_dropped(world: World, faust: _Consumer) -> None:
     """A new lane counts its generations from the beginning, and would take the batch for its own."""
     fill(world, 0)
@@ -401,6 +470,7 @@ class _Aiokafka:
         self.steps: list[tuple[Any, ...]] = []
         self.error: BaseException | None = None
         self.silent = False
+        self.offset: int | None = None
         self._closed = False
         self._fetcher = self
         self._subscriptions = self
@@ -429,6 +499,11 @@ class _Aiokafka:
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 9)
+
+    async def committed(self, _: TopicPartition) -> int | None:
+        if self.silent:
+            await asyncio.get_running_loop().create_future()
+        return self.offset
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self.steps.append(("commit", offsets))
@@ -471,6 +546,25 @@ async def test_in_the_thread_the_seek_comes_before_the_fetch(
         ("seek", TopicPartition(EVENTS, 0), 17),
         ("fetch", {TP(EVENTS, 0)}, {"timeout": 0.5, "max_records": 2_000}),
     ]
+
+
+async def test_where_ingress_goes_on_is_asked_of_the_group_and_else_of_the_log(
+    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator that does not answer keeps nobody for long."""
+
+    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
+        return await function(*arguments)
+
+    monkeypatch.setattr(thread, "call_thread", call_thread)
+    assert await thread.committed(INGRESS) == 3
+    aiokafka = cast("_Aiokafka", thread._consumer)
+    aiokafka.offset = 0
+    assert await thread.committed(INGRESS) == 0
+    aiokafka.silent = True
+    monkeypatch.setattr("worker.transport.ANSWER_SECONDS", 0)
+    with pytest.raises(KafkaTimeoutError, match=f"no offset of {INGRESS.topic}"):
+        await thread.committed(INGRESS)
 
 
 async def test_only_what_is_still_assigned_is_committed(thread: BatchConsumerThread) -> None:
