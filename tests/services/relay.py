@@ -8,10 +8,14 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from tests.services.probe import LOOPBACK
 
 CHUNK_BYTES = 1 << 16
+# Below the 5 s after which a worker takes an answer for lost: one that never comes is another fault than a late one.
+MOST_SECONDS = 2.0
 
 
 class Relay:
     """Passes bytes on unchanged; an answer takes `slower` times as long as the server took for it, or `late` seconds.
+
+    No answer is held back for more than 2 seconds.
 
     Attributes:
         port: where clients connect.
@@ -72,7 +76,7 @@ class Relay:
                 if not exchange.answered:
                     exchange.answered = True
                     took = time.monotonic() - exchange.asked
-                    await asyncio.sleep(max((self.slower - 1) * took, self.late))
+                    await asyncio.sleep(min(max((self.slower - 1) * took, self.late), MOST_SECONDS))
                     self.longest = max(self.longest, time.monotonic() - exchange.asked)
                 target.write(chunk)
                 await target.drain()
