@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import socket
 from typing import Annotated, Final
 
@@ -14,6 +15,9 @@ from sleepctl.show import Json, console, print_json
 
 PORT: Final = 8080
 HOST: Final = "127.0.0.1"
+# Below those from which the kernel takes ports for outgoing connections (32768 and up on Linux): one of these would be
+# free when looked at, and taken when it is used.
+OTHER_PORTS: Final = range(20_000, 32_000)
 ABOUT: Final = """\
 Everything runs embedded: a mock Kafka, a Valkey server as Redis, the policy engine, a worker and the API.
 Nothing survives this process; only if it is killed with SIGKILL may its Redis stay behind. The mock Kafka makes
@@ -75,9 +79,15 @@ def report(unseen: list[str] | None, *, json: bool) -> None:
 
 
 def free_port(wanted: int) -> int:
-    """Return the wanted port if it is free on the loopback, else one that is."""
-    try:
-        with socket.create_server((HOST, wanted)) as listener:
-            return int(listener.getsockname()[1])
-    except OSError:
-        return free_port(0)
+    """Return the wanted port if it is free on the loopback, else another that is, as for 0.
+
+    Raises:
+        CommandError: if none was found.
+    """
+    for port in ([wanted] if wanted else []) + random.SystemRandom().sample(OTHER_PORTS, 100):
+        try:
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            continue
+        return port
+    raise CommandError(f"no port of {OTHER_PORTS.start} to {OTHER_PORTS.stop - 1} is free on {HOST}")

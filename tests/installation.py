@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from schemas.settings import Settings
 from sleepctl.tokens import SigningKey, TokenClaims
 from tests.load import Sent
 from tests.services import Namespace, Services
+from tests.services.probe import free_port
 from worker.batch import Batch, Decoder, operations_of, tenants_of
 from worker.deadletter import SourceRecord
 from worker.outputs import Outputs
@@ -302,10 +302,3 @@ def plain_fold(partition: int, partitions: int, log: Sequence[SourceRecord]) -> 
         transitions += [from_json(output.value or b"") for output in batch.transitions]
     present = {tenant: found for tenant, found in records.items() if found is not None}
     return Plain(present, states, transitions, operations, rules)
-
-
-def free_port() -> int:
-    """Return a port of this machine that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -9,7 +9,8 @@ from typing import Any, Final
 import httpx
 
 from tests.faults.schedule import Kind
-from tests.installation import Door, Installation, Process, free_port
+from tests.installation import Door, Installation, Process
+from tests.services.probe import free_port
 
 WORKERS: Final = 3
 DOORS: Final = 2

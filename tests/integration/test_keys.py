@@ -10,8 +10,9 @@ import pytest
 from pydantic_core import from_json, to_json
 
 from sleepctl.tokens import SigningKey
-from tests.installation import AUDIENCE, ISSUER, Door, Installation, free_port
+from tests.installation import AUDIENCE, ISSUER, Door, Installation
 from tests.services import Namespace, Services
+from tests.services.probe import free_port
 
 pytestmark = pytest.mark.needs_kafka
 
