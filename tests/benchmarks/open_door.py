@@ -50,8 +50,8 @@ STEPS: Final = tuple(_OPEN)
 async def serve_without(steps: list[str]) -> None:
     """Serve until SIGTERM, with every step of the door but these."""
 
-    def opened(settings: Settings) -> Wiring:
-        wiring = wire(settings)
+    def opened(settings: Settings, *, embedded: bool) -> Wiring:
+        wiring = wire(settings, embedded=embedded)
         return replace(wiring, services=replace(wiring.services, **dict(_OPEN[step] for step in steps)))
 
     stop = asyncio.Event()
