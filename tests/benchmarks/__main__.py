@@ -50,11 +50,13 @@ async def _door(services: Services, directory: Path) -> None:
         async with Installation.open(services, Namespace.fresh(), directory) as installation:
             costs = await door_costs(installation, opa)
     print(
-        f"{'sync command':26} {'1 caller: p50':>14} {'p99':>8}   {f'{CALLERS} callers: p50':>18} {'p99':>8} {'rate':>8}"
+        f"{'sync command':26} {'1 caller: p50':>14} {'p99':>8}   {f'{CALLERS} callers: p50':>18} {'p99':>8} "
+        f"{'rate':>8} {'503':>4}"
     )
     for name, (one, many) in costs.items():
         print(
-            f"{name:26} {one.p50:11.1f} ms {one.p99:5.1f} ms {many.p50:15.1f} ms {many.p99:5.1f} ms {many.rate:6,.0f}/s"
+            f"{name:26} {one.p50:11.1f} ms {one.p99:5.1f} ms {many.p50:15.1f} ms {many.p99:5.1f} ms "
+            f"{many.rate:6,.0f}/s {one.unavailable + many.unavailable:4.0f}"
         )
 
 
