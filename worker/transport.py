@@ -270,14 +270,18 @@ class BatchConsumer(Consumer):
         for offset in found:
             if isinstance(offset, BaseException) and not isinstance(offset, KafkaError):
                 raise offset
-        return {tp: offset for tp, offset in zip(unknown, found, strict=True) if isinstance(offset, int)}
+        # One that was given up meanwhile cannot be sought.
+        assigned = self._thread.assignment() if unknown else set()
+        known = zip(unknown, found, strict=True)
+        return {tp: offset for tp, offset in known if isinstance(offset, int) and tp in assigned}
 
     def _batches_of(self, fetch: _Fetch) -> dict[TP, list[Fetched]]:
         """Return what a fetch has brought, for those who still wait for it."""
+        found = fetch.found.result()
         if fetch.assignment == self._assignment:
             self._followed |= {tp for tp in fetch.wanted if tp.topic != self.events_topic}
         batches: dict[TP, list[Fetched]] = {}
-        for found_tp, records in fetch.found.result().items():
+        for found_tp, records in found.items():
             tp = TP(*found_tp)
             lane, generation = fetch.asked.get(tp, (None, 0))
             # A lane that came meanwhile counts its generations anew, and would take an older lane's batch for its own.

@@ -47,6 +47,7 @@ class _Thread:
         self.asked: list[TP] = []
         self.offsets: dict[TP, int] = {}
         self.away = False
+        self.given_up: set[TP] = set()
         self.failing = False
         self.gate: asyncio.Event | None = None
         self._world = world
@@ -77,7 +78,7 @@ class _Thread:
         return self.offsets.get(tp, 0)
 
     def assignment(self) -> set[TP]:
-        return {TP(EVENTS, partition) for partition in range(4)} | {INGRESS}
+        return {TP(EVENTS, partition) for partition in range(4)} | {INGRESS} - self.given_up
 
     def highwater(self, tp: TP) -> int:
         return self._world.events(tp.partition).end
@@ -300,6 +301,13 @@ async def test_an_ingress_partition_whose_offset_is_not_known_waits_and_keeps_no
     assert set(await faust.fetch(0, more=(INGRESS,))) == {TP(EVENTS, 0)}
     faust.thread.away = False
     assert INGRESS in await faust.fetch(0, more=(INGRESS,))
+
+
+async def test_an_ingress_partition_that_was_given_up_meanwhile_is_not_sought(faust: _Consumer) -> None:
+    """The consumer would raise, and the worker begin anew."""
+    faust.thread.given_up = {INGRESS}
+    assert await faust.fetch(more=(INGRESS,)) == {}
+    assert faust.thread.fetches == []
 
 
 async def test_a_fetch_under_way_ends_with_the_consumer(faust: _Consumer) -> None:
