@@ -2,27 +2,24 @@
 # ruff: noqa: SLF001 - Faust lets itself be extended only through names that begin with an underscore
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaConnectionError, KafkaTimeoutError
-from faust.transport.drivers.aiokafka import Transport
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP, Message
-from structlog.testing import capture_logs
 
 from schemas.settings import Settings
-from tests.fakes import LogRecord, settle
+from tests.fakes import settle
 from tests.world import World, breaker, tenants_on
 from worker.app import build_app
+from worker.consumer_thread import BatchConsumerThread
 from worker.ingress import Ingress
 from worker.intake import Fetched
-from worker.transport import BatchConsumer, BatchConsumerThread
+from worker.transport import BatchConsumer
 
 SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis", "partitions": 4})
 EVENTS = SETTINGS.topics.events
@@ -47,6 +44,7 @@ class _Thread:
         self.asked: list[TP] = []
         self.offsets: dict[TP, int] = {}
         self.away = False
+        self.error: Exception | None = None
         self.given_up: set[TP] = set()
         self.failing = False
         self.gate: asyncio.Event | None = None
@@ -60,6 +58,8 @@ class _Thread:
         self._positions.update(seeks)
         if self.gate is not None:
             await self.gate.wait()
+        if self.error is not None:
+            raise self.error
         found: dict[TopicPartition, list[Any]] = {}
         for tp in partitions:
             if tp.topic != EVENTS:
@@ -290,6 +290,17 @@ async def test_what_is_fetched_when_faust_no_longer_waits_is_handed_over_at_its_
     assert len(faust.thread.fetches) == 1
 
 
+async def test_where_a_fetch_failed_ingress_is_sought_once_more(faust: _Consumer) -> None:
+    """Whether the seek before it was carried out, nobody has said."""
+    faust.thread.offsets[INGRESS] = 5
+    faust.thread.error = KafkaConnectionError("the consumer's thread has ended")
+    with pytest.raises(KafkaConnectionError):
+        await faust.fetch(more=(INGRESS,))
+    faust.thread.error = None
+    await faust.fetch(more=(INGRESS,))
+    assert [seeks for seeks, _, _ in faust.thread.fetches] == [{INGRESS: 5}, {INGRESS: 5}]
+
+
 async def test_an_ingress_partition_whose_offset_is_not_known_waits_and_keeps_nobody(
     world: World, faust: _Consumer
 ) -> None:
@@ -460,222 +471,3 @@ async def test_the_bounds_of_a_partition_are_asked_of_the_broker(world: World, f
     fill(world, 2)
     world.events(2).trim(1)
     assert await faust.consumer.bounds(2) == (1, 3)
-
-
-async def test_the_broker_holds_a_fetch_back_for_a_short_time_only(faust: _Consumer) -> None:
-    """A partition that is sought while another's fetch is under way waits for that."""
-    found = faust.real_thread._create_worker_consumer(cast("Transport", faust.app.transport))
-    assert found._fetch_max_wait_ms == 50
-    assert found._group_id == SETTINGS.consumer_group
-    assert found._isolation_level == "read_uncommitted"
-    await found.stop()
-
-
-class _Aiokafka:
-    """aiokafka's consumer, as far as the thread uses it."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[Any, ...]] = []
-        self.error: BaseException | None = None
-        self.silent = False
-        self.offset: int | None = None
-        self._closed = False
-        self._fetcher = self
-        self._subscriptions = self
-
-    @contextmanager
-    def fetch_context(self) -> Iterator[None]:
-        yield
-
-    def assignment(self) -> set[TopicPartition]:
-        return {TopicPartition(EVENTS, 0)}
-
-    def seek(self, tp: TopicPartition, offset: int) -> None:
-        self.steps.append(("seek", tp, offset))
-
-    async def fetched_records(self, partitions: set[TP], **options: object) -> dict[TP, list[LogRecord]]:
-        self.steps.append(("fetch", partitions, options))
-        return {TP(EVENTS, 0): []}
-
-    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        self.steps.append(("begin", *partitions))
-        if self.error is not None:
-            raise self.error
-        if self.silent:
-            await asyncio.get_running_loop().create_future()
-        return dict.fromkeys(partitions, 3)
-
-    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(partitions, 9)
-
-    async def committed(self, _: TopicPartition) -> int | None:
-        if self.silent:
-            await asyncio.get_running_loop().create_future()
-        return self.offset
-
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
-        self.steps.append(("commit", offsets))
-        if self.silent:
-            await asyncio.get_running_loop().create_future()
-        if self.error is not None:
-            raise self.error
-
-    async def stop(self) -> None:
-        self.steps.append(("stop",))
-        if self.error is not None:
-            raise self.error
-        await asyncio.get_running_loop().create_future()
-
-
-@pytest.fixture
-async def thread(faust: _Consumer) -> BatchConsumerThread:
-    """The thread as an object; it is not started."""
-    faust.real_thread._consumer = _Aiokafka()
-    return faust.real_thread
-
-
-def steps_of(thread: BatchConsumerThread) -> list[tuple[Any, ...]]:
-    """Return what the thread did with aiokafka."""
-    return cast("_Aiokafka", thread._consumer).steps
-
-
-async def test_in_the_thread_the_seek_comes_before_the_fetch(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In one hop, so that nothing comes between."""
-
-    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
-        return await function(*arguments)
-
-    monkeypatch.setattr(thread, "call_thread", call_thread)
-    found = await thread.seek_and_fetch({TP(EVENTS, 0): 17}, {TP(EVENTS, 0)}, 0.5)
-    assert found == {TP(EVENTS, 0): []}
-    assert steps_of(thread) == [
-        ("seek", TopicPartition(EVENTS, 0), 17),
-        ("fetch", {TP(EVENTS, 0)}, {"timeout": 0.5, "max_records": 2_000}),
-    ]
-
-
-async def test_where_ingress_goes_on_is_asked_of_the_group_and_else_of_the_log(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A coordinator that does not answer keeps nobody for long."""
-
-    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
-        return await function(*arguments)
-
-    monkeypatch.setattr(thread, "call_thread", call_thread)
-    assert await thread.committed(INGRESS) == 3
-    aiokafka = cast("_Aiokafka", thread._consumer)
-    aiokafka.offset = 0
-    assert await thread.committed(INGRESS) == 0
-    aiokafka.silent = True
-    monkeypatch.setattr("worker.transport.ANSWER_SECONDS", 0)
-    with pytest.raises(KafkaTimeoutError, match=f"no offset of {INGRESS.topic}"):
-        await thread.committed(INGRESS)
-
-
-async def test_only_what_is_still_assigned_is_committed(thread: BatchConsumerThread) -> None:
-    """The broker would refuse the rest, and with it everything."""
-    assert await thread._commit({TP(EVENTS, 0): 5, TP(EVENTS, 1): 6})
-    assert steps_of(thread) == [("commit", {TopicPartition(EVENTS, 0): 5})]
-
-
-async def test_a_commit_that_the_broker_refuses_stops_nobody_and_is_said_once(thread: BatchConsumerThread) -> None:
-    """It costs a stale lag; Redis says where to start."""
-    kafka = cast("_Aiokafka", thread._consumer)
-    with capture_logs() as logs:
-        for error in (CommitFailedError(), KafkaConnectionError("away"), None, KafkaConnectionError("again")):
-            kafka.error = error
-            assert await thread._commit({TP(EVENTS, 0): 5}) is (error is None)
-    assert [line["event"] for line in logs] == ["group_offset_not_committed"] * 2
-    assert logs[1]["error"] == "KafkaConnectionError: again"
-
-
-async def test_a_broker_that_does_not_answer_keeps_the_thread_for_a_short_time_only(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The thread does two things at a time; what waits would keep fetches from it."""
-    kafka, tp = cast("_Aiokafka", thread._consumer), TopicPartition(EVENTS, 0)
-    assert await thread._bounds(thread._consumer, tp) == (3, 9)
-    monkeypatch.setattr("worker.transport.ANSWER_SECONDS", 0.0)
-    kafka.silent = True
-    with pytest.raises(KafkaTimeoutError, match="no bounds"):
-        await thread._bounds(thread._consumer, tp)
-    with capture_logs() as logs:
-        assert not await thread._commit({TP(EVENTS, 0): 5})
-    assert [line["error"] for line in logs] == ["no answer in 0 s"]
-
-
-async def test_whoever_waits_for_a_thread_that_ends_is_told_so_and_nobody_waits_afterwards(
-    faust: _Consumer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A lane would hang in its question for the log's bounds, and a stop in its last commit."""
-    thread = faust.real_thread
-    begun = threading.Event()
-
-    async def nothing() -> None:
-        """Connect to no broker."""
-
-    async def answers() -> int:
-        return 7
-
-    async def never() -> None:
-        begun.set()
-        await asyncio.get_running_loop().create_future()
-
-    monkeypatch.setattr(thread, "on_start", nothing)
-    await thread.start()
-    assert await thread.call_thread(answers) == 7
-    waiting = asyncio.create_task(thread.call_thread(never))
-    while not begun.is_set():
-        await asyncio.sleep(0.001)
-    # What aiokafka lets out of its tasks ends the thread like this, without a word.
-    thread.thread_loop.call_soon_threadsafe(thread._stopped.set)
-    with pytest.raises(KafkaConnectionError, match="has ended"):
-        await waiting
-    assert thread._thread is not None
-    assert thread._thread.daemon
-    thread._thread.stop()
-    with pytest.raises(KafkaConnectionError, match="has ended"):
-        await thread.call_thread(answers)
-
-
-async def test_a_call_that_an_ending_thread_has_not_begun_is_answered_too(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It stands in a queue that nobody empties any more."""
-
-    async def queued(answer: asyncio.Future[object], *_: object) -> object:
-        return answer
-
-    monkeypatch.setattr(thread.method_queue, "call", queued)
-    waiting = asyncio.create_task(thread.call_thread(thread.on_thread_stop))
-    await settle()
-    thread._abandon()
-    with pytest.raises(KafkaConnectionError, match="has ended"):
-        await waiting
-    waiting = asyncio.create_task(thread.call_thread(thread.on_thread_stop))
-    await settle()
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-    async def closed(*_: object) -> object:
-        raise RuntimeError("Event loop is closed")
-
-    monkeypatch.setattr(thread.method_queue, "call", closed)
-    with pytest.raises(KafkaConnectionError, match="has ended"):
-        await thread.call_thread(thread.on_thread_stop)
-
-
-@pytest.mark.parametrize("error", [None, asyncio.CancelledError(), KafkaConnectionError("away"), OSError("reset")])
-async def test_a_consumer_that_does_not_close_is_left_behind_in_time(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
-) -> None:
-    """The worker ends though the broker is away."""
-    monkeypatch.setattr("worker.transport.CLOSE_SECONDS", 0.0)
-    cast("_Aiokafka", thread._consumer).error = error
-    with capture_logs() as logs:
-        await thread.on_thread_stop()
-    assert [line["event"] for line in logs] == ["consumer_not_closed"]
