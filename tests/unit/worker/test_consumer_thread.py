@@ -20,6 +20,7 @@ from tests.world import World
 from worker.app import build_app
 from worker.consumer_thread import BatchConsumerThread
 from worker.ingress import Ingress
+from worker.transport import BatchConsumer
 
 SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis", "partitions": 4})
 EVENTS = SETTINGS.topics.events
@@ -92,7 +93,7 @@ async def thread() -> AsyncIterator[BatchConsumerThread]:
     async with World() as world:
         app = build_app(SETTINGS, world.worker.lanes, Ingress(world.outputs, 4))
         consumer = app.transport.create_consumer(callback=told, on_partitions_revoked=told, on_partitions_assigned=told)
-        found: BatchConsumerThread = consumer._thread
+        found = cast("BatchConsumer", consumer)._thread
         found._consumer = _Aiokafka()
         yield found
         found.thread_loop.close()
