@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any, Final
 
 import httpx
@@ -38,10 +37,12 @@ from api.stream.catchup import Catchup
 from api.stream.feed import Feed
 from api.stream.streams import Streams
 from api.stream.transitions import opener
+from schemas import build
 from schemas.settings import Settings
 
-DISTRIBUTION: Final = "somabrain-sleep"
 DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
+
+_RESTART_SECONDS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 Task = Callable[[], Coroutine[Any, Any, Any]]
@@ -64,10 +65,16 @@ class Wiring:
     closing: Sequence[Callable[[], Awaitable[Any]]] = field(default_factory=list)
 
 
-def _report(ended: "asyncio.Task[Any]") -> None:
-    """Log a background task that ended by an error; none should."""
-    if not ended.cancelled() and (error := ended.exception()) is not None:
-        log.error("background_task_failed", exc_info=error)
+async def _run(task: Task) -> None:
+    """Run a background task, and again should it fail: none should, and none may stand still without a word."""
+    while True:
+        try:
+            await task()
+        except Exception:
+            log.exception("background_task_failed")
+            await asyncio.sleep(_RESTART_SECONDS)
+        else:
+            return
 
 
 def wire(settings: Settings, clock: Clock = now_ms, *, embedded: bool = False) -> Wiring:
@@ -141,19 +148,16 @@ def wire(settings: Settings, clock: Clock = now_ms, *, embedded: bool = False) -
     return Wiring(services, tasks, release, closing)
 
 
-def create_app(wiring: Wiring, *, build: str = "source") -> FastAPI:
+def create_app(wiring: Wiring) -> FastAPI:
     """Return the application over a wiring.
 
     Args:
         wiring: from `wire`, or of fakes.
-        build: what `/version` calls this build.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = [asyncio.create_task(task()) for task in (*wiring.tasks, wiring.services.status.begin)]
-        for started in running:
-            started.add_done_callback(_report)
+        running = [asyncio.create_task(_run(task)) for task in (*wiring.tasks, wiring.services.status.begin)]
         try:
             yield
         finally:
@@ -164,8 +168,8 @@ def create_app(wiring: Wiring, *, build: str = "source") -> FastAPI:
                 await close()
 
     app = FastAPI(
-        title=DISTRIBUTION,
-        version=version(DISTRIBUTION),
+        title=build.DISTRIBUTION,
+        version=build.version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         openapi_url=None,
@@ -174,7 +178,6 @@ def create_app(wiring: Wiring, *, build: str = "source") -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = wiring.services
-    app.state.build = build
     for error in (ProblemError, UnavailableError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, on_problem)
     for room in (sleep, operations, mode, policy, breakers, events, tenants, service):

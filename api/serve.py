@@ -56,7 +56,6 @@ async def serve(
     *,
     stop: asyncio.Event,
     ready: asyncio.Event | None = None,
-    build: str = "source",
     drain: float = DRAIN_SECONDS,
     embedded: bool = False,
 ) -> None:
@@ -67,7 +66,6 @@ async def serve(
         stop: begins a graceful stop, which takes at most `drain`, `STOP_SECONDS` and a little.
         ready: set once requests are served and each dependency was tried, whether or not it answered;
             a `Ready` is told where.
-        build: what `/version` calls this build.
         drain: seconds of service while already unready.
         embedded: whether Redis is to survive nothing.
 
@@ -82,7 +80,7 @@ async def serve(
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     server = _Server(
         uvicorn.Config(
-            create_app(wiring, build=build),
+            create_app(wiring),
             loop="none",
             http=_Protocol,
             ws="none",

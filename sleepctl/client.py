@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple, Self
 import httpx
 from pydantic_core import from_json, to_json
 
-from sleepctl.errors import CommandError, describe
+from schemas.errors import describe
+from sleepctl.errors import CommandError
 from sleepctl.wording import in_words
 
 _CONNECT_SECONDS: Final = 5.0

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.progress import Progress as ProgressBar
 
+from schemas.errors import describe
 from schemas.settings import Settings
-from sleepctl.errors import WRONG_SETTINGS, CommandError, describe, settings_or_fail
+from sleepctl.errors import WRONG_SETTINGS, CommandError, settings_or_fail
 from sleepctl.process import run
 from sleepctl.show import Json, clock, console, print_json
 

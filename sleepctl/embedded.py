@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from schemas.errors import describe
 from schemas.names import Topics
 from schemas.settings import Settings
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 from sleepctl.tokens import SigningKey, TokenClaims
 
 PARTITIONS: Final = 4

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from schemas.errors import describe
 from schemas.settings import Settings, SettingsError, load_settings
 from schemas.values import TENANT_PATTERN
 from sleepctl.wording import TENANT_IN_WORDS, in_words
@@ -51,14 +52,6 @@ class App(typer.Typer):
             if os.environ.get("SLEEP_LOG_LEVEL") == "debug":
                 traceback.print_exception(error)
             sys.exit(1)
-
-
-def describe(error: BaseException) -> str:
-    """Return an error as one line: its type, and its text if it has one."""
-    name, text = type(error).__name__, " ".join(str(error).split())
-    if not text:
-        return name
-    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def settings_or_fail() -> Settings:

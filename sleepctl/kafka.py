@@ -8,8 +8,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas.cloudevents import STRUCTURED_HEADERS
+from schemas.errors import describe
 from schemas.settings import Settings
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 
 _ANSWER_MS: Final = 10_000
 

@@ -9,11 +9,12 @@ import httpx
 
 from api.serve import Ready
 from api.serve import serve as serve_api
+from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl import client
 from sleepctl.client import Door
 from sleepctl.embedded import Embedded
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 from sleepctl.kafka import KafkaLog
 from sleepctl.player import Player, View
 from sleepctl.scenario import ACME, STEPS, TENANTS
@@ -120,7 +121,7 @@ class Live:
         async with httpx.AsyncClient(transport=client.transport(), trust_env=False) as http:
             while True:
                 status: dict[str, Any] = (await http.get(page)).json()
-                if status["ok"] and len(status["lanes"]) == self._settings.partitions:
+                if status["status"] == "ok" and len(status["lanes"]) == self._settings.partitions:
                     return
                 await asyncio.sleep(_POLL_SECONDS)
 

@@ -8,8 +8,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
 
+from schemas.errors import describe
 from schemas.settings import Settings
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 from sleepctl.kafka import unreachable
 from worker.deadletter import SourceRecord
 

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
+from schemas.errors import describe
 from schemas.settings import Settings
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 from sleepctl.kafka import unreachable
 from sleepctl.reader import Bounds, TopicReader
 from worker.outputs import Outputs

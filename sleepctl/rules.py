@@ -11,11 +11,12 @@ from pydantic_core import from_json
 from rich.progress import Progress as ProgressBar
 
 from schemas.cloudevents import UndecodableError, decode, encode
+from schemas.errors import describe
 from schemas.events import RULES
 from schemas.policy import InvalidDocumentError, parse_rules
 from schemas.progress import Progress
 from schemas.settings import Settings
-from sleepctl.errors import WRONG_SETTINGS, CommandError, describe, read_file, settings_or_fail
+from sleepctl.errors import WRONG_SETTINGS, CommandError, read_file, settings_or_fail
 from sleepctl.process import run
 from sleepctl.records import SOURCE, Log, open_log
 from sleepctl.show import Json, console, print_document, print_json

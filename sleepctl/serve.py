@@ -2,8 +2,9 @@
 
 import asyncio
 
+from schemas.errors import describe
 from schemas.settings import SettingsError
-from sleepctl.errors import WRONG_SETTINGS, CommandError, describe, settings_or_fail
+from sleepctl.errors import WRONG_SETTINGS, CommandError, settings_or_fail
 from sleepctl.logs import configure_logging
 from sleepctl.process import serve_until_stopped
 

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
+from schemas.errors import describe
 from schemas.settings import Settings
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 from sleepctl.reader import Bounds, TopicReader
 from worker.ports import Standing, StoreError
 from worker.recovery.audit import Audit

@@ -8,10 +8,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic_core import from_json
 
+from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl.breakers import emit
 from sleepctl.client import Answer, Door
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 from sleepctl.records import Log
 from sleepctl.scenario import Trip
 

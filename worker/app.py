@@ -15,6 +15,7 @@ from faust.types import AppT, EventT, Message, StreamT
 from faust.types.auth import CredentialsT
 from yarl import URL
 
+from schemas.errors import describe
 from schemas.names import reply_channel
 from schemas.settings import Settings
 from worker.clock import Backoff, WallClock
@@ -24,7 +25,7 @@ from worker.lane import Services
 from worker.lanes import Lanes
 from worker.metrics import Metrics
 from worker.outputs import Outputs
-from worker.ports import Clock, OutputError, describe
+from worker.ports import Clock, OutputError
 from worker.reader import Reader
 from worker.redis_watch import RedisWatch
 from worker.status import StatusPage
@@ -198,7 +199,8 @@ class Worker:
                 deadletter_max_ratio=settings.deadletter_max_ratio,
             )
         )
-        self.kafka_finding: str | None = "starting"
+        self.joined = False
+        self.kafka_finding: str | None = "starting: not yet connected"
 
     async def _bounds(self, partition: int) -> tuple[int, int]:
         if self._app is None:
@@ -245,14 +247,14 @@ class Worker:
                     log.warning("waiting_for_kafka", reason=self.kafka_finding)
                 await _wait(stop, backoff.next())
             else:
-                self.kafka_finding = None
+                self.kafka_finding = "starting: waits for the other members of its group"
                 return True
         return False
 
     async def _consume(self, app: faust.App) -> None:
         """Run one Faust app until it stops or crashes. Its start may take long: it waits for the group."""
         await app.start()
-        self.kafka_finding = None
+        self.joined, self.kafka_finding = True, None
         log.info("worker_ready", group=self._settings.consumer_group)
         await _first(app.wait_until_stopped(), _crashed(app))
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from schemas.errors import describe
 from schemas.policy import BUILT_IN_RULES, Rules
 from schemas.progress import LAYOUT, Progress, pack_rules
 from schemas.record import Record
@@ -33,7 +34,6 @@ from worker.ports import (
     Standing,
     Store,
     StoreError,
-    describe,
 )  # fmt: skip
 from worker.start import check_last_applied, check_standing, checksum
 from worker.states import States

@@ -75,12 +75,6 @@ class Output(NamedTuple):
     headers: Headers = ()
 
 
-def describe(error: Exception) -> str:
-    """Return an error in one line for a log or a finding, its kind first; aiokafka's errors say theirs themselves."""
-    kind, text = type(error).__name__, str(error)
-    return text if text.startswith(kind) else f"{kind}: {text}"
-
-
 class Kept(NamedTuple):
     """A record as its topic holds it; `timestamp` in milliseconds."""
 
@@ -161,5 +155,5 @@ class Clock(Protocol):
 
 __all__ = [
     "Bounds", "Clock", "Commit", "Due", "Kept", "Loaded", "Output", "OutputError", "Outputs", "Page", "Reader",
-    "Standing", "Store", "StoreError", "describe",
+    "Standing", "Store", "StoreError",
 ]  # fmt: skip

@@ -8,8 +8,9 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
+from schemas.errors import describe
 from schemas.settings import Settings
-from worker.ports import Kept, Page, describe
+from worker.ports import Kept, Page
 
 # As long as a produce may take, so that a lane that must end ends.
 _ANSWER_SECONDS: Final = 10.0

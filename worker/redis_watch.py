@@ -52,6 +52,10 @@ class RedisWatch:
                 # `/status` asks Redis itself whether it answers.
                 await self._clock.sleep(_RETRY_SECONDS)
                 continue
+            except Exception:
+                # What was found before must not stand there for ever as if it had just been seen.
+                log.exception("redis_watch_failed")
+                found = unknown("looking at it failed, a defect; see the log")
             if found != self.health:
                 log.warning("redis_health", bad=found.bad, warnings=found.warnings)
             self.health = found

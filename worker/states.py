@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from schemas.errors import describe
 from schemas.progress import LAYOUT, Progress
-from worker.ports import Clock, Commit, Kept, Output, OutputError, Outputs, Reader, Store, describe
+from worker.ports import Clock, Commit, Kept, Output, OutputError, Outputs, Reader, Store
 from worker.repair import Repair
 
 _LOOK_SECONDS: Final = 5.0

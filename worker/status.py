@@ -1,8 +1,6 @@
 """The worker's own page: alive, ready, what it finds, which build, metrics."""
 
 import asyncio
-import platform
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import uvicorn
@@ -12,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from schemas.build import build
+from schemas.errors import describe
 from schemas.settings import Settings
 from worker.ingress import Ingress
 from worker.lanes import Lanes
 from worker.metrics import Metrics
 from worker.outputs import Outputs
-from worker.ports import OutputError, StoreError, describe
+from worker.ports import OutputError, StoreError
 from worker.redis_watch import RedisWatch
 from worker.store import Store
 
@@ -30,6 +30,7 @@ class Watched(Protocol):
     lanes: Lanes
     metrics: Metrics
     kafka_finding: str | None
+    joined: bool
     redis_watch: RedisWatch
     ingress: Ingress
 
@@ -88,8 +89,9 @@ class StatusPage:
         return JSONResponse({"status": "alive"})
 
     async def _readyz(self, _: Request) -> Response:
-        ready = self._worker.kafka_finding != "starting" and not self._stopping
-        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+        """Say whether it has been in its group once, and does not stop: no outage makes it unready again."""
+        ready = self._worker.joined and not self._stopping
+        return JSONResponse({"status": "ready" if ready else "not ready"}, status_code=200 if ready else 503)
 
     async def _status(self, _: Request) -> Response:
         redis, kafka = await asyncio.gather(self._redis_finding(), self._kafka_finding())
@@ -105,8 +107,11 @@ class StatusPage:
         ingress = dict(self._worker.ingress.findings)
         healthy = not any((redis, kafka, ingress, *(lane["finding"] for lane in lanes)))
         body: dict[str, Any] = {
-            "ok": healthy,
-            "dependencies": {"redis": redis or "ok", "kafka": kafka or "ok"},
+            "status": "ok" if healthy else "bad",
+            "dependencies": {
+                name: {"up": finding is None, "finding": finding or "answers"}
+                for name, finding in (("redis", redis), ("kafka", kafka))
+            },
             "warnings": list(self._worker.redis_watch.health.warnings),
             "lanes": lanes,
             "ingress": ingress,
@@ -130,7 +135,7 @@ class StatusPage:
         return None
 
     async def _version(self, _: Request) -> Response:
-        return JSONResponse({"version": version("somabrain-sleep"), "python": platform.python_version()})
+        return JSONResponse(build())
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._worker.metrics.registry), media_type=CONTENT_TYPE_LATEST)

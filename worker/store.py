@@ -11,8 +11,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException
 
+from schemas.errors import describe
 from schemas.names import PartitionKeys
 from schemas.progress import Progress
+from schemas.redis_client import KeptNodes, from_the_client, info
 from schemas.settings import Settings
 from worker.ports import Commit, Due, Loaded, Standing, StoreError
 
@@ -47,7 +49,7 @@ class Store:
         client: Redis | RedisCluster
         if settings.redis_is_cluster:
             client = RedisCluster.from_url(settings.redis_address, **options)
-            client.nodes_manager.startup_nodes = _KeptNodes(client.nodes_manager.startup_nodes)
+            client.nodes_manager.startup_nodes = KeptNodes(client.nodes_manager.startup_nodes)
         else:
             client = Redis.from_url(settings.redis_address, **options)
         return cls(client, settings.redis_prefix)
@@ -79,21 +81,7 @@ class Store:
             StoreError: if Redis does not answer, or does not tell.
         """
         with _client_errors():
-            if isinstance(self._redis, RedisCluster):
-                _ = await self._redis.initialize()
-                found = await self._info_of(self._redis)
-                if any(info.get("role") == "slave" for info in found.values()):
-                    # The client has not heard of a failover; looking closes its connections, so only where it must.
-                    await self._redis.nodes_manager.initialize()
-                    found = await self._info_of(self._redis)
-                return found
-            return {"": await self._redis.info()}
-
-    @staticmethod
-    async def _info_of(cluster: RedisCluster) -> dict[str, Mapping[str, Any]]:
-        # redis-py types a cluster's command as that of a server, and target_nodes not at all.
-        ask: Any = cluster.info
-        return {node.name: await ask(target_nodes=node) for node in cluster.get_primaries()}
+            return await info(self._redis, cluster=isinstance(self._redis, RedisCluster))
 
     async def standing(self, partition: int) -> Standing:
         """Return where a partition stands.
@@ -182,34 +170,15 @@ class Store:
 
 @contextmanager
 def _client_errors() -> Iterator[None]:
-    """Make a StoreError of what the client raises in an outage that is no RedisError."""
+    """Make a StoreError of what comes out of the client and is none: an outage too."""
     try:
         yield
-    except RedisClusterException as error:
-        raise StoreError(str(error)) from error
-    except (AttributeError, RuntimeError, TypeError) as error:
-        # redis-py takes a connection that was just closed for an open one; what the loop then raises says no more.
-        if not _from_the_client(error):
+    except StoreError:
+        raise
+    except Exception as error:
+        if not isinstance(error, RedisClusterException) and not from_the_client(error):
             raise
-        raise StoreError(f"the connection was closed under the call: {error}") from error
-
-
-def _from_the_client(error: Exception) -> bool:
-    """Tell whether an error comes out of a call into redis-py, and not out of our own code."""
-    trace = error.__traceback__
-    while trace is not None:
-        if str(trace.tb_frame.f_globals.get("__name__")).startswith("redis."):
-            return True
-        trace = trace.tb_next
-    return False
-
-
-class _KeptNodes(dict[str, Any]):
-    """The nodes that a cluster's client may ask for the others. It forgets each that was away, and in the end all."""
-
-    def pop(self, key: str, *_: object) -> Any:  # noqa: ANN401 - the client's node
-        """Return a node, and keep it."""
-        return self.get(key)
+        raise StoreError(describe(error)) from error
 
 
 class _Script:

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from schemas.cloudevents import STRUCTURED_HEADERS, encode
+from schemas.errors import describe
 from schemas.events import TIMER
-from worker.ports import Clock, Commit, Output, OutputError, Outputs, Store, StoreError, describe
+from worker.ports import Clock, Commit, Output, OutputError, Outputs, Store, StoreError
 
 _SOURCE: Final = "urn:somabrain-sleep:worker"
 # The loop reads progress at least this often, so that a rolled-back Redis is noticed on an idle partition too.

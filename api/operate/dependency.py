@@ -7,6 +7,8 @@ from typing import Final, NoReturn
 
 import structlog
 
+from schemas import errors
+
 FIRST_RETRY_SECONDS: Final = 0.2
 LONGEST_RETRY_SECONDS: Final = 5.0
 _MOST_DOUBLINGS: Final = 10
@@ -65,13 +67,8 @@ class Dependency:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line: its type, and its text if it has one and does not name the type itself."""
-    if isinstance(error, UnavailableError):
-        return error.finding
-    name, text = type(error).__name__, " ".join(str(error).split())
-    if not text or text.startswith(name):
-        return text or name
-    return f"{name}: {text}"
+    """Return an error as one line; of a dependency that is away, what was found."""
+    return error.finding if isinstance(error, UnavailableError) else errors.describe(error)
 
 
 def retry_seconds(attempt: int, chance: float) -> float:

@@ -1,8 +1,7 @@
 """Looks every minute at whether Redis is run as a database, as each worker does."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import structlog
 from redis.asyncio import RedisCluster
@@ -10,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from api.operate.dependency import Pause, UnavailableError
 from api.read.store import RedisClient, answering
+from schemas.redis_client import info
 from schemas.redis_health import RedisHealth, judge, unknown
 
 LOOK_SECONDS: Final = 60.0
@@ -40,7 +40,7 @@ class RedisWatch:
         while True:
             try:
                 with answering():
-                    found = judge(await info(client), durable=durable)
+                    found = judge(await info(client, cluster=isinstance(client, RedisCluster)), durable=durable)
             except UnavailableError as error:
                 if not isinstance(error.__cause__, ResponseError):
                     await pause(RETRY_SECONDS)
@@ -50,20 +50,3 @@ class RedisWatch:
                 log.warning("redis_health", bad=found.bad, warnings=found.warnings)
             self.health = found
             await pause(LOOK_SECONDS)
-
-
-async def info(client: RedisClient) -> dict[str, Mapping[str, Any]]:
-    """Return the `INFO` of each primary, by its name; a server that is no cluster has none."""
-    if not isinstance(client, RedisCluster):
-        return {"": await client.info()}
-    _ = await client.initialize()
-    found = await _of_primaries(client)
-    if any(told.get("role") == "slave" for told in found.values()):
-        # The client has not heard of a failover; looking closes its connections, so only where it must.
-        await client.nodes_manager.initialize()
-        found = await _of_primaries(client)
-    return found
-
-
-async def _of_primaries(cluster: RedisCluster) -> dict[str, Mapping[str, Any]]:
-    return {node.name: await cluster.info(target_nodes=node) for node in cluster.get_primaries()}

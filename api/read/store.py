@@ -19,6 +19,7 @@ from schemas.partition import partition_of
 from schemas.policy import Rules
 from schemas.progress import unpack_rules
 from schemas.record import Record, unpack
+from schemas.redis_client import KeptNodes, from_the_client
 from schemas.settings import Settings
 from schemas.state import LABELS, StateName
 
@@ -114,20 +115,12 @@ def connect(settings: Settings, *, retries: int = 1) -> RedisClient:
     options: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
     if settings.redis_is_cluster:
         cluster = RedisCluster.from_url(settings.redis_address, retry=retry, **options)
-        cluster.nodes_manager.startup_nodes = _KeptNodes(cluster.nodes_manager.startup_nodes)
+        cluster.nodes_manager.startup_nodes = KeptNodes(cluster.nodes_manager.startup_nodes)
         return cluster
     pool = BlockingConnectionPool.from_url(
         settings.redis_address, max_connections=_CONNECTIONS, timeout=ANSWER_SECONDS, retry=retry, **options
     )
     return Redis.from_pool(pool)
-
-
-class _KeptNodes(dict[str, Any]):
-    """The nodes that a cluster's client may ask for the others. It forgets each that was away, and in the end all."""
-
-    def pop(self, key: str, *_: object) -> Any:  # noqa: ANN401 - the client's node
-        """Return a node, and keep it."""
-        return self.get(key)
 
 
 @contextmanager
@@ -137,23 +130,12 @@ def answering() -> Iterator[None]:
         yield
     except LOST as error:
         raise UnavailableError(REDIS, describe(error)) from error
-    except (AttributeError, RuntimeError, TypeError) as error:
-        # redis-py takes a connection that was just closed for an open one; what the loop then raises says no more.
-        if not _from_the_client(error):
-            raise
-        raise UnavailableError(REDIS, f"the connection was closed under the call: {error}") from error
     except ValueError as error:
         raise UnavailableError(REDIS, f"what it holds cannot be read: {error}") from error
-
-
-def _from_the_client(error: Exception) -> bool:
-    """Tell whether an error comes out of a call into redis-py, and not out of our own code."""
-    trace = error.__traceback__
-    while trace is not None:
-        if str(trace.tb_frame.f_globals.get("__name__")).startswith("redis."):
-            return True
-        trace = trace.tb_next
-    return False
+    except Exception as error:
+        if not from_the_client(error):
+            raise
+        raise UnavailableError(REDIS, describe(error)) from error
 
 
 def _scanned(cursor: bytes | int, packed: Mapping[bytes, bytes], packed_rules: bytes | None) -> Scanned:

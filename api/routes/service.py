@@ -1,7 +1,5 @@
 """The process itself: health, version, metrics, documentation. Nothing here needs a token."""
 
-import platform
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
@@ -10,6 +8,7 @@ from api.describe.openapi import document_of
 from api.door.caller import ServicesDep
 from api.operate.metrics import CONTENT_TYPE
 from api.publish import answers
+from schemas.build import build
 
 router = APIRouter(include_in_schema=False)
 _UNAVAILABLE = 503
@@ -35,10 +34,9 @@ async def status(services: ServicesDep) -> Response:
 
 
 @router.get("/version")
-async def version(request: Request) -> Response:
+async def version() -> Response:
     """Say which build this is."""
-    app = request.app
-    return answers.document({"version": app.version, "python": platform.python_version(), "build": app.state.build})
+    return answers.document(build())
 
 
 @router.get("/metrics")

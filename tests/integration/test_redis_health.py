@@ -59,8 +59,7 @@ async def pages(installation: Installation, wanted: Callable[[Page], bool]) -> l
 
 def redis_of(page: Page) -> str:
     """Return what a page says of Redis."""
-    found = page.get("dependencies", {}).get("redis", "")
-    return found if isinstance(found, str) else str(found["finding"])
+    return str(page.get("dependencies", {}).get("redis", {}).get("finding", ""))
 
 
 async def test_a_server_that_evicts_or_keeps_no_aof_is_named(

@@ -101,7 +101,7 @@ async def world() -> AsyncIterator[World]:
         streams=Streams(feed, Catchup(topic.open), reads, store, metrics, clock),
         tenants=Tenants(store, log, PARTITIONS, clock),
     )
-    app = create_app(Wiring(services), build="test")
+    app = create_app(Wiring(services))
     transport = httpx.ASGITransport(app)
     headers = {"Authorization": f"Bearer {token()}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:

@@ -199,7 +199,7 @@ async def test_a_process_serves_until_it_is_told_to_stop(
     monkeypatch.setattr(serving, "_Server", _Uvicorn)
     monkeypatch.setattr("api.serve.socket.create_server", lambda address, **_: _Listener(address[0]))
     stop, ready = asyncio.Event(), Ready()
-    process = asyncio.create_task(serve(_settings(api_host=host), stop=stop, ready=ready, build="7", drain=0))
+    process = asyncio.create_task(serve(_settings(api_host=host), stop=stop, ready=ready, drain=0))
     await ready.wait()
     assert ready.url == url
     assert world.services.status.ready

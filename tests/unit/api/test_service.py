@@ -181,7 +181,8 @@ async def test_version_says_which_build_this_is(world: World) -> None:
     """Version, Python, build."""
     document = (await world.client.get("/version")).json()
     assert document["python"] == platform.python_version()
-    assert (document["build"], bool(document["version"])) == ("test", True)
+    assert document["build"]
+    assert document["version"][0].isdigit()
 
 
 async def test_metrics_count_requests_commands_and_dependencies(world: World) -> None:

@@ -24,7 +24,7 @@ from tests.unit.sleepctl.conftest import Run
 from tests.unit.sleepctl.fakes import FakeApi, FakeLog, FakeView
 
 UNSEEN = Step("it", Trip("acme", "db", "", "open"), (Answers(200),))
-LANES = {"ok": True, "lanes": [{}, {}, {}, {}]}
+LANES = {"status": "ok", "lanes": [{}, {}, {}, {}]}
 SERVICES = Embedded("127.0.0.1:4711", "redis://127.0.0.1:4712/0", SigningKey.generate(), Path("jwks.json"))
 
 
@@ -153,7 +153,7 @@ async def test_lanes_that_are_not_there_yet_are_waited_for(
     system: System, api: Callable[..., FakeApi], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scenario on half of the partitions would lie."""
-    fake = api(200, {"ok": True, "lanes": []})
+    fake = api(200, {"status": "ok", "lanes": []})
     monkeypatch.setattr(live, "_READY_SECONDS", 0.01)
     monkeypatch.setattr(live, "_POLL_SECONDS", 0)
     with pytest.raises(CommandError, match="not ready"):

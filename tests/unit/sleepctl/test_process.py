@@ -13,8 +13,9 @@ import pytest
 import structlog
 from aiokafka.errors import KafkaError
 
+from schemas.errors import describe
 from sleepctl import main
-from sleepctl.errors import CommandError, describe
+from sleepctl.errors import CommandError
 from sleepctl.live import guard
 from sleepctl.logs import LogFormat, LogLevel, configure_logging
 from sleepctl.process import STOPPED_AT_ONCE, serve_until_stopped

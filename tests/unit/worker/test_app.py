@@ -433,6 +433,8 @@ async def test_a_kafka_that_is_away_at_the_start_is_waited_for_and_said_once(rig
         assert meanwhile == "OSError: refused"
         assert not rig.ready.is_set()
         await rig.until(rig.ready.is_set)
+        assert (worker.joined, worker.kafka_finding) == (False, "starting: waits for the other members of its group")
+        await rig.until(lambda: worker.joined)
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["waiting_for_kafka"]
     assert worker.kafka_finding is None
     rig.stop.set()

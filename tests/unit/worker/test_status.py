@@ -19,6 +19,7 @@ from worker.ports import OutputError
 from worker.status import StatusPage
 
 SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"})
+ANSWERS = {"up": True, "finding": "answers"}
 
 
 class _Server:
@@ -71,6 +72,7 @@ def worker(world: World) -> SimpleNamespace:
         lanes=ours.lanes,
         metrics=ours.metrics,
         kafka_finding=None,
+        joined=True,
         redis_watch=SimpleNamespace(health=RedisHealth()),
         ingress=Ingress(world.outputs, 2),
     )
@@ -97,8 +99,8 @@ async def test_a_worker_with_nothing_wrong_says_so(page: StatusPage, world: Worl
     answer = await get(page, "/status")
     assert answer.status_code == 200
     assert answer.json() == {
-        "ok": True,
-        "dependencies": {"redis": "ok", "kafka": "ok"},
+        "status": "ok",
+        "dependencies": {"redis": ANSWERS, "kafka": ANSWERS},
         "warnings": [],
         "lanes": [
             {"partition": 0, "position": 1, "stopped": False, "finding": None},
@@ -113,8 +115,9 @@ async def test_a_redis_that_does_not_answer_is_a_finding(page: StatusPage, worke
     worker.store.error = RedisConnectionError("connection refused")
     answer = await get(page, "/status")
     assert answer.status_code == 503
-    assert answer.json()["ok"] is False
-    assert answer.json()["dependencies"] == {"redis": "ConnectionError: connection refused", "kafka": "ok"}
+    assert answer.json()["status"] == "bad"
+    redis = {"up": False, "finding": "ConnectionError: connection refused"}
+    assert answer.json()["dependencies"] == {"redis": redis, "kafka": ANSWERS}
 
 
 async def test_a_redis_that_evicts_is_bad_and_one_without_a_replica_is_told(
@@ -123,19 +126,19 @@ async def test_a_redis_that_evicts_is_bad_and_one_without_a_replica_is_told(
     """Only what may lose records silently makes the page fail."""
     worker.redis_watch.health = RedisHealth(warnings=("no replica is connected",))
     answer = await get(page, "/status")
-    assert (answer.status_code, answer.json()["ok"]) == (200, True)
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
     assert answer.json()["warnings"] == ["no replica is connected"]
     worker.redis_watch.health = RedisHealth(bad=("maxmemory-policy is allkeys-lru", "and so on the other"))
     answer = await get(page, "/status")
-    assert (answer.status_code, answer.json()["ok"]) == (503, False)
-    assert answer.json()["dependencies"]["redis"] == "maxmemory-policy is allkeys-lru; and so on the other"
+    assert (answer.status_code, answer.json()["status"]) == (503, "bad")
+    assert answer.json()["dependencies"]["redis"]["finding"] == "maxmemory-policy is allkeys-lru; and so on the other"
 
 
 async def test_an_ingress_topic_that_is_not_forwarded_is_a_finding(page: StatusPage, worker: SimpleNamespace) -> None:
     """By its name."""
     worker.ingress.findings["sleep.breakers"] = "a batch could not be forwarded"
     answer = await get(page, "/status")
-    assert (answer.status_code, answer.json()["ok"]) == (503, False)
+    assert (answer.status_code, answer.json()["status"]) == (503, "bad")
     assert answer.json()["ingress"] == {"sleep.breakers": "a batch could not be forwarded"}
 
 
@@ -157,7 +160,7 @@ async def test_a_broker_that_does_not_answer_is_a_finding(page: StatusPage, work
     worker.outputs.error = OutputError("no broker")
     answer = await get(page, "/status")
     assert answer.status_code == 503
-    assert "no broker" in answer.json()["dependencies"]["kafka"]
+    assert "no broker" in answer.json()["dependencies"]["kafka"]["finding"]
 
 
 async def test_what_the_worker_itself_has_found_about_kafka_comes_first(
@@ -168,7 +171,7 @@ async def test_what_the_worker_itself_has_found_about_kafka_comes_first(
     worker.outputs.error = AssertionError("asked")
     answer = await get(page, "/status")
     assert answer.status_code == 503
-    assert answer.json()["dependencies"]["kafka"] == "TopicsError: topic sleep.events is missing"
+    assert answer.json()["dependencies"]["kafka"]["finding"] == "TopicsError: topic sleep.events is missing"
 
 
 async def test_a_stopped_lane_is_a_finding(page: StatusPage, world: World) -> None:
@@ -202,21 +205,24 @@ async def test_a_worker_is_alive_whatever_it_finds(page: StatusPage, worker: Sim
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
-async def test_a_worker_is_ready_but_for_its_start_and_its_end(page: StatusPage, worker: SimpleNamespace) -> None:
-    """An outage does not make it unready."""
-    worker.kafka_finding = "starting"
-    assert (await get(page, "/readyz")).status_code == 503
-    worker.kafka_finding = "KafkaConnectionError: no broker"
-    assert (await get(page, "/readyz")).json() == {"ready": True}
+async def test_a_worker_is_ready_from_when_it_joined_its_group_until_its_end(
+    page: StatusPage, worker: SimpleNamespace
+) -> None:
+    """A rolling deploy goes on only then. An outage does not make it unready again."""
+    worker.joined, worker.kafka_finding = False, "KafkaConnectionError: no broker"
+    answer = await get(page, "/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+    worker.joined = True
+    assert (await get(page, "/readyz")).json() == {"status": "ready"}
     await page.stop()
     answer = await get(page, "/readyz")
-    assert (answer.status_code, answer.json()) == (503, {"ready": False})
+    assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
 
 
 async def test_the_page_tells_its_build(page: StatusPage) -> None:
-    """Version and Python."""
+    """As the API's does."""
     answer = (await get(page, "/version")).json()
-    assert set(answer) == {"version", "python"}
+    assert set(answer) == {"version", "python", "build"}
     assert answer["version"][0].isdigit()
 
 

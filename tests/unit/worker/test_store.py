@@ -1,5 +1,6 @@
 """What the store sends to Redis and makes of the answers; the scripts themselves are tested on a real Redis."""
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from hashlib import sha1
@@ -323,11 +324,23 @@ async def test_a_cluster_that_was_away_as_a_whole_is_found_again() -> None:
 class _ClosedWriter:
     """What a loop leaves behind of a connection that was closed while nobody looked."""
 
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
     def writelines(self, _: object) -> None:
-        raise RuntimeError("the handler is closed")
+        raise self._error
 
 
-@pytest.mark.parametrize("writer", [None, _ClosedWriter()])
+@pytest.mark.parametrize(
+    "writer",
+    [
+        None,
+        _ClosedWriter(RuntimeError("the handler is closed")),
+        _ClosedWriter(OSError("no route to host")),
+        _ClosedWriter(TimeoutError()),
+        _ClosedWriter(asyncio.IncompleteReadError(b"", 1)),
+    ],
+)
 async def test_a_connection_that_was_closed_under_a_call_is_waited_out(writer: object) -> None:
     """What comes out of the client then is no error of Redis; the lane waits, and is not ended by it."""
 
@@ -337,7 +350,7 @@ async def test_a_connection_that_was_closed_under_a_call_is_waited_out(writer: o
             vars(connection)["_writer"] = writer
             await connection._send_packed_command([b"PING"])  # noqa: SLF001 - what it comes to without a socket
 
-    with pytest.raises(StoreError, match="closed under the call"):
+    with pytest.raises(StoreError):
         await store_of(cast("Any", _Closing())).ping()
 
 
