@@ -57,6 +57,11 @@ class OperationRecord(NamedTuple):
     decision: str
 
     @property
+    def offset(self) -> int:
+        """Where in its partition's log the command is."""
+        return int(self.position.partition(":")[2])
+
+    @property
     def finished_at(self) -> int:
         """When the command is, or will be, over; in milliseconds of the log."""
         if self.cancelled_at is not None:

@@ -1,6 +1,7 @@
 """How far a partition's log has been applied: the layout of the `progress` hash in Redis."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -8,7 +9,8 @@ from pydantic_core import from_json, to_json
 from schemas.layout import seal, unseal
 from schemas.policy import BUILT_IN_RULES, InvalidDocumentError, Rules, parse_rules
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
+"""Layout 1 knew neither `refolds_to` nor how many timers and open-ended tenants there are."""
 
 
 class Progress(NamedTuple):
@@ -23,6 +25,9 @@ class Progress(NamedTuple):
         swept: the number of the rules for which each tenant has been sent a timer.
         topic_id: the id of the events topic where the broker tells it.
         partitions: the number of partitions of the events topic.
+        refolds_to: where a partition of which Redis held nothing will have been folded anew; 0 where none was. Until
+            `next` gets there, a tenant without a record may be one that has not come back yet.
+        timers, open: the number of tenants with a timer, and of open-ended ones; None where layout 1 has not said so.
     """
 
     next: int
@@ -34,6 +39,9 @@ class Progress(NamedTuple):
     swept: int
     topic_id: str | None
     partitions: int | None
+    refolds_to: int = 0
+    timers: int | None = None
+    open: int | None = None
 
     @classmethod
     def unpack(cls, fields: Mapping[bytes, bytes]) -> "Progress":
@@ -52,16 +60,18 @@ class Progress(NamedTuple):
         return _READERS[layout](fields)
 
 
-def _read_1(fields: Mapping[bytes, bytes]) -> Progress:
-    def number(name: bytes) -> int | None:
-        if name not in fields:
-            return None
-        found = int(fields[name])
-        if found < 0 and name != b"next":
-            msg = f"{name.decode()} is {found}"
-            raise ValueError(msg)
-        return found
+def _number(fields: Mapping[bytes, bytes], name: bytes) -> int | None:
+    if name not in fields:
+        return None
+    found = int(fields[name])
+    if found < 0 and name != b"next":
+        msg = f"{name.decode()} is {found}"
+        raise ValueError(msg)
+    return found
 
+
+def _read_1(fields: Mapping[bytes, bytes]) -> Progress:
+    number = partial(_number, fields)
     rules = unpack_rules(fields.get(b"rules"))
     swept = number(b"swept") or 0
     if swept >= len(rules):
@@ -81,7 +91,14 @@ def _read_1(fields: Mapping[bytes, bytes]) -> Progress:
     )
 
 
-_READERS: Final[Mapping[int, Callable[[Mapping[bytes, bytes]], Progress]]] = {1: _read_1}
+def _read_2(fields: Mapping[bytes, bytes]) -> Progress:
+    number = partial(_number, fields)
+    return _read_1(fields)._replace(
+        refolds_to=number(b"refolds_to") or 0, timers=number(b"timers"), open=number(b"open")
+    )
+
+
+_READERS: Final[Mapping[int, Callable[[Mapping[bytes, bytes]], Progress]]] = {1: _read_1, 2: _read_2}
 
 
 def pack_rules(rules: list[Rules]) -> bytes:

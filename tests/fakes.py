@@ -279,8 +279,14 @@ class FakeStore:
     async def standing(self, partition: int) -> Standing:
         async with self.faults.of("standing"):
             held = self.partitions[partition]
-            others = bool(held.timers or held.counts or held.open)
-            return Standing(Progress.unpack(held.progress), len(held.tenants), orphaned=others and not held.progress)
+            return Standing(
+                Progress.unpack(held.progress),
+                bool(held.progress),
+                len(held.tenants),
+                len(held.timers),
+                held.counts.total(),
+                len(held.open),
+            )
 
     async def load(
         self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
@@ -309,7 +315,8 @@ class FakeStore:
                 (held.open.add if open_ended else held.open.discard)(tenant)
             for tenant, operation_id, packed, kept_ms in commit.operations:
                 held.operations[tenant, operation_id] = packed, kept_ms
-            fields = commit.progress | {"records": len(held.tenants)}
+            numbers = {"records": len(held.tenants), "timers": len(held.timers), "open": len(held.open)}
+            fields = commit.progress | numbers
             held.progress.update({name.encode(): _bytes(value) for name, value in fields.items()})
             self.answers += commit.answers
             return True
@@ -320,7 +327,8 @@ class FakeStore:
             by_time = sorted(held.timers.items(), key=lambda timer: (timer[1], timer[0]))
             due = [timer for timer in by_time if timer[1] <= now]
             later = next((at for _, at in by_time if at > now), None)
-            return Due(held.next, due[skip : skip + most], later)
+            whole = int(held.progress.get(b"timers", len(held.timers))) == len(held.timers)
+            return Due(held.next, due[skip : skip + most], later, whole=whole)
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         async with self.faults.of("scan"):

@@ -124,6 +124,7 @@ class Batch:
         self.before: dict[str, Record | None] = {}
         self.published: set[str] = set()
         self.operations: dict[OperationKey, tuple[OperationRecord, int]] = {}
+        self.leftovers: list[OperationKey] = []
         self._remembered = remembered
         self._packed = packed
         self._loaded_operations = operations
@@ -168,7 +169,7 @@ class Batch:
         tenant = event.subject
         before = self._record(tenant, record.offset)
         at = At(self.partition, record.offset, record.timestamp)
-        folded = fold(before, event, self._known(event), self.rules, at)
+        folded = fold(before, event, self._known(event, record.offset), self.rules, at)
         # All that can raise comes first, so that a poison record leaves the working set as it was.
         key = tenant.encode()
         transitions = [Output(key, to_json(row.as_json())) for row in folded.rows]
@@ -198,7 +199,7 @@ class Batch:
         packed = self._packed[tenant]
         return None if packed is None else record_of(tenant, packed, self.rules, offset)
 
-    def _known(self, event: TenantEvent) -> dict[str, OperationRecord]:
+    def _known(self, event: TenantEvent, offset: int) -> dict[str, OperationRecord]:
         if not isinstance(event.data, Command):
             return {}
         known: dict[str, OperationRecord] = {}
@@ -209,7 +210,12 @@ class Batch:
             if key in self.operations:
                 known[operation_id] = self.operations[key][0]
             elif (packed := self._loaded_operations[key]) is not None:
-                known[operation_id] = operation_of(*key, packed)
+                operation = operation_of(*key, packed)
+                if operation.offset < offset:
+                    known[operation_id] = operation
+                else:
+                    # Left behind by what Redis has lost, or by another log: this log has not told of it yet.
+                    self.leftovers.append(key)
         return known
 
     def _state(self, tenant: str, key: bytes, folded: Folded, at: At) -> Output:

@@ -109,8 +109,11 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
     async def _seek_and_fetch(
         self, consumer: AIOKafkaConsumer, seeks: Mapping[TP, int], partitions: set[TP], seconds: float
     ) -> Mapping[TP, Sequence[SourceRecord]]:
+        # A rebalance may have taken one meanwhile; whoever wanted it is gone too.
+        assigned = consumer.assignment()
         for partition, offset in seeks.items():
-            consumer.seek(TopicPartition(*partition), offset)
+            if (tp := TopicPartition(*partition)) in assigned:
+                consumer.seek(tp, offset)
         found: Mapping[TP, Sequence[SourceRecord]] = await self._fetch_records(
             consumer, partitions, timeout=seconds, max_records=self.app.conf.broker_max_poll_records
         )

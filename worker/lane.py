@@ -35,7 +35,7 @@ from worker.ports import (
     Store,
     StoreError,
 )  # fmt: skip
-from worker.start import check_last_applied, check_standing, checksum
+from worker.start import check_last_applied, check_standing, checksum, refolds_to
 from worker.states import States
 from worker.stored import REBUILD, LaneStoppedError
 from worker.timers import Timers
@@ -84,6 +84,9 @@ class Lane:
         self._ceiling = Ceiling(services.deadletter_max_ratio)
         # Where the last batch failed for want of an answer; only a batch from there shows that all is well again.
         self._failed_at: int | None = None
+        self._refolds_to = 0
+        # Where Redis stood as this lane last knew it, None before it has looked.
+        self._stood_at: int | None = None
         self._memory: OrderedDict[str, Record | None] = OrderedDict()
         self._rules: list[Rules] = [BUILT_IN_RULES]
         self._reply_channel = re.compile(re.escape(services.reply_prefix) + r"[0-9a-f-]{36}")
@@ -98,8 +101,14 @@ class Lane:
 
     @property
     def finding(self) -> str | None:
-        """What keeps the lane waiting, or stopped it; None while it runs."""
-        return self._outage or self.intake.finding
+        """What keeps the lane waiting, stopped it, or is not there yet; None while all is well."""
+        return self._outage or self.intake.finding or self._refolding
+
+    @property
+    def _refolding(self) -> str | None:
+        if self.position is None or self.position >= self._refolds_to:
+            return None
+        return f"Redis held nothing of this partition: it is folded anew, and at {self.position} of {self._refolds_to}"
 
     def offer(self, fetched: Fetched, acknowledge: Callable[[], object]) -> None:
         """Take a fetched batch; never waits."""
@@ -186,17 +195,25 @@ class Lane:
 
     async def _may_start(self, standing: Standing) -> bool:
         """Hold what Redis says against the log and the states topic; False where it is to be read again."""
-        services = self._services
-        check_standing(standing, await services.bounds(self.partition), services.partitions)
+        services, progress = self._services, standing.progress
+        bounds = await services.bounds(self.partition)
+        check_standing(standing, bounds, services.partitions)
         events = services.outputs.topics.events
-        await check_last_applied(standing.progress, events, self.partition, services.reader, services.bounds)
-        return await self.states.settle(standing.progress)
+        await check_last_applied(progress, events, self.partition, services.reader, services.bounds)
+        if not await self.states.settle(progress):
+            return False
+        # A lane that stood at the beginning and stands there again has published the states of its first batch itself.
+        if self.states.end and self._stood_at != 0:
+            self._refolds_to = await refolds_to(progress, bounds[1], events, self.partition, services.reader)
+            if progress.next < self._refolds_to:
+                self._log.warning("folds_anew", position=progress.next, to=self._refolds_to)
+        return True
 
     def _begin(self, progress: Progress) -> None:
         self._rules = progress.rules
         self.timers.begin(progress.swept, len(progress.rules) - 1)
         self.intake.seek(progress.next)
-        self.position = progress.next
+        self.position = self._stood_at = progress.next
         if progress.next != self._failed_at:
             self._recovered()
 
@@ -252,11 +269,13 @@ class Lane:
                 turn = loop.time()
             batch.fold(item)
             self._ceiling.count(failed=batch.failures[-1])
-        if self._ceiling.reached:
-            raise LaneStoppedError(
-                f"our own code failed on most of the last records up to {self.partition}:{records[-1].offset}: a bad "
-                "deploy, not bad data; roll back, or set SLEEP_DEADLETTER_MAX_RATIO=1 to go on"
-            )
+            if self._ceiling.reached:
+                raise LaneStoppedError(
+                    f"our own code failed on most of the last records up to {self.partition}:{item.record.offset}: a "
+                    "bad deploy, not bad data; roll back, or set SLEEP_DEADLETTER_MAX_RATIO=1 to go on"
+                )
+        for tenant, operation_id in batch.leftovers:
+            self._log.warning("leftover_operation", tenant=tenant, operation_id=operation_id)
         if not await self._emit(batch):
             return False
         commit = self._commit_of(batch, position, records)
@@ -293,6 +312,8 @@ class Lane:
             "layout": LAYOUT,
             "swept": self.timers.swept,
         }
+        if self._refolds_to > position:
+            progress["refolds_to"] = self._refolds_to
         if self.states.end is not None:
             progress["states_next"] = self.states.end
         if batch.rules is not self._rules:
@@ -314,7 +335,7 @@ class Lane:
 
     def _keep(self, batch: Batch, commit: Commit) -> None:
         """Remember what the commit wrote, move on, and tell the timers."""
-        self.position = int(commit.progress["next"])
+        self.position = self._stood_at = int(commit.progress["next"])
         self.states.committed(self.position)
         if batch.rules is not self._rules:
             self._rules = batch.rules

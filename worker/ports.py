@@ -15,17 +15,21 @@ from schemas.progress import Progress
 
 
 class Standing(NamedTuple):
-    """Where a partition stands.
+    """Where a partition stands: progress as it was committed last, and how much is really there.
 
     Attributes:
-        progress: as it was committed last.
-        records: the number of tenant records that are really there.
-        orphaned: whether there is no progress at all, and something that only a commit writes.
+        progress: what the last commit said.
+        begun: whether there is any progress at all.
+        records, timers, counted, open: the numbers of tenants with a record, with a timer, in the counts by state, and
+            among the open-ended ones.
     """
 
     progress: Progress
+    begun: bool
     records: int
-    orphaned: bool = False
+    timers: int
+    counted: int
+    open: int
 
 
 class Loaded(NamedTuple):
@@ -36,11 +40,15 @@ class Loaded(NamedTuple):
 
 
 class Due(NamedTuple):
-    """A page of due timers with their times, the partition's position, and the first time that is not due."""
+    """A page of due timers with their times, the partition's position, and the first time that is not due.
+
+    `whole` is false where there are not as many timers as the last commit left.
+    """
 
     position: int
     timers: list[tuple[str, int]]
     later: int | None
+    whole: bool = True
 
 
 class Commit(NamedTuple):

@@ -24,16 +24,20 @@ def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int)
     """
     progress = standing.progress
     start, end = bounds
-    if standing.orphaned:
+    if not standing.begun and (standing.timers or standing.counted or standing.open):
         raise LaneStoppedError(f"Redis holds keys of the partition and no progress: a part of it was lost; {REBUILD}")
     if progress.partitions not in (None, partitions):
         raise LaneStoppedError(
             f"progress was made with {progress.partitions} partitions and the topic has {partitions}; {REBUILD}"
         )
-    if progress.records != standing.records:
-        raise LaneStoppedError(
-            f"Redis holds {standing.records} tenant records where progress says {progress.records}; {REBUILD}"
-        )
+    for what, said, found in (
+        ("tenant records", progress.records, standing.records),
+        ("timers", progress.timers, standing.timers),
+        ("counts of tenants", progress.records, standing.counted),
+        ("open-ended tenants", progress.open, standing.open),
+    ):
+        if said not in (None, found):
+            raise LaneStoppedError(f"Redis holds {found} {what} where progress says {said}; {REBUILD}")
     if progress.next < start:
         raise LaneStoppedError(
             f"progress is {progress.next} and the log begins at {start}: its records are gone; {REBUILD}"
@@ -55,7 +59,7 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
     """
     if progress.timestamp is None or progress.crc is None:
         return
-    last = await _last_before(progress.next, topic, partition, reader)
+    last = await last_before(progress.next, topic, partition, reader)
     if last is not None and (last.timestamp, checksum(last.key, last.value)) == (progress.timestamp, progress.crc):
         return
     start, _ = await bounds(partition)
@@ -68,7 +72,7 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
     )
 
 
-async def _last_before(offset: int, topic: str, partition: int, reader: Reader) -> Kept | None:
+async def last_before(offset: int, topic: str, partition: int, reader: Reader) -> Kept | None:
     """Return the last record before an offset; markers of a transaction may use up the offsets between."""
     for first, most in ((max(offset - 1, 0), 1), (max(offset - _LOOK_BACK, 0), _LOOK_BACK)):
         page = await reader.read(topic, partition, first, most)
@@ -76,3 +80,18 @@ async def _last_before(offset: int, topic: str, partition: int, reader: Reader) 
         if found:
             return found[-1]
     return None
+
+
+async def refolds_to(progress: Progress, end: int, topic: str, partition: int, reader: Reader) -> int:
+    """Return the offset up to which a partition of which states were published is folded anew, 0 where it need not be.
+
+    Where Redis holds nothing of it, it is folded from the log's beginning. Until that is done, nobody can tell a tenant
+    that is not there yet from one that never was.
+
+    Raises:
+        OutputError: if the broker does not answer.
+    """
+    if progress.next or progress.refolds_to or not end:
+        return progress.refolds_to
+    last = await last_before(end, topic, partition, reader)
+    return 0 if last is None else last.offset + 1

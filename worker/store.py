@@ -92,9 +92,9 @@ class Store:
         """
         keys = self.keys(partition)
         names = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
-        flat, records, others = await self._scripts["standing"](names, [])
+        flat, records, timers, counted, open_ended = await self._scripts["standing"](names, [])
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Standing(Progress.unpack(fields), records, orphaned=not fields and others > 0)
+        return Standing(Progress.unpack(fields), bool(fields), records, timers, counted, open_ended)
 
     async def load(
         self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
@@ -134,9 +134,9 @@ class Store:
     async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
         """Return a page of the timers due at `now`, in milliseconds, and the partition's position."""
         keys = self.keys(partition)
-        position, flat, later = await self._scripts["due"]([keys.progress, keys.timers], [now, skip, most])
+        position, flat, later, whole = await self._scripts["due"]([keys.progress, keys.timers], [now, skip, most])
         timers = [(flat[index].decode(), int(float(flat[index + 1]))) for index in range(0, len(flat), 2)]
-        return Due(int(position), timers, int(float(later)) if later else None)
+        return Due(int(position), timers, int(float(later)) if later else None, whole=bool(whole))
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         """Return the next cursor (0 at the end) and about `count` packed records."""

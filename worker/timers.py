@@ -159,6 +159,10 @@ class Timers:
             due = await self._store.due(self.partition, now, skip, _PAGE)
             if not self._stands(owner, position, due.position):
                 return False
+            if not due.whole:
+                self._log.warning("timers_lost", position=position)
+                owner.look_again()
+                return False
             outputs = [output for tenant, at in due.timers if (output := self._timer(tenant, at, now)) is not None]
             await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
             if len(due.timers) < _PAGE:

@@ -29,6 +29,7 @@ ANSWER_SECONDS: Final = 1.0
 LOST: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What Redis being away looks like; a cluster's client raises what is no RedisError where no node answers."""
 _CONNECTIONS: Final = 64
+_REACHED: Final = ("next", "refolds_to")
 
 RedisClient = Redis | RedisCluster
 # Parsing rules costs more than all the rest of a read; partitions mostly hold the same bytes.
@@ -36,12 +37,12 @@ _rules: Final = lru_cache(maxsize=64)(unpack_rules)
 
 
 class TenantView(NamedTuple):
-    """A tenant's partition, its record (None if never seen), the partition's rules, and whether it has progress."""
+    """A tenant's partition, its record (None if never seen), the partition's rules, and whether all of it is there."""
 
     partition: int
     record: Record | None
     rules: list[Rules]
-    begun: bool = True
+    whole: bool = True
 
 
 class Scanned(NamedTuple):
@@ -98,8 +99,8 @@ class Store(Protocol):
         """Return each partition's next offset to apply."""
         ...
 
-    async def begun(self, partition: int) -> bool:
-        """Tell whether a partition has progress, and is not being rebuilt."""
+    async def whole(self, partition: int) -> bool:
+        """Tell whether a partition has progress, and is neither being rebuilt nor still being folded anew."""
         ...
 
 
@@ -160,12 +161,11 @@ class RedisStore:
         with answering():
             pipeline = self._client.pipeline(transaction=False)
             pipeline.execute_command("HGET", keys.tenants, tenant)
-            pipeline.execute_command("HGET", keys.progress, "rules")
-            pipeline.execute_command("HGET", keys.progress, "next")
-            packed, packed_rules, position = await pipeline.execute()
+            pipeline.execute_command("HMGET", keys.progress, "rules", *_REACHED)
+            packed, (packed_rules, *reached) = await pipeline.execute()
             rules = _rules(packed_rules)
             record = None if packed is None else unpack(packed, rules)
-            return TenantView(partition, record, rules, begun=_begun(position))
+            return TenantView(partition, record, rules, whole=_whole(*reached))
 
     async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
         """Return a command's record, else its receipt, in one round trip."""
@@ -243,11 +243,10 @@ class RedisStore:
             found = await pipeline.execute()
             return {number: max(int(offset or 0), 0) for number, offset in enumerate(found)}
 
-    async def begun(self, partition: int) -> bool:
-        """Tell whether a partition has progress, and is not being rebuilt."""
+    async def whole(self, partition: int) -> bool:
+        """Tell whether a partition has progress, and is neither being rebuilt nor still being folded anew."""
         with answering():
-            found: bytes | None = await self._client.execute_command("HGET", self._keys[partition].progress, "next")
-            return _begun(found)
+            return _whole(*await self._client.execute_command("HMGET", self._keys[partition].progress, *_REACHED))
 
     def _receipt_key(self, receipt: Receipt) -> str:
         return self._keys_of(receipt.tenant_id).receipt(receipt.tenant_id, receipt.operation_id)
@@ -257,6 +256,6 @@ class RedisStore:
         return found
 
 
-def _begun(position: bytes | None) -> bool:
-    """Tell whether a partition is there: while it is rebuilt its position is negative."""
-    return position is not None and int(position) >= 0
+def _whole(position: bytes | None, refolds_to: bytes | None) -> bool:
+    """Tell whether all of a partition is there: while it is rebuilt its position is negative."""
+    return position is not None and int(position) >= int(refolds_to or 0)

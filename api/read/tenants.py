@@ -5,8 +5,8 @@ from typing import Any, Final, NamedTuple
 
 from api.clock import Clock
 from api.describe.problems import invalid_request
-from api.read.begun import Traces, require_known
 from api.read.store import Scanned, Store
+from api.read.whole import Traces, require_known
 from schemas.policy import FieldError
 from schemas.public import present
 from schemas.state import StateName

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from api.clock import Clock
 from api.publish.receipt import Receipt
-from api.read.begun import Traces, require_known
 from api.read.store import Store, TenantView
+from api.read.whole import Traces, require_known
 from schemas.deadlines import settle
 from schemas.operation import OperationRecord
 from schemas.policy import Policy
@@ -35,7 +35,7 @@ class Reads:
 
     async def _view(self, tenant: str) -> TenantView:
         view = await self._store.tenant(tenant)
-        if view.begun:
+        if view.whole:
             return view
         await require_known(self._store, self._traces, view.partition)
         return await self._store.tenant(tenant)

@@ -262,11 +262,15 @@ async def test_some_fields_of_the_progress_are_committed_under_the_same_fence(st
     assert (standing.progress.next, standing.progress.states_next, standing.records) == (3, 9, 1)
 
 
-async def test_a_progress_that_is_lost_beside_other_keys_is_noticed(store: ports.Store) -> None:
-    """A partition that was never used has none of them."""
-    assert not (await store.standing(0)).orphaned
-    assert await store.commit(0, commit(0, 3, timers={"acme": 9}))
-    assert not (await store.standing(0)).orphaned
+async def test_what_is_really_there_is_counted_beside_what_the_last_commit_said(store: ports.Store) -> None:
+    """What is lost of either is noticed; a partition that was never used has nothing."""
+    assert (await store.standing(0))[1:] == (False, 0, 0, 0, 0)
+    acme = commit(0, 3, records={"acme": b"A"}, timers={"acme": 9})
+    assert await store.commit(0, acme._replace(counts={"deep": 1}, open_ended={"acme": True}))
+    standing = await store.standing(0)
+    assert standing[1:] == (True, 1, 1, 1, 1)
+    assert (standing.progress.records, standing.progress.timers, standing.progress.open) == (1, 1, 1)
+    assert (await store.due(0, 10, 0, 10)).whole
 
 
 async def test_redis_tells_how_it_is_run(real: Store) -> None:

@@ -2,8 +2,9 @@
 -- the batch began. Whoever lost the partition, or was overtaken, changes nothing.
 --
 -- KEYS[1] progress  hash: next (offset), timestamp (ms) and crc (CRC-32 of key and value) of the last record
---                   applied, states_next (offset), records (number of tenants), rules (JSON), swept (number of
---                   the rules that every tenant was told of), topic_id, partitions, layout
+--                   applied, states_next (offset), refolds_to (offset), records, timers and open (how many there
+--                   are of each), rules (JSON), swept (number of the rules that every tenant was told of),
+--                   topic_id, partitions, layout
 -- KEYS[2] tenants   hash, tenant -> packed record
 -- KEYS[3] timers    sorted set, tenant by the time of its next timer, ms
 -- KEYS[4] counts    hash, state -> number of tenants
@@ -76,7 +77,8 @@ for index = first, last, 2 do
 end
 
 sliced('HSET', KEYS[1], progress_first, progress_last)
-redis.call('HSET', KEYS[1], 'records', redis.call('HLEN', KEYS[2]))
+redis.call('HSET', KEYS[1], 'records', redis.call('HLEN', KEYS[2]), 'timers', redis.call('ZCARD', KEYS[3]),
+  'open', redis.call('SCARD', KEYS[5]))
 
 first, last = section(2)
 for index = first, last, 2 do

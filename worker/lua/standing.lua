@@ -1,9 +1,16 @@
--- Reads where a partition stands, in one step: a commit between the two reads would look like lost records.
+-- Reads where a partition stands, in one step: a commit between two reads would look like something lost.
 --
 -- KEYS[1] progress  hash: see commit.lua
 -- KEYS[2] tenants   hash, tenant -> packed record
--- KEYS[3..] the other keys of the partition
+-- KEYS[3] timers    sorted set
+-- KEYS[4] counts    hash, state -> number of tenants
+-- KEYS[5] open      set
 --
--- Returns {{field, value, ...} of progress, number of tenants, how many of the other keys there are}.
+-- Returns {{field, value, ...} of progress, number of tenants, of timers, of tenants counted, of open-ended tenants}.
 
-return {redis.call('HGETALL', KEYS[1]), redis.call('HLEN', KEYS[2]), redis.call('EXISTS', unpack(KEYS, 3))}
+local counted = 0
+for _, number in ipairs(redis.call('HVALS', KEYS[4])) do
+  counted = counted + tonumber(number)
+end
+return {redis.call('HGETALL', KEYS[1]), redis.call('HLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]), counted,
+  redis.call('SCARD', KEYS[5])}

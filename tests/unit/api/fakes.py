@@ -95,7 +95,7 @@ class FakeStore:
         self.open_ended: set[str] = set()
         self.bucket = 1
         self.steps = 0
-        self.is_begun = True
+        self.is_whole = True
         self.down: set[str] = set()
 
     def _look(self, method: str) -> None:
@@ -104,11 +104,11 @@ class FakeStore:
 
     async def tenant(self, tenant: str) -> TenantView:
         self._look("tenant")
-        return TenantView(3, self.records.get(tenant), self.rules, begun=self.is_begun)
+        return TenantView(3, self.records.get(tenant), self.rules, whole=self.is_whole)
 
-    async def begun(self, _partition: int) -> bool:
+    async def whole(self, _partition: int) -> bool:
         self._look("begun")
-        return self.is_begun
+        return self.is_whole
 
     async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
         self._look("operation")

@@ -17,7 +17,7 @@ def test_an_empty_hash_is_a_partition_not_yet_begun() -> None:
 def test_every_field_is_read() -> None:
     """As Redis answers it, in bytes."""
     fields = {
-        b"layout": b"1",
+        b"layout": b"2",
         b"next": b"1043",
         b"timestamp": b"1795334837992",
         b"crc": b"4294967295",
@@ -27,10 +27,15 @@ def test_every_field_is_read() -> None:
         b"swept": b"1",
         b"topic_id": b"dGhlLXRvcGlj",
         b"partitions": b"8",
+        b"refolds_to": b"2000",
+        b"timers": b"11",
+        b"open": b"3",
     }
     progress = Progress.unpack(fields)
-    assert progress._replace(rules=[]) == (1043, 1795334837992, 2**32 - 1, 77, 12, [], 1, "dGhlLXRvcGlj", 8)
+    first: tuple[object, ...] = (1043, 1795334837992, 2**32 - 1, 77, 12, [], 1, "dGhlLXRvcGlj", 8)
+    assert progress._replace(rules=[]) == (*first, 2000, 11, 3)
     assert [rules.number for rules in progress.rules] == [0, 1]
+    assert Progress.unpack(fields | {b"layout": b"1"})._replace(rules=[]) == (*first, 0, None, None)
 
 
 def test_rules_survive_redis() -> None:
@@ -46,7 +51,7 @@ def test_rules_survive_redis() -> None:
 def test_a_newer_layout_is_refused() -> None:
     """The error says what to do."""
     with pytest.raises(ValueError, match="run the newer version"):
-        Progress.unpack({b"layout": b"2"})
+        Progress.unpack({b"layout": b"3"})
 
 
 @pytest.mark.parametrize(

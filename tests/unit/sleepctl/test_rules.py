@@ -117,7 +117,7 @@ class FakeStore:
     async def standing(self, partition: int) -> Standing:
         if isinstance(self._found, Exception):
             raise self._found
-        return Standing(self._found[partition], 0)
+        return Standing(self._found[partition], begun=True, records=0, timers=0, counted=0, open=0)
 
     async def close(self) -> None:
         self.closed = True

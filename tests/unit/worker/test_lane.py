@@ -39,7 +39,9 @@ async def test_a_commit_carries_everything_that_a_batch_led_to(world: World) -> 
         b"records": b"2",
         b"swept": b"0",
         b"partitions": b"1",
-        b"layout": b"1",
+        b"timers": b"1",
+        b"open": b"1",
+        b"layout": b"2",
     }
     assert set(held.tenants) == {"acme", "other"}
     assert held.timers == {"acme": last.timestamp + 60_000}

@@ -204,6 +204,19 @@ async def test_a_lane_stops_where_our_own_code_fails_on_too_much(world: World, f
 
 
 @pytest.mark.usefixtures("bad_deploy")
+@pytest.mark.parametrize("at_once", [100, 2_000])
+async def test_the_ceiling_does_not_depend_on_where_batches_end(world: World, at_once: int) -> None:
+    """Good records behind the bad ones do not make up for them, whether or not they are in the same batch."""
+    records = [*events_of(600), *(breaker("acme", "open") for _ in range(1_400))]
+    lane = world.assign()
+    for first in range(0, len(records), at_once):
+        world.log(*records[first : first + at_once])
+        await world.run()
+    assert lane.stopped
+    assert "up to 0:499:" in str(lane.finding)
+
+
+@pytest.mark.usefixtures("bad_deploy")
 async def test_with_the_ratio_at_one_a_lane_goes_on_whatever_fails() -> None:
     """A person has decided that these records are to be set aside."""
     async with World(deadletter_max_ratio=1) as world:

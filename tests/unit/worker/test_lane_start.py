@@ -64,6 +64,14 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
             "Redis holds 0 tenant records where progress says 3; run `sleepctl rebuild`",
         ),
         (
+            {b"layout": b"2", b"timers": b"2"},
+            "Redis holds 0 timers where progress says 2; run `sleepctl rebuild`",
+        ),
+        (
+            {b"layout": b"2", b"open": b"1"},
+            "Redis holds 0 open-ended tenants where progress says 1; run `sleepctl rebuild`",
+        ),
+        (
             {b"next": b"1"},
             "progress is 1 and the log begins at 2: its records are gone; run `sleepctl rebuild`",
         ),
@@ -72,9 +80,9 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
             "progress is 5 and the log ends at 4: it was cut or made anew; run `sleepctl rebuild`",
         ),
         (
-            {b"next": b"2", b"layout": b"2"},
+            {b"next": b"2", b"layout": b"3"},
             (
-                "progress cannot be used: progress has layout 2, newer than 1; run the newer version on this partition "
+                "progress cannot be used: progress has layout 3, newer than 2; run the newer version on this partition "
                 "(if it is damaged, run `sleepctl rebuild`)"
             ),
         ),
@@ -199,6 +207,7 @@ async def test_a_record_of_a_newer_version_stops_the_lane_rather_than_be_damaged
     """A rolling deploy goes on with the newer worker on this partition."""
     world.held().tenants["acme"] = seal(b'[2,"of tomorrow"]')
     world.held().progress[b"records"] = b"1"
+    world.held().counts["freeze"] = 1
     world.log(breaker("acme", "open"))
     lane = world.assign()
     await world.run()

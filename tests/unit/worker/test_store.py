@@ -130,17 +130,17 @@ async def test_a_commit_of_nothing_but_progress_sends_empty_sections() -> None:
 
 async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
     """Redis answers scores as text."""
-    redis = _Redis([b"17", [b"acme", b"1795334837992", b"other", b"1795334837993"], b"1.795334838e+12"])
+    redis = _Redis([b"17", [b"acme", b"1795334837992", b"other", b"1795334837993"], b"1.795334838e+12", 0])
     due = await store_of(redis).due(3, 1_795_334_837_994, 2_000, 500)
     assert redis.sent == [
         ("eval", text_of("due"), 2, "{sleep:3}:progress", "{sleep:3}:timers", 1_795_334_837_994, 2_000, 500)
     ]
-    assert due == Due(17, [("acme", 1_795_334_837_992), ("other", 1_795_334_837_993)], 1_795_334_838_000)
+    assert due == Due(17, [("acme", 1_795_334_837_992), ("other", 1_795_334_837_993)], 1_795_334_838_000, whole=False)
 
 
 async def test_no_timer_at_all_is_an_empty_page() -> None:
     """The script answers an empty string for none that comes later."""
-    assert await store_of(_Redis([b"0", [], b""])).due(0, 5, 0, 10) == Due(0, [], None)
+    assert await store_of(_Redis([b"0", [], b"", 1])).due(0, 5, 0, 10) == Due(0, [], None)
 
 
 async def test_a_script_is_sent_whole_once_and_by_its_digest_afterwards() -> None:
@@ -165,24 +165,23 @@ async def test_a_script_that_redis_has_forgotten_is_sent_again() -> None:
 
 async def test_where_a_partition_stands_is_read_in_one_step() -> None:
     """A commit between the two reads would look like a Redis that has lost records."""
-    redis = _Redis([[b"next", b"17", b"records", b"2"], 2, 3])
+    redis = _Redis([[b"next", b"17", b"records", b"2"], 2, 3, 4, 5])
     standing = await store_of(redis).standing(3)
     keys = [f"{{sleep:3}}:{name}" for name in ("progress", "tenants", "timers", "counts", "open")]
     assert redis.sent == [("eval", text_of("standing"), 5, *keys)]
     assert (standing.progress.next, standing.progress.records, standing.records) == (17, 2, 2)
-    assert not standing.orphaned
+    assert standing[1:] == (True, 2, 3, 4, 5)
 
 
-@pytest.mark.parametrize(("others", "expected"), [(0, False), (1, True)])
-async def test_a_partition_without_progress_is_new_or_has_lost_it(others: int, *, expected: bool) -> None:
-    """Where a commit was, there are more keys."""
-    assert (await store_of(_Redis([[], 0, others])).standing(3)).orphaned is expected
+async def test_a_partition_without_progress_has_not_begun() -> None:
+    """Or it has lost it."""
+    assert not (await store_of(_Redis([[], 0, 0, 0, 0])).standing(3)).begun
 
 
 async def test_a_progress_of_a_newer_layout_is_refused() -> None:
     """Rather than damaged."""
-    with pytest.raises(ValueError, match="layout 9, newer than 1"):
-        await store_of(_Redis([[b"layout", b"9"], 0, 0])).standing(0)
+    with pytest.raises(ValueError, match="layout 9, newer than 2"):
+        await store_of(_Redis([[b"layout", b"9"], 0, 0, 0, 0])).standing(0)
 
 
 async def test_a_scan_goes_on_from_its_cursor() -> None:

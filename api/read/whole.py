@@ -1,8 +1,8 @@
-"""Partitions of which Redis has no progress: never used, or lost and not yet rebuilt.
+"""Partitions that are not whole in Redis: never used, or lost and not yet rebuilt or folded anew.
 
-A tenant without a record is awake, and a partition without progress holds no records: read together, the two would
-make a guess of an emptied Redis. So a partition counts as never used only where no worker has published a state of
-it and its log still reaches back to its beginning; else nothing is said of its tenants.
+A tenant without a record is awake, and a partition that was lost lacks records: read together, the two would make a
+guess of an emptied Redis. So a partition that is not whole counts as never used only where no worker has published a
+state of it and its log still reaches back to its beginning; else nothing is said of its tenants.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ class Traces(Protocol):
 class Progress(Protocol):
     """What Redis tells of a partition."""
 
-    async def begun(self, partition: int) -> bool:
-        """Tell whether it has progress, and is not being rebuilt."""
+    async def whole(self, partition: int) -> bool:
+        """Tell whether it has progress, and is neither being rebuilt nor still being folded anew."""
         ...
 
 
@@ -38,9 +38,11 @@ async def require_known(store: Progress, traces: Traces, partition: int, pause: 
         UnavailableError: if it was lost, or if nobody can tell.
     """
     for _ in range(_LOOKS):
-        if await store.begun(partition) or await traces.untouched(partition):
+        if await store.whole(partition) or await traces.untouched(partition):
             return
         await pause(_PAUSE_SECONDS)
     raise UnavailableError(
-        "redis", f"partition {partition} has no progress although states of it were published; run `sleepctl rebuild`"
+        "redis",
+        f"partition {partition} is not whole although states of it were published: /status of its worker says whether "
+        "it is folded anew or waits for `sleepctl rebuild`",
     )
