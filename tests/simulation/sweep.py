@@ -80,7 +80,7 @@ def sweep(first: int, count: int, *, without: str | None = None, most_failures: 
 
 
 def _run(start: int, end: int, without: str | None) -> list[Outcome]:
-    # As the worker does: a run makes many short-lived objects, and through all that was imported nobody need look again.
+    # As the worker does: a run makes many short-lived objects, and what was imported need not be looked through again.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     with broken(without):
