@@ -181,7 +181,7 @@ class Worker:
         self.outputs = Outputs(settings)
         self.reader = Reader(settings)
         self.metrics = Metrics()
-        self.ingress = Ingress(self.outputs, settings.partitions)
+        self.ingress = Ingress(self.outputs, settings.partitions, self.metrics)
         self._app: faust.App | None = None
         clock = clock or WallClock()
         self.redis_watch = RedisWatch(self.store, clock, durable=not embedded)

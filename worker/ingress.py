@@ -5,6 +5,7 @@ emitter gave no time, the source record's timestamp is stamped, so that a repeat
 renewal and changes nothing.
 """
 
+import asyncio
 import traceback
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from schemas.events import BREAKER, BreakerEvent
 from schemas.partition import partition_of
 from schemas.values import time_ms
 from worker.deadletter import Failure, SourceRecord, dead_letter
+from worker.metrics import Metrics
 from worker.ports import Output, Outputs
 
 
@@ -38,29 +40,42 @@ class Ingress:
 
     Attributes:
         findings: what keeps a topic's batch from being published, by topic.
+
+    Args:
+        outputs: where to.
+        partitions: number of partitions of the events topic.
+        metrics: counts what was forwarded and what was set aside.
     """
 
-    def __init__(self, outputs: Outputs, partitions: int) -> None:
+    def __init__(self, outputs: Outputs, partitions: int, metrics: Metrics) -> None:
         self.findings: dict[str, str] = {}
         self._outputs = outputs
         self._partitions = partitions
+        self._metrics = metrics
 
     async def forward(self, records: Sequence[SourceRecord]) -> None:
-        """Publish what a fetched batch holds and set the rest aside.
+        """Publish what a fetched batch holds, which is not empty, and set the rest aside.
 
         Raises:
             OutputError: if Kafka does not take them in time; the batch comes again.
         """
         by_partition: dict[int, list[Output]] = {}
         dead: list[Output] = []
+        ours = 0
         for record in records:
             found = normalise(record)
             if isinstance(found, Failure):
                 dead.append(dead_letter(record, found))
+                ours += found.ours
             else:
                 tenant, output = found
                 by_partition.setdefault(partition_of(tenant, self._partitions), []).append(output)
-        for partition, outputs in by_partition.items():
-            await self._outputs.send(self._outputs.topics.events, partition, outputs)
+        events = self._outputs.topics.events
+        sends = (self._outputs.send(events, *of_partition) for of_partition in by_partition.items())
+        # Nothing is under way any more when the batch is sent again, lest it overtake what comes next.
+        for done in await asyncio.gather(*sends, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
         if dead:
             await self._outputs.dead_letters(records[0].partition, dead)
+        self._metrics.forwarded(records[0].topic, len(records) - len(dead), theirs=len(dead) - ours, ours=ours)

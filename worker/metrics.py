@@ -28,6 +28,10 @@ class Metrics:
             ["fault"],
             registry=self.registry,
         )
+        self._forwarded = Counter(
+            "sleep_worker_ingress_forwarded", "Breaker events passed on, by ingress topic.", ["topic"],
+            registry=self.registry,
+        )  # fmt: skip
         self._published = Counter(
             "sleep_worker_states_published", "Tenants' records published.", registry=self.registry
         )
@@ -62,9 +66,17 @@ class Metrics:
         for type_, count in by_type.items():
             self._events.labels(type_).inc(count)
         ours = sum(batch.failures)
-        if batch.dead_letters:
-            self._dead_letters.labels("ours").inc(ours)
-            self._dead_letters.labels("theirs").inc(len(batch.dead_letters) - ours)
+        self._set_aside(ours, len(batch.dead_letters) - ours)
         self._published.inc(len(batch.states))
         for lag_ms in batch.timer_lags:
             self._timer_lag.observe(max(lag_ms, 0) / 1000)
+
+    def forwarded(self, topic: str, passed: int, *, theirs: int, ours: int) -> None:
+        """Count what a forwarded batch of an ingress topic held: events passed on, and what was set aside."""
+        self._forwarded.labels(topic).inc(passed)
+        self._set_aside(ours, theirs)
+
+    def _set_aside(self, ours: int, theirs: int) -> None:
+        if ours or theirs:
+            self._dead_letters.labels("ours").inc(ours)
+            self._dead_letters.labels("theirs").inc(theirs)

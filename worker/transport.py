@@ -166,6 +166,7 @@ class BatchConsumer(Consumer):
         # Faust drops what it had queued, and aiokafka may have read on: of ingress, what is not committed comes again.
         self._assignment += 1
         self._followed.clear()
+        self._acked.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     def ack(self, message: Message) -> bool:
@@ -186,7 +187,7 @@ class BatchConsumer(Consumer):
         if tp.topic == self.events_topic:
             lane = self.lanes.get(tp.partition)
             return None if lane is None else lane.position
-        acknowledged = self._acked.pop(tp, None)
+        acknowledged = self._acked.get(tp)
         return acknowledged[-1] + 1 if acknowledged else None
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:  # noqa: FBT001, FBT002 - Faust's

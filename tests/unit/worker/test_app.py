@@ -41,7 +41,9 @@ async def world() -> AsyncIterator[World]:
 
 def app_of(world: World, **settings: object) -> faust.App:
     """Return the Faust app of this world's worker."""
-    return build_app(settings_of(**settings), world.worker.lanes, Ingress(world.outputs, world.partitions))
+    return build_app(
+        settings_of(**settings), world.worker.lanes, Ingress(world.outputs, world.partitions, world.worker.metrics)
+    )
 
 
 async def test_the_app_is_the_consumer_group_and_speaks_to_all_brokers(world: World) -> None:
@@ -221,7 +223,7 @@ async def test_ingress_does_not_die_of_a_defect_of_ours_and_says_so(
     world: World, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch is tried again, and nothing of it is lost."""
-    ingress = Ingress(world.outputs, 1)
+    ingress = Ingress(world.outputs, 1, world.worker.metrics)
     agent = build_app(settings_of(), world.worker.lanes, ingress).agents["ingress-sleep.breakers"]
     event = _Event(0, ingress_batch(world))
     with monkeypatch.context() as patch, capture_logs() as logs:
@@ -238,7 +240,7 @@ async def test_ingress_does_not_die_of_a_defect_of_ours_and_says_so(
 
 async def test_what_ingress_waits_for_is_told_until_it_ends(world: World, waits: list[float]) -> None:
     """A partition that has moved on leaves no finding behind."""
-    ingress = Ingress(world.outputs, 1)
+    ingress = Ingress(world.outputs, 1, world.worker.metrics)
     agent = build_app(settings_of(), world.worker.lanes, ingress).agents["ingress-sleep.breakers"]
     world.outputs.faults.down.add("send")
     forwarding = asyncio.create_task(drain(agent, _Event(0, ingress_batch(world))))

@@ -91,7 +91,7 @@ async def thread() -> AsyncIterator[BatchConsumerThread]:
         """Nobody is told anything."""
 
     async with World() as world:
-        app = build_app(SETTINGS, world.worker.lanes, Ingress(world.outputs, 4))
+        app = build_app(SETTINGS, world.worker.lanes, Ingress(world.outputs, 4, world.worker.metrics))
         consumer = app.transport.create_consumer(callback=told, on_partitions_revoked=told, on_partitions_assigned=told)
         found = cast("BatchConsumer", consumer)._thread
         found._consumer = _Aiokafka()
@@ -128,6 +128,19 @@ async def test_in_the_thread_the_seek_comes_before_the_fetch(
         ("seek", TopicPartition(EVENTS, 0), 17),
         ("fetch", {TP(EVENTS, 0)}, {"timeout": 0.5, "max_records": 2_000}),
     ]
+
+
+async def test_a_partition_that_was_given_up_on_the_way_to_the_thread_is_not_sought(
+    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aiokafka would raise, and the worker leave its group for that."""
+
+    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
+        return await function(*arguments)
+
+    monkeypatch.setattr(thread, "call_thread", call_thread)
+    await thread.seek_and_fetch({TP(EVENTS, 0): 17, TP(EVENTS, 1): 5}, {TP(EVENTS, 0), TP(EVENTS, 1)}, 0.5)
+    assert [step for step in steps_of(thread) if step[0] == "seek"] == [("seek", TopicPartition(EVENTS, 0), 17)]
 
 
 async def test_where_ingress_goes_on_is_asked_of_the_group_and_else_of_the_log(

@@ -1,5 +1,6 @@
 """Ingress: only breaker events pass, with a time, to the partition of their tenant; the rest is set aside."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from schemas.cloudevents import STRUCTURED_HEADERS, decode
 from schemas.events import EVENT_MODELS, BreakerEvent
 from schemas.names import Topics
 from schemas.partition import partition_of
+from tests.fakes import settle
 from tests.unit.worker.build import (
     Document,
     Source,
@@ -28,7 +30,8 @@ from tests.unit.worker.build import (
 )  # fmt: skip
 from worker.deadletter import Failure
 from worker.ingress import Ingress, normalise
-from worker.ports import Output
+from worker.metrics import Metrics
+from worker.ports import Output, OutputError
 
 ISO = "2026-11-22T08:47:18.001Z"
 
@@ -144,7 +147,7 @@ async def test_each_tenants_events_go_to_its_partition_in_order() -> None:
     """Whatever partition the emitter chose."""
     outputs = Sent()
     tenants = [f"tenant-{number % 5}" for number in range(20)]
-    await Ingress(outputs, 8).forward(
+    await Ingress(outputs, 8, Metrics()).forward(
         [emitted(breaker("open", tenant=name, occurred_at=i)) for i, name in enumerate(tenants)]
     )
     assert outputs.dead == []
@@ -162,7 +165,7 @@ async def test_what_is_set_aside_holds_nothing_up() -> None:
     """Dead letters follow what passes, with their own partition and offset."""
     outputs = Sent()
     records = [Source(1, T, b"k", b"{", (), "sleep.breakers", 7), emitted(breaker("open")), emitted(timer())]
-    await Ingress(outputs, 1).forward(records)
+    await Ingress(outputs, 1, Metrics()).forward(records)
     ((_, _, sent),) = outputs.sent
     assert len(sent) == 1
     ((partition, dead),) = outputs.dead
@@ -176,7 +179,7 @@ async def test_what_is_set_aside_holds_nothing_up() -> None:
 async def test_a_batch_of_nothing_but_a_bad_record_sends_its_dead_letter_alone() -> None:
     """From the partition that it came from."""
     outputs = Sent()
-    await Ingress(outputs, 1).forward([Source(1, T, b"k", b"{", (), "sleep.breakers", 5)])
+    await Ingress(outputs, 1, Metrics()).forward([Source(1, T, b"k", b"{", (), "sleep.breakers", 5)])
     assert outputs.sent == []
     assert [partition for partition, _ in outputs.dead] == [5]
 
@@ -193,8 +196,36 @@ def test_what_our_decoder_trips_over_is_our_failure(monkeypatch: pytest.MonkeyPa
     assert (found.code, found.ours) == ("decode_failed", True)
 
 
-async def test_nothing_to_set_aside_sends_no_dead_letters() -> None:
-    """An empty batch sends nothing at all."""
-    outputs = Sent()
-    await Ingress(outputs, 1).forward([])
-    assert (outputs.sent, outputs.dead) == ([], [])
+async def test_what_is_forwarded_and_what_is_set_aside_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By topic, and by whose fault it is: rubbish from outside our trust raises the same alert as any other."""
+    metrics = Metrics()
+    ingress = Ingress(Sent(), 1, metrics)
+    await ingress.forward([emitted(breaker("open")), emitted(timer()), emitted(breaker("closed"))])
+    monkeypatch.setattr("worker.ingress.parse", lambda *_: 1 / 0)
+    await ingress.forward([emitted(breaker("open"))])
+    sample = metrics.registry.get_sample_value
+    assert sample("sleep_worker_ingress_forwarded_total", {"topic": "sleep.breakers"}) == 2
+    assert sample("sleep_worker_dead_letters_total", {"fault": "theirs"}) == 1
+    assert sample("sleep_worker_dead_letters_total", {"fault": "ours"}) == 1
+
+
+async def test_a_batch_of_which_a_part_was_not_taken_comes_again_when_nothing_is_under_way_any_more() -> None:
+    """What of it was sent late would stand behind what is sent next."""
+    sent, held = Sent(), asyncio.Event()
+    send = sent.send
+
+    async def one_fails(topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
+        if partition == partition_of("tenant-0", 8):
+            raise OutputError("no leader")
+        await held.wait()
+        return await send(topic, partition, outputs)
+
+    sent.send = one_fails  # type: ignore[method-assign]  # one partition has no leader
+    records = [emitted(breaker("open", tenant=f"tenant-{number}")) for number in range(8)]
+    forwarding = asyncio.create_task(Ingress(sent, 8, Metrics()).forward(records))
+    await settle()
+    assert not forwarding.done()
+    held.set()
+    with pytest.raises(OutputError):
+        await forwarding
+    assert sent.sent

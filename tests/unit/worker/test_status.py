@@ -74,7 +74,7 @@ def worker(world: World) -> SimpleNamespace:
         kafka_finding=None,
         joined=True,
         redis_watch=SimpleNamespace(health=RedisHealth()),
-        ingress=Ingress(world.outputs, 2),
+        ingress=Ingress(world.outputs, 2, ours.metrics),
     )
 
 

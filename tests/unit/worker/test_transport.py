@@ -98,7 +98,7 @@ class _Consumer:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[tuple[str, list[int]]] = []
         self.naps: list[float] = []
-        self.app = build_app(SETTINGS, world.worker.lanes, Ingress(world.outputs, 4))
+        self.app = build_app(SETTINGS, world.worker.lanes, Ingress(world.outputs, 4, world.worker.metrics))
         self.thread = _Thread(world)
         self.lanes = world.worker.lanes
 
@@ -416,6 +416,25 @@ async def test_an_ingress_batch_is_committed_when_it_was_acknowledged(faust: _Co
     await faust.commit()
     await faust.commit()
     assert faust.thread.commits == [{INGRESS: 7}]
+
+
+async def test_an_ingress_commit_that_failed_is_tried_again(faust: _Consumer) -> None:
+    """Otherwise the batch would be forwarded again after the next start."""
+    assert faust.consumer.ack(message_of(INGRESS, 6))
+    faust.thread.failing = True
+    await faust.commit()
+    faust.thread.failing = False
+    await faust.commit()
+    await faust.commit()
+    assert faust.thread.commits == [{INGRESS: 7}] * 2
+
+
+async def test_what_was_acknowledged_under_an_earlier_assignment_is_not_committed(faust: _Consumer) -> None:
+    """Another member may have gone further meanwhile."""
+    assert faust.consumer.ack(message_of(INGRESS, 6))
+    await faust.consumer.on_partitions_assigned({INGRESS}, 2)
+    await faust.commit()
+    assert faust.thread.commits == []
 
 
 async def test_an_acknowledgement_counts_once(world: World, faust: _Consumer) -> None:
