@@ -100,8 +100,9 @@ def test_settings_that_the_api_needs_are_named() -> None:
         wire(_settings(jwt_jwks=None, jwt_audience=None))
 
 
-async def test_tasks_run_from_start_to_stop(world: World) -> None:
-    """Then connections are closed; a task that fails is logged."""
+async def test_tasks_run_from_start_to_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then connections are closed; a task that fails is logged, and runs again a little later."""
+    monkeypatch.setattr("api.app._RESTART_SECONDS", 0.0)
     events: list[str] = []
 
     async def forever() -> NoReturn:
@@ -112,7 +113,13 @@ async def test_tasks_run_from_start_to_stop(world: World) -> None:
             events.append("ended")
         raise AssertionError
 
+    failing = asyncio.Event()
+
     async def fail() -> NoReturn:
+        if "failed" in events:
+            failing.set()
+            await asyncio.Event().wait()
+        events.append("failed")
         raise KeyError("oops")
 
     async def close() -> None:
@@ -123,8 +130,9 @@ async def test_tasks_run_from_start_to_stop(world: World) -> None:
         async with app.router.lifespan_context(app):
             await world.services.status.began.wait()
             assert world.services.status.ready
+            await failing.wait()
         await asyncio.sleep(0)
-    assert events == ["started", "ended", "closed"]
+    assert events == ["started", "failed", "ended", "closed"]
     assert [line["event"] for line in logs] == ["background_task_failed"]
 
 

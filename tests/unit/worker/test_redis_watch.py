@@ -91,3 +91,15 @@ async def test_a_redis_that_forbids_the_question_is_unknown(rig: _Rig) -> None:
     await rig.advance(0)
     assert rig.watch.health.bad == ()
     assert "NOPERM" in rig.watch.health.warnings[0]
+
+
+async def test_a_look_that_fails_is_said_and_another_follows(rig: _Rig) -> None:
+    """What was found before must not stand there as if it had just been seen."""
+    rig.store.answer = ZeroDivisionError("a bug of ours")
+    with capture_logs() as logs:
+        await rig.advance(0)
+    assert rig.watch.health.warnings == ("how Redis is run is unknown: looking at it failed, a defect; see the log",)
+    assert "redis_watch_failed" in [line["event"] for line in logs]
+    rig.store.answer = GOOD
+    await rig.advance(60)
+    assert rig.watch.health == RedisHealth()
