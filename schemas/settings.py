@@ -5,7 +5,17 @@ import ssl
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -162,6 +172,21 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error.")
     ] = "info"
     log_format: Annotated[Literal["json", "console"], Field(description="json or console.")] = "json"
+
+    @field_validator("ingress")
+    @classmethod
+    def _ends(cls, ingress: tuple[Ingress, ...] | None, found: ValidationInfo) -> tuple[Ingress, ...] | None:
+        """Refuse a topic that we write to, since forwarding would never end, and one that is named twice."""
+        topics = Topics.of(found.data.get("topic_prefix", ""))
+        names = [source.topic for source in ingress or ()]
+        for name in names:
+            if name in topics and name != topics.breakers:
+                msg = f"{name} is a topic that sleep itself writes to; name those of emitters"
+                raise ValueError(msg)
+            if names.count(name) > 1:
+                msg = f"{name} is named twice"
+                raise ValueError(msg)
+        return ingress
 
     @property
     def topics(self) -> Topics:

@@ -119,6 +119,29 @@ def test_an_ingress_names_topics_in_json() -> None:
     assert loaded(**NEEDED, INGRESS="[]").ingress_topics == ()
 
 
+@pytest.mark.parametrize("name", ["events", "states", "transitions", "deadletter"])
+def test_an_ingress_never_reads_a_topic_that_we_write_to(name: str) -> None:
+    """Each event that it reads would be forwarded onto that topic again, without end."""
+    given = json.dumps([{"topic": "payments"}, {"topic": f"eu.{name}"}])
+    assert refusal(**NEEDED, TOPIC_PREFIX="eu", INGRESS=given).startswith(f"SLEEP_INGRESS: eu.{name} is a topic that ")
+
+
+def test_an_ingress_may_name_the_breakers_topic_and_another_installation_s() -> None:
+    """What is named replaces the default."""
+    given = '[{"topic": "eu.breakers"}, {"topic": "us.events"}]'
+    assert [one.topic for one in loaded(**NEEDED, TOPIC_PREFIX="eu", INGRESS=given).ingress_topics] == [
+        "eu.breakers",
+        "us.events",
+    ]
+
+
+def test_an_ingress_names_a_topic_once() -> None:
+    """Each record of it would be forwarded twice."""
+    assert refusal(**NEEDED, INGRESS='[{"topic": "a"}, {"topic": "b"}, {"topic": "a"}]') == (
+        "SLEEP_INGRESS: a is named twice"
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "cluster", "address"),
     [
