@@ -2,6 +2,7 @@
 
 import re
 import ssl
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -45,6 +46,22 @@ class SettingsError(Exception):
     """Settings that are missing or wrong; the message names each variable and never shows a value."""
 
 
+class CertificateError(SettingsError, OSError):
+    """A certificate or key that cannot be loaded.
+
+    It is an OSError too, for who lost its files while it runs: it waits for them as for the broker.
+
+    Attributes:
+        variables: whose file it is; more than one where they do not fit each other.
+        reason: why.
+    """
+
+    def __init__(self, variables: tuple[str, ...], reason: str) -> None:
+        super().__init__(f"{', '.join(variables)}: {reason}")
+        self.variables = variables
+        self.reason = reason
+
+
 class Ingress(BaseModel):
     """A topic of breaker events from emitters outside our trust.
 
@@ -83,6 +100,15 @@ def _require_host(url: str) -> None:
     if hosted is None or not hosted.hostname:
         msg = "it names no host and port; percent-encode / # ? and @ in the password"
         raise ValueError(msg)
+
+
+def _require_readable(variable: str, path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise CertificateError((variable,), f"the file cannot be read: {error.strerror}") from None
 
 
 def _from_json(given: object) -> object:
@@ -202,21 +228,13 @@ class Settings(BaseSettings):
         """Return the keyword arguments that every aiokafka client shares.
 
         Raises:
-            OSError: if a certificate file cannot be read.
+            CertificateError: if a certificate or key cannot be loaded.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap,
             "security_protocol": self.kafka_security_protocol,
         }
-        if self.kafka_security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
-            if self.kafka_ssl_certfile is not None:
-                password = self.kafka_ssl_password
-                context.load_cert_chain(
-                    self.kafka_ssl_certfile,
-                    self.kafka_ssl_keyfile,
-                    None if password is None else password.get_secret_value(),
-                )
+        if (context := self.kafka_ssl_context()) is not None:
             options["ssl_context"] = context
         if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_password is not None:
             options |= {
@@ -225,6 +243,35 @@ class Settings(BaseSettings):
                 "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
             }
         return options
+
+    def kafka_ssl_context(self) -> ssl.SSLContext | None:
+        """Return how to speak TLS with the brokers; None where it is not spoken.
+
+        Raises:
+            CertificateError: if a certificate or key cannot be loaded.
+        """
+        if not self.kafka_security_protocol.endswith("SSL"):
+            return None
+        certfile, keyfile = self.kafka_ssl_certfile, self.kafka_ssl_keyfile
+        for name, path in (("CAFILE", self.kafka_ssl_cafile), ("CERTFILE", certfile), ("KEYFILE", keyfile)):
+            # The library's own error names no file.
+            _require_readable(f"SLEEP_KAFKA_SSL_{name}", path)
+        try:
+            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        except ssl.SSLError:
+            raise CertificateError(("SLEEP_KAFKA_SSL_CAFILE",), "the file holds no certificates (PEM)") from None
+        if certfile is None:
+            return context
+        password = self.kafka_ssl_password
+        try:
+            # Without any, a locked key would have the library ask whoever sits at the terminal.
+            context.load_cert_chain(certfile, keyfile, "" if password is None else password.get_secret_value())
+        except (ssl.SSLError, ValueError):
+            raise CertificateError(
+                tuple(f"SLEEP_KAFKA_SSL_{name}" for name in ("CERTFILE", "KEYFILE", "PASSWORD")),
+                "certificate and key (PEM) do not fit each other, or the password does not open the key",
+            ) from None
+        return context
 
     def limit_of(self, action: Action) -> str:
         """Return the rate limit of an action, in the notation of the `limits` library."""
@@ -266,4 +313,5 @@ def load_settings() -> Settings:
         raise SettingsError(findings) from None
     if settings.kafka_security_protocol.startswith("SASL"):
         settings.require("kafka_sasl_username", "kafka_sasl_password")
+    settings.kafka_ssl_context()
     return settings

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from schemas.settings import Settings, SettingsError, load_settings
 
+SASL = {"KAFKA_SASL_USERNAME": "sleep", "KAFKA_SASL_PASSWORD": "hunter2"}
 NEEDED = {"KAFKA_BOOTSTRAP": "kafka:9092", "REDIS_URL": "redis://:hunter2@redis:6379/0"}
 
 
@@ -231,11 +232,56 @@ def test_a_client_s_own_certificate_is_loaded(tmp_path: Path, password: str | No
     assert context.cert_store_stats()["x509"] == 1
 
 
-def test_a_certificate_that_cannot_be_read_is_an_error() -> None:
-    """At the start, and not at the first connection."""
-    settings = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE="/nowhere/ca.pem")
-    with pytest.raises(OSError, match="No such file"):
+@pytest.mark.parametrize("name", ["CAFILE", "CERTFILE", "KEYFILE"])
+def test_a_certificate_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    """At the start, and not as a broker that is away."""
+    certfile, keyfile = certificate(tmp_path, None)
+    files = {"KAFKA_SSL_CERTFILE": certfile, "KAFKA_SSL_KEYFILE": keyfile, f"KAFKA_SSL_{name}": "/nowhere/x.pem"}
+    assert refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", **files) == (
+        f"SLEEP_KAFKA_SSL_{name}: the file cannot be read: No such file or directory"
+    )
+
+
+def test_authorities_that_are_no_certificates_are_refused_by_name(tmp_path: Path) -> None:
+    """A key in the wrong place, say."""
+    _, keyfile = certificate(tmp_path, None)
+    said = refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SSL_CAFILE=keyfile, **SASL)
+    assert said == "SLEEP_KAFKA_SSL_CAFILE: the file holds no certificates (PEM)"
+
+
+@pytest.mark.parametrize("password", [None, "", "hunter2", "hunter2" * 200])
+def test_a_key_that_its_password_does_not_open_is_refused_by_name(tmp_path: Path, password: str | None) -> None:
+    """Nobody is asked for it at the terminal, and it is not shown."""
+    certfile, keyfile = certificate(tmp_path, b"another")
+    given = {} if password is None else {"KAFKA_SSL_PASSWORD": password}
+    said = refusal(
+        **NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CERTFILE=certfile, KAFKA_SSL_KEYFILE=keyfile, **given
+    )
+    assert said.startswith("SLEEP_KAFKA_SSL_CERTFILE, SLEEP_KAFKA_SSL_KEYFILE, SLEEP_KAFKA_SSL_PASSWORD: ")
+    assert "hunter2" not in said
+
+
+def test_a_key_of_another_certificate_is_refused_by_name(tmp_path: Path) -> None:
+    """The two are a pair."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    files = {"KAFKA_SSL_CERTFILE": certificate(ours, None)[0], "KAFKA_SSL_KEYFILE": certificate(theirs, None)[1]}
+    assert "SLEEP_KAFKA_SSL_KEYFILE" in refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", **files)
+
+
+def test_a_process_that_loses_its_certificate_waits_as_for_the_broker(tmp_path: Path) -> None:
+    """The files may be changed under it; whoever waits for Kafka catches OSError."""
+    certfile, _ = certificate(tmp_path, None)
+    settings = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE=certfile)
+    Path(certfile).unlink()
+    with pytest.raises(OSError, match=r"^SLEEP_KAFKA_SSL_CAFILE: the file cannot be read"):
         settings.kafka_client()
+
+
+def test_certificates_are_not_looked_at_where_tls_is_not_spoken() -> None:
+    """As the client does."""
+    assert loaded(**NEEDED, KAFKA_SSL_CAFILE="/nowhere/ca.pem").kafka_ssl_context() is None
 
 
 @pytest.mark.parametrize("url", ["redis://:s3cr/et@127.0.0.1:6379/0", "redis://:s3cr#et@redis:6379", "redis:///0"])

@@ -72,6 +72,14 @@ def test_what_sasl_needs_is_missed(run: Run, missing: str) -> None:
     assert (outcome.code, outcome.err) == (1, f"sleepctl: settings: {missing}: missing, SASL needs it\n")
 
 
+def test_a_certificate_that_cannot_be_read_is_wrong(run: Run) -> None:
+    """As a worker would say."""
+    given = {"SLEEP_KAFKA_SECURITY_PROTOCOL": "SSL", "SLEEP_KAFKA_SSL_CERTFILE": "/nowhere/x.pem"}
+    outcome = run("settings", **given, **REQUIRED)
+    said = "SLEEP_KAFKA_SSL_CERTFILE: the file cannot be read: No such file or directory"
+    assert (outcome.code, outcome.err) == (1, f"sleepctl: settings: {said}\n")
+
+
 def test_never_shows_a_secret(run: Run) -> None:
     """Secrets are masked in both forms, and so is a password inside a URL."""
     environment = REQUIRED | {
