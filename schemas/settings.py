@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.names import Topics
 from schemas.policy import field_errors
+from schemas.values import OPA_PATTERN, PREFIX_PATTERN
 
 Action = Literal[
     "read",
@@ -146,12 +147,10 @@ class Settings(BaseSettings):
         AfterValidator(_is_a_redis_url),
         Field(description="redis://, rediss:// or redis+cluster:// URL. Masked, since it may hold a password."),
     ]
-    redis_prefix: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="First part of each Redis key.")
-    ] = "sleep"
-    topic_prefix: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="First part of each topic's name.")
-    ] = "sleep"
+    redis_prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, description="First part of each Redis key.")] = "sleep"
+    topic_prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, description="First part of each topic's name.")] = (
+        "sleep"
+    )
     partitions: Annotated[int, Field(ge=1, le=10_000, description="Partitions of the tenants' topics.")] = 8
     replication: Annotated[int, Field(ge=1, le=9, description="Replicas that `topics create` asks for.")] = 1
     consumer_group: Annotated[str, Field(min_length=1, description="Consumer group of the workers.")] = "sleep-worker"
@@ -159,7 +158,7 @@ class Settings(BaseSettings):
         str,
         AfterValidator(_is_a_place),
         Field(
-            pattern=r"^(embedded|https?://.+)$",
+            pattern=OPA_PATTERN,
             description="OPA server, or `embedded` for the shipped policy.",
         ),
     ] = "embedded"

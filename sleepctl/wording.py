@@ -4,22 +4,17 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from schemas.values import TENANT_PATTERN
+from schemas.values import IN_WORDS
 
-TENANT_IN_WORDS: Final = "must be 1 to 128 of A-Z a-z 0-9 . _ : @ -"
-_PREFIX_IN_WORDS: Final = "must be 1 to 64 of A-Z a-z 0-9 . _ -"
-_IN_WORDS: Final = {
-    TENANT_PATTERN: TENANT_IN_WORDS,
-    r"^[ -~]{1,128}$": "must be 1 to 128 printable ASCII characters",
-    r"^[^\x00-\x1f\x7f-\x9f]*$": "must not hold control characters",
-    r"^[^@\x00-\x1f\x7f-\x9f]*$": "must hold neither @ nor control characters",
-    r"^[A-Za-z0-9._-]{1,64}$": _PREFIX_IN_WORDS,
-    r"^(embedded|https?://.+)$": "must be `embedded`, or a URL with http:// or https://",
-}
-# A newer API may refuse by a pattern that this version does not know.
+# An API of another version may tell a pattern, and one that is not known here.
 _UNKNOWN: Final = "does not have the form that is allowed here"
 _PATTERN: Final = re.compile(r"String should match pattern '([^']*)'")
 _SUBJECT: Final = re.compile(r"(?:String|Input) should (?=be|have|match)")
+
+
+def _allowed(found: re.Match[str]) -> str:
+    words = IN_WORDS.get(found[1])
+    return _UNKNOWN if words is None else f"must be {words}"
 
 
 def in_words(text: str, fields: Mapping[str, str] | None = None) -> str:
@@ -29,7 +24,7 @@ def in_words(text: str, fields: Mapping[str, str] | None = None) -> str:
         text: findings as `field: reason`, with `; ` between them.
         fields: what the caller knows each field as, where that is another name.
     """
-    text = _PATTERN.sub(lambda found: _IN_WORDS.get(found[1], _UNKNOWN), text.replace("Value error, ", ""))
+    text = _PATTERN.sub(_allowed, text.replace("Value error, ", ""))
     text = _SUBJECT.sub("must ", text)
     for field, name in (fields or {}).items():
         text = re.sub(rf"(?<![\w.]){re.escape(field)}: ", f"{name} ", text)

@@ -76,6 +76,18 @@ def test_a_wrong_variable_is_named_and_its_value_never_shown(name: str, value: s
     assert "hunter2" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("TOPIC_PREFIX", "a b", "must be 1 to 64 of A-Z a-z 0-9 . _ -"),
+        ("OPA_URL", "opa:8181", "must be `embedded`, or a URL with http:// or https://"),
+    ],
+)
+def test_a_wrong_variable_is_refused_in_words(name: str, value: str, wanted: str) -> None:
+    """What is wanted, and neither Python nor a regular expression."""
+    assert refusal(**NEEDED | {name: value}) == f"SLEEP_{name}: {wanted}"
+
+
 @pytest.mark.parametrize("url", ["hunter2", "http://redis:6379", "redis.example:6379", ""])
 def test_a_redis_url_of_another_kind_is_refused_at_the_start(url: str) -> None:
     """`redis://`, `rediss://` and `redis+cluster://` are known."""
