@@ -2,6 +2,7 @@
 
 import re
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -112,8 +113,22 @@ def _require_readable(variable: str, path: str | None) -> None:
         raise CertificateError((variable,), f"the file cannot be read: {error.strerror}") from None
 
 
-def _from_json(given: object) -> object:
-    return from_json(given) if isinstance(given, str) else given
+def _json_of(kind: type, wanted: str) -> BeforeValidator:
+    """Read a variable that holds JSON, and say what is wanted where it does not."""
+
+    def read(given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            found = from_json(given)
+        except ValueError:
+            found = None
+        if not isinstance(found, kind):
+            msg = f"must be {wanted}"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports no TypeError
+        return found
+
+    return BeforeValidator(read)
 
 
 def _is_a_limit(text: str) -> str:
@@ -172,7 +187,7 @@ class Settings(BaseSettings):
     rate_limits: Annotated[
         dict[Literal[Action, "*"], Annotated[str, AfterValidator(_is_a_limit)]],
         NoDecode,  # pydantic-settings would raise an error of its own
-        BeforeValidator(_from_json),
+        _json_of(dict, 'a JSON object of limits, such as {"sleep": "600/minute"}'),
         Field(
             min_length=1,
             description="JSON object, action or `*` to a limit per tenant and action, such as `600/minute` or "
@@ -188,6 +203,8 @@ class Settings(BaseSettings):
     ] = 0.5
     ingress: Annotated[
         tuple[Ingress, ...] | None,
+        NoDecode,
+        _json_of(list, 'a JSON list of topics, such as [{"topic": "payments"}]'),
         Field(description="JSON list of ingress topics; default: the breakers topic, CloudEvents."),
     ] = None
     api_host: Annotated[str, Field(description="Address that the API and the worker's status page bind.")] = "127.0.0.1"
@@ -299,6 +316,14 @@ class Settings(BaseSettings):
             raise SettingsError(msg)
 
 
+def refusals(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Yield each wrong setting's field and why, with the place inside it where it holds JSON."""
+    for found in field_errors(error):
+        name, *inside = (part for part in found.field.split(".") if part != "[key]")
+        place = "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in inside)
+        yield name, f"at {place.removeprefix('.')}: {found.reason}" if place else found.reason
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
@@ -308,7 +333,7 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        findings = "; ".join(f"SLEEP_{found.field.upper()}: {found.reason}" for found in field_errors(error))
+        findings = "; ".join(f"SLEEP_{field.upper()}: {reason}" for field, reason in refusals(error))
         raise SettingsError(findings) from None
     if settings.kafka_security_protocol.startswith("SASL"):
         settings.require("kafka_sasl_username", "kafka_sasl_password")

@@ -217,7 +217,7 @@ def test_a_bare_problem_is_told_by_its_status(run: Run, api: Api) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (httpx.ConnectError("refused"), "does not answer: ConnectError: refused"),
+        (httpx.ConnectError("refused"), "does not answer: ConnectError: refused; is SLEEP_URL right?\n"),
         (httpx.LocalProtocolError("Illegal header value b'Bearer s3cret'"), "does not answer: LocalProtocolError\n"),
         (b"<html>", "answered 200 and no JSON object"),
         ([], "answered 200 and no JSON object"),
