@@ -28,6 +28,9 @@ class Metrics:
             ["fault"],
             registry=self.registry,
         )
+        for fault in ("ours", "theirs"):
+            # From 0 on, so that an alert on the increase sees the first one too.
+            self._dead_letters.labels(fault)
         self._published = Counter(
             "sleep_worker_states_published", "Tenants' records published.", registry=self.registry
         )
