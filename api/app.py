@@ -102,6 +102,7 @@ def wire(settings: Settings, clock: Clock = now_ms, *, embedded: bool = False) -
     lag, metrics, redis_watch = Lag(), Metrics(), RedisWatch()
     heard = Dependency("transitions")
     metrics.watch((kafka, redis, opa, jwks, heard))
+    metrics.watch_lag(lag, clock)
     open_reader, reads = opener(settings), Reads(store, clock, log)
     feed = Feed(open_reader, settings.partitions, heard, metrics)
     tasks: list[Task] = [

@@ -14,15 +14,26 @@ from schemas.operation import CommandType, RefusalCode, Status
 from schemas.policy import PolicyDocument, RulesDocument
 from schemas.schedule import Parameters
 from schemas.state import BreakerState, StateName
-from schemas.values import Identifier, Integer, Number, TenantId, Text
+from schemas.values import (
+    HEX_PATTERN,
+    INTEGER_PATTERN,
+    NATURAL_PATTERN,
+    POSITION_PATTERN,
+    TRANSITION_PATTERN,
+    Identifier,
+    Integer,
+    Number,
+    TenantId,
+    Text,
+)
 
 _Ms = Annotated[Integer, Field(description="milliseconds since the epoch")]
 _Count = Annotated[Integer, Field(ge=0)]
 _Position = Annotated[
     str,
-    Field(strict=True, pattern=r"^[0-9]+:[0-9]+$", description="partition and offset in the events topic"),
+    Field(strict=True, pattern=POSITION_PATTERN, description="partition and offset in the events topic"),
 ]
-_Digest = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]+$")]
+_Digest = Annotated[str, Field(strict=True, pattern=HEX_PATTERN)]
 
 
 class _Document(BaseModel):
@@ -108,7 +119,7 @@ class StateRecord(_Document):
 class TransitionRecord(_Document):
     """An audit row on the transitions topic."""
 
-    id: Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+:[0-9]+$", description="position, and index within the event")]
+    id: Annotated[str, Field(pattern=TRANSITION_PATTERN, description="position, and index within the event")]
     kind: Literal["transition", "outcome", "refusal"]
     tenant: TenantId
     from_: Annotated[StateName, Field(alias="from", description="`decided` before")]
@@ -143,10 +154,12 @@ class DeadLetterHeaders(_Document):
     code: Annotated[str, Field(alias="sleep.error.code", min_length=1)]
     message: Annotated[str, Field(alias="sleep.error.message")]
     topic: Annotated[str, Field(alias="sleep.error.topic", min_length=1)]
-    partition: Annotated[str, Field(alias="sleep.error.partition", pattern=r"^[0-9]+$")]
-    offset: Annotated[str, Field(alias="sleep.error.offset", pattern=r"^[0-9]+$")]
-    at: Annotated[str, Field(alias="sleep.error.at", pattern=r"^-?[0-9]+$", description="the record's timestamp, ms")]
-    size: Annotated[str, Field(alias="sleep.error.size", pattern=r"^[0-9]+$", description="bytes of the whole value")]
+    partition: Annotated[str, Field(alias="sleep.error.partition", pattern=NATURAL_PATTERN)]
+    offset: Annotated[str, Field(alias="sleep.error.offset", pattern=NATURAL_PATTERN)]
+    at: Annotated[str, Field(alias="sleep.error.at", pattern=INTEGER_PATTERN, description="the record's timestamp, ms")]
+    size: Annotated[
+        str, Field(alias="sleep.error.size", pattern=NATURAL_PATTERN, description="bytes of the whole value")
+    ]
 
 
 class OperationDocument(_Document):

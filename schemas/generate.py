@@ -92,17 +92,6 @@ MEANINGS: Final = {
 }
 """What each field of the events and of the documents that people write means."""
 
-_PATTERNS: Final = {
-    values.TENANT_PATTERN: "1 to 128 of `A-Z a-z 0-9 . _ : @ -`",
-    r"^[ -~]{1,128}$": "1 to 128 printable ASCII characters",
-    r"^[^\x00-\x1f\x7f-\x9f]*$": "no control characters",
-    r"^[^@\x00-\x1f\x7f-\x9f]*$": "no `@`, no control characters",
-    r"^[0-9]+:[0-9]+$": "`partition:offset`",
-    r"^[0-9]+:[0-9]+:[0-9]+$": "`partition:offset:index`",
-    r"^[0-9]+$": "decimal digits",
-    r"^-?[0-9]+$": "decimal digits",
-    r"^[0-9a-f]+$": "hexadecimal digits",
-}
 _SOURCES: Final[dict[Source, tuple[str, str, str]]] = {
     "breaker": ("`name@instance`", "a breaker event", "closed, or its lease runs out"),
     "operation": ("operation id", "`POST /api/util/sleep`", "its TTL (mandatory), or a cancel"),
@@ -272,8 +261,7 @@ def _limits(found: dict[str, Any]) -> Iterator[str]:
     if "maxLength" in found:
         yield f", at most {found['maxLength']} characters"
     if "pattern" in found:
-        # A time's pattern says less to people than its name.
-        yield f", {_PATTERNS.get(found['pattern'], 'RFC 3339 time')}"
+        yield f", {values.IN_WORDS[found['pattern']]}"
 
 
 _STATES_INTRO: Final = """# States

@@ -5,12 +5,12 @@ from hashlib import sha256
 from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import from_json, to_json
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from schemas.glob import compile_globs
 from schemas.schedule import BUILT_IN_SCHEDULE, Schedule, ScheduleDocument, schedule_as_json
 from schemas.state import BY_LABEL, BreakerState, SleepState, StateName
-from schemas.values import MAX_SECONDS, Integer, Pattern, Seconds, milliseconds, seconds
+from schemas.values import IN_WORDS, MAX_SECONDS, Integer, Pattern, Seconds, milliseconds, seconds
 
 # A policy looks up each name once; beyond this many names the lookups start afresh, so memory is bounded.
 _REMEMBERED_NAMES: Final = 4096
@@ -38,16 +38,22 @@ class InvalidDocumentError(Exception):
 
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Return pydantic's findings as field and reason, without the values sent, and not without end."""
-    findings = error.errors(include_url=False, include_context=False, include_input=False)
+    findings = error.errors(include_url=False, include_input=False)
     shown = [
         FieldError(
             ".".join(map(str, found["loc"]))[:_FIELD_SHOWN] or "(document)",
-            found["msg"].removeprefix("Value error, ")[:_REASON_SHOWN],
+            _reason(found)[:_REASON_SHOWN],
         )
         for found in findings[:_FINDINGS_SHOWN]
     ]
     left = len(findings) - len(shown)
     return [*shown, FieldError("(document)", f"{left} more findings")] if left else shown
+
+
+def _reason(found: ErrorDetails) -> str:
+    """Return a finding's message, with words in place of a regular expression."""
+    allowed = IN_WORDS.get(found["ctx"]["pattern"]) if found["type"] == "string_pattern_mismatch" else None
+    return found["msg"].removeprefix("Value error, ") if allowed is None else f"must be {allowed}"
 
 
 class _Strict(BaseModel):

@@ -2,15 +2,28 @@
 
 import re
 import ssl
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.names import Topics
 from schemas.policy import field_errors
+from schemas.values import OPA_PATTERN, PREFIX_PATTERN
 
 Action = Literal[
     "read",
@@ -33,6 +46,22 @@ _LIMITS: Final = re.compile(rf" *{_LIMIT} *([;,|] *{_LIMIT} *)*", re.IGNORECASE)
 
 class SettingsError(Exception):
     """Settings that are missing or wrong; the message names each variable and never shows a value."""
+
+
+class CertificateError(SettingsError, OSError):
+    """A certificate or key that cannot be loaded.
+
+    It is an OSError too, for who lost its files while it runs: it waits for them as for the broker.
+
+    Attributes:
+        variables: whose file it is; more than one where they do not fit each other.
+        reason: why.
+    """
+
+    def __init__(self, variables: tuple[str, ...], reason: str) -> None:
+        super().__init__(f"{', '.join(variables)}: {reason}")
+        self.variables = variables
+        self.reason = reason
 
 
 class Ingress(BaseModel):
@@ -75,8 +104,31 @@ def _require_host(url: str) -> None:
         raise ValueError(msg)
 
 
-def _from_json(given: object) -> object:
-    return from_json(given) if isinstance(given, str) else given
+def _require_readable(variable: str, path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise CertificateError((variable,), f"the file cannot be read: {error.strerror}") from None
+
+
+def _json_of(kind: type, wanted: str) -> BeforeValidator:
+    """Read a variable that holds JSON, and say what is wanted where it does not."""
+
+    def read(given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            found = from_json(given)
+        except ValueError:
+            found = None
+        if not isinstance(found, kind):
+            msg = f"must be {wanted}"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports no TypeError
+        return found
+
+    return BeforeValidator(read)
 
 
 def _is_a_limit(text: str) -> str:
@@ -110,12 +162,10 @@ class Settings(BaseSettings):
         AfterValidator(_is_a_redis_url),
         Field(description="redis://, rediss:// or redis+cluster:// URL. Masked, since it may hold a password."),
     ]
-    redis_prefix: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="First part of each Redis key.")
-    ] = "sleep"
-    topic_prefix: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="First part of each topic's name.")
-    ] = "sleep"
+    redis_prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, description="First part of each Redis key.")] = "sleep"
+    topic_prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, description="First part of each topic's name.")] = (
+        "sleep"
+    )
     partitions: Annotated[int, Field(ge=1, le=10_000, description="Partitions of the tenants' topics.")] = 8
     replication: Annotated[int, Field(ge=1, le=9, description="Replicas that `topics create` asks for.")] = 1
     consumer_group: Annotated[str, Field(min_length=1, description="Consumer group of the workers.")] = "sleep-worker"
@@ -123,7 +173,7 @@ class Settings(BaseSettings):
         str,
         AfterValidator(_is_a_place),
         Field(
-            pattern=r"^(embedded|https?://.+)$",
+            pattern=OPA_PATTERN,
             description="OPA server, or `embedded` for the shipped policy.",
         ),
     ] = "embedded"
@@ -137,7 +187,7 @@ class Settings(BaseSettings):
     rate_limits: Annotated[
         dict[Literal[Action, "*"], Annotated[str, AfterValidator(_is_a_limit)]],
         NoDecode,  # pydantic-settings would raise an error of its own
-        BeforeValidator(_from_json),
+        _json_of(dict, 'a JSON object of limits, such as {"sleep": "600/minute"}'),
         Field(
             min_length=1,
             description="JSON object, action or `*` to a limit per tenant and action, such as `600/minute` or "
@@ -153,6 +203,8 @@ class Settings(BaseSettings):
     ] = 0.5
     ingress: Annotated[
         tuple[Ingress, ...] | None,
+        NoDecode,
+        _json_of(list, 'a JSON list of topics, such as [{"topic": "payments"}]'),
         Field(description="JSON list of ingress topics; default: the breakers topic, CloudEvents."),
     ] = None
     api_host: Annotated[str, Field(description="Address that the API and the worker's status page bind.")] = "127.0.0.1"
@@ -162,6 +214,21 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error.")
     ] = "info"
     log_format: Annotated[Literal["json", "console"], Field(description="json or console.")] = "json"
+
+    @field_validator("ingress")
+    @classmethod
+    def _ends(cls, ingress: tuple[Ingress, ...] | None, found: ValidationInfo) -> tuple[Ingress, ...] | None:
+        """Refuse a topic that we write to, since forwarding would never end, and one that is named twice."""
+        topics = Topics.of(found.data.get("topic_prefix", ""))
+        names = [source.topic for source in ingress or ()]
+        for name in names:
+            if name in topics and name != topics.breakers:
+                msg = f"{name} is a topic that sleep itself writes to; name those of emitters"
+                raise ValueError(msg)
+            if names.count(name) > 1:
+                msg = f"{name} is named twice"
+                raise ValueError(msg)
+        return ingress
 
     @property
     def topics(self) -> Topics:
@@ -177,21 +244,13 @@ class Settings(BaseSettings):
         """Return the keyword arguments that every aiokafka client shares.
 
         Raises:
-            OSError: if a certificate file cannot be read.
+            CertificateError: if a certificate or key cannot be loaded.
         """
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap,
             "security_protocol": self.kafka_security_protocol,
         }
-        if self.kafka_security_protocol.endswith("SSL"):
-            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
-            if self.kafka_ssl_certfile is not None:
-                password = self.kafka_ssl_password
-                context.load_cert_chain(
-                    self.kafka_ssl_certfile,
-                    self.kafka_ssl_keyfile,
-                    None if password is None else password.get_secret_value(),
-                )
+        if (context := self.kafka_ssl_context()) is not None:
             options["ssl_context"] = context
         if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_password is not None:
             options |= {
@@ -200,6 +259,35 @@ class Settings(BaseSettings):
                 "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
             }
         return options
+
+    def kafka_ssl_context(self) -> ssl.SSLContext | None:
+        """Return how to speak TLS with the brokers; None where it is not spoken.
+
+        Raises:
+            CertificateError: if a certificate or key cannot be loaded.
+        """
+        if not self.kafka_security_protocol.endswith("SSL"):
+            return None
+        certfile, keyfile = self.kafka_ssl_certfile, self.kafka_ssl_keyfile
+        for name, path in (("CAFILE", self.kafka_ssl_cafile), ("CERTFILE", certfile), ("KEYFILE", keyfile)):
+            # The library's own error names no file.
+            _require_readable(f"SLEEP_KAFKA_SSL_{name}", path)
+        try:
+            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        except ssl.SSLError:
+            raise CertificateError(("SLEEP_KAFKA_SSL_CAFILE",), "the file holds no certificates (PEM)") from None
+        if certfile is None:
+            return context
+        password = self.kafka_ssl_password
+        try:
+            # Without any, a locked key would have the library ask whoever sits at the terminal.
+            context.load_cert_chain(certfile, keyfile, "" if password is None else password.get_secret_value())
+        except (ssl.SSLError, ValueError):
+            raise CertificateError(
+                tuple(f"SLEEP_KAFKA_SSL_{name}" for name in ("CERTFILE", "KEYFILE", "PASSWORD")),
+                "certificate and key (PEM) do not fit each other, or the password does not open the key",
+            ) from None
+        return context
 
     def limit_of(self, action: Action) -> str:
         """Return the rate limit of an action, in the notation of the `limits` library."""
@@ -228,6 +316,14 @@ class Settings(BaseSettings):
             raise SettingsError(msg)
 
 
+def refusals(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Yield each wrong setting's field and why, with the place inside it where it holds JSON."""
+    for found in field_errors(error):
+        name, *inside = (part for part in found.field.split(".") if part != "[key]")
+        place = "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in inside)
+        yield name, f"at {place.removeprefix('.')}: {found.reason}" if place else found.reason
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
@@ -237,8 +333,9 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        findings = "; ".join(f"SLEEP_{found.field.upper()}: {found.reason}" for found in field_errors(error))
+        findings = "; ".join(f"SLEEP_{field.upper()}: {reason}" for field, reason in refusals(error))
         raise SettingsError(findings) from None
     if settings.kafka_security_protocol.startswith("SASL"):
         settings.require("kafka_sasl_username", "kafka_sasl_password")
+    settings.kafka_ssl_context()
     return settings

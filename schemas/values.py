@@ -7,19 +7,43 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-# Control characters of Unicode category Cc; lone surrogates never pass the JSON decoder.
-_NO_CONTROL: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 IDENTIFIER_PATTERN: Final = r"^[ -~]{1,128}$"
 TENANT_PATTERN: Final = r"^[A-Za-z0-9._:@-]{1,128}$"
-MAX_SECONDS: Final = 2_592_000
-_DECIMALS: Final = 3
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+PREFIX_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
+OPA_PATTERN: Final = r"^(embedded|https?://.+)$"
+# Control characters of Unicode category Cc; lone surrogates never pass the JSON decoder.
+NO_CONTROL_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+BREAKER_PATTERN: Final = r"^[^@\x00-\x1f\x7f-\x9f]*$"
 # All but leap days, so that nearly all that a schema can say of a time is in it; there is no year 0.
-_RFC3339: Final = (
+TIME_PATTERN: Final = (
     r"^(000[1-9]|00[1-9]\d|0[1-9]\d{2}|[1-9]\d{3})-"
     r"((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|[12]\d))"
     r"[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$"
 )
+POSITION_PATTERN: Final = r"^[0-9]+:[0-9]+$"
+TRANSITION_PATTERN: Final = r"^[0-9]+:[0-9]+:[0-9]+$"
+NATURAL_PATTERN: Final = r"^[0-9]+$"
+INTEGER_PATTERN: Final = r"^-?[0-9]+$"
+HEX_PATTERN: Final = r"^[0-9a-f]+$"
+IN_WORDS: Final = {
+    IDENTIFIER_PATTERN: "1 to 128 printable ASCII characters",
+    TENANT_PATTERN: "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    PREFIX_PATTERN: "1 to 64 of A-Z a-z 0-9 . _ -",
+    OPA_PATTERN: "`embedded`, or a URL with http:// or https://",
+    NO_CONTROL_PATTERN: "free of control characters",
+    BREAKER_PATTERN: "free of @ and control characters",
+    TIME_PATTERN: "an RFC 3339 time (2026-01-31T12:00:00Z)",
+    POSITION_PATTERN: "partition:offset",
+    TRANSITION_PATTERN: "partition:offset:index",
+    NATURAL_PATTERN: "decimal digits",
+    INTEGER_PATTERN: "decimal digits",
+    HEX_PATTERN: "hexadecimal digits",
+}
+"""What each pattern allows, so that `must be` may stand before it: a regular expression tells a person little."""
+
+MAX_SECONDS: Final = 2_592_000
+_DECIMALS: Final = 3
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _integer(value: Any) -> Any:
@@ -103,13 +127,13 @@ Number = Annotated[float, BeforeValidator(_number), Field(strict=True)]
 Seconds = Annotated[float, BeforeValidator(_duration), Field(strict=True, ge=0, le=MAX_SECONDS)]
 TenantId = Annotated[str, Field(strict=True, pattern=TENANT_PATTERN)]
 Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN)]
-Text = Annotated[str, Field(strict=True, max_length=256, pattern=_NO_CONTROL)]
-BreakerName = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=r"^[^@\x00-\x1f\x7f-\x9f]*$")]
+Text = Annotated[str, Field(strict=True, max_length=256, pattern=NO_CONTROL_PATTERN)]
+BreakerName = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=BREAKER_PATTERN)]
 InstanceName = Annotated[
     str,
-    Field(strict=True, max_length=200, pattern=_NO_CONTROL),
+    Field(strict=True, max_length=200, pattern=NO_CONTROL_PATTERN),
     absent_if_null(""),
-    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 200, "pattern": _NO_CONTROL}, {"type": "null"}]}),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 200, "pattern": NO_CONTROL_PATTERN}, {"type": "null"}]}),
 ]
-Pattern = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=_NO_CONTROL)]
-Time = Annotated[str, Field(strict=True, pattern=_RFC3339), AfterValidator(_is_a_time)]
+Pattern = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=NO_CONTROL_PATTERN)]
+Time = Annotated[str, Field(strict=True, pattern=TIME_PATTERN), AfterValidator(_is_a_time)]

@@ -116,6 +116,8 @@ class Door:
         except httpx.TransportError as error:
             # The text of an error in the protocol may quote what was sent.
             told = type(error).__name__ if isinstance(error, httpx.ProtocolError) else describe(error)
+            if not isinstance(error, httpx.LocalProtocolError):
+                told += "; is SLEEP_URL right?"
             raise CommandError(f"the API at {self.shown} does not answer: {told}") from None
         try:
             document = from_json(response.content)

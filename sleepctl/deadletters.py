@@ -1,12 +1,13 @@
 """`sleepctl deadletters`: what was set aside, and putting it back."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.progress import Progress as ProgressBar
 
+from schemas.cloudevents import MAX_BYTES
 from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl.errors import WRONG_SETTINGS, CommandError, settings_or_fail
@@ -14,9 +15,14 @@ from sleepctl.process import run
 from sleepctl.show import Json, clock, console, print_json
 
 if TYPE_CHECKING:
-    from worker.recovery.redrive import Back, DeadLetter
+    from sleepctl.reader import TopicReader
+    from worker.outputs import Outputs
+    from worker.ports import Output
+    from worker.recovery.redrive import DeadLetter
 
 _SHOWN: Final = 100
+_PAGE_RECORDS: Final = 10_000
+_PAGE_BYTES: Final = 16 << 20
 app = typer.Typer(help="List the records that were set aside, or put them back.", no_args_is_help=True)
 
 
@@ -71,8 +77,7 @@ def redrive(
 
     sent, refused = run(_redrive(settings, chosen))
     if json:
-        done = [{"place": back.letter.place, "topic": back.topic, "partition": back.partition} for back in sent]
-        print_json({"redriven": done, "refused": [{"place": place, "reason": why} for place, why in refused]})
+        print_json({"redriven": sent, "refused": [{"place": place, "reason": why} for place, why in refused]})
     else:
         for place_, why in refused:
             console().print(f"{place_} stays: {why}")
@@ -122,34 +127,96 @@ async def _latest(settings: Settings, limit: int, wanted: "Callable[[DeadLetter]
     return found[-limit:]
 
 
-async def _redrive(
-    settings: Settings, chosen: "Callable[[DeadLetter], bool]"
-) -> "tuple[list[Back], list[tuple[str, str]]]":
-    from worker.outputs import Outputs  # noqa: PLC0415 - as above
-    from worker.ports import Output, OutputError  # noqa: PLC0415
-    from worker.recovery.redrive import in_order, put_back  # noqa: PLC0415
+def _pages(letters: "Iterable[DeadLetter]") -> "Iterator[list[DeadLetter]]":
+    """Yield dead letters page by page; the values of a page fit in memory."""
+    page: list[DeadLetter] = []
+    size = 0
+    for letter in letters:
+        page.append(letter)
+        size += min(letter.size, MAX_BYTES)
+        if len(page) >= _PAGE_RECORDS or size >= _PAGE_BYTES:
+            yield page
+            page, size = [], 0
+    if page:
+        yield page
+
+
+async def _whole(reader: "TopicReader", topic: str, page: "list[DeadLetter]") -> "dict[str, DeadLetter]":
+    """Return the dead letters of a page by their places, read again with keys and values."""
+    from worker.recovery.redrive import DeadLetter  # noqa: PLC0415 - as above
+
+    offsets: dict[int, set[int]] = {}
+    for letter in page:
+        partition, _, offset = letter.place.partition(":")
+        offsets.setdefault(int(partition), set()).add(int(offset))
+    found: dict[str, DeadLetter] = {}
+    for number, wanted in offsets.items():
+        async for records in reader.read(topic, number, min(wanted), max(wanted) + 1):
+            for record in records:
+                if record.offset in wanted:
+                    letter = DeadLetter.of(record)
+                    found[letter.place] = letter
+    return found
+
+
+async def _send(
+    settings: Settings, outputs: "Outputs", whole: "dict[str, DeadLetter]"
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Put dead letters back, in their order; return as `_redrive`."""
+    from worker.recovery.redrive import put_back  # noqa: PLC0415 - as above
 
     events = settings.topics.events
     sources = {events, *(ingress.topic for ingress in settings.ingress_topics)}
-    letters = [letter async for letter in _letters(settings) if chosen(letter)]
-    sent: list[Back] = []
+    sent: list[dict[str, Any]] = []
     refused: list[tuple[str, str]] = []
     batches: dict[tuple[str, int], list[Output]] = {}
-    for letter in in_order(letters):
+    for place, letter in whole.items():
         back = put_back(letter, events, settings.partitions, sources)
         if isinstance(back, str):
-            refused.append((letter.place, back))
+            refused.append((place, back))
             continue
-        sent.append(back)
+        sent.append({"place": place, "topic": back.topic, "partition": back.partition})
         batches.setdefault((back.topic, back.partition), []).append(back.output)
+    for (topic, partition), records in batches.items():
+        await outputs.send(topic, partition, records)
+    return sent, refused
+
+
+async def _redrive(
+    settings: Settings, chosen: "Callable[[DeadLetter], bool]"
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Put dead letters back; return where each went, and the place of each that stays with the reason.
+
+    The order is found first, without keys and values: of those there may be more than memory has room for.
+    """
+    from sleepctl.reader import TopicReader  # noqa: PLC0415 - as above
+    from worker.outputs import Outputs  # noqa: PLC0415
+    from worker.ports import OutputError  # noqa: PLC0415
+    from worker.recovery.redrive import in_order  # noqa: PLC0415
+
+    letters = [
+        letter._replace(message="", key=None, value=None, headers=())
+        async for letter in _letters(settings)
+        if chosen(letter)
+    ]
+    sent: list[dict[str, Any]] = []
+    refused: list[tuple[str, str]] = []
     outputs = Outputs(settings)
     try:
         await outputs.start()
-        for (topic, partition), records in batches.items():
-            await outputs.send(topic, partition, records)
-    except (OutputError, OSError) as error:
+        async with TopicReader(settings) as reader:
+            for page in _pages(in_order(letters)):
+                found = await _whole(reader, settings.topics.deadletter, page)
+                places = [letter.place for letter in page]
+                refused += ((place, "it is no longer there") for place in places if place not in found)
+                back, stay = await _send(settings, outputs, {place: found[place] for place in places if place in found})
+                sent += back
+                refused += stay
+    except (OutputError, OSError, CommandError) as error:
+        told = str(error) if isinstance(error, CommandError) else describe(error)
         raise CommandError(
-            f"Kafka did not take all of them: {describe(error)}; look at its topic before you put them back again"
+            f"Kafka did not take all of them: {told}; {len(sent)} are back, and perhaps some more: look at their topic "
+            "before you put them back again"
         ) from None
     finally:
         await outputs.stop()

@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 
 from schemas.errors import describe
 from schemas.settings import Settings, SettingsError, load_settings
-from schemas.values import TENANT_PATTERN
-from sleepctl.wording import TENANT_IN_WORDS, in_words
+from schemas.values import IN_WORDS, TENANT_PATTERN
+from sleepctl.wording import in_words
 
 WRONG_SETTINGS = 2
 """Exit status where the settings or the arguments are wrong; every other failure exits with 1."""
@@ -87,4 +87,4 @@ def check_tenant(tenant: str, name: str) -> None:
         CommandError: naming the option or argument; exit status 2.
     """
     if re.fullmatch(TENANT_PATTERN.removesuffix("$"), tenant) is None:
-        raise CommandError(f"{name} {TENANT_IN_WORDS}", WRONG_SETTINGS)
+        raise CommandError(f"{name} must be {IN_WORDS[TENANT_PATTERN]}", WRONG_SETTINGS)

@@ -89,7 +89,7 @@ class TopicReader:
         return {at.partition: Bounds(starts[at], ends[at]) for at in wanted}
 
     async def read(
-        self, topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = id
+        self, topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = lambda _: None
     ) -> AsyncIterator[list[SourceRecord]]:
         """Yield the records from an offset up to another, in order, page by page.
 

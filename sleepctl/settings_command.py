@@ -10,8 +10,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import PydanticUndefined, to_json, to_jsonable_python
 from rich.text import Text
 
-from schemas.policy import field_errors
-from schemas.settings import Settings
+from schemas.settings import CertificateError, Settings, refusals
 from sleepctl.errors import CommandError
 from sleepctl.send import HERE
 from sleepctl.show import Json, console, print_json
@@ -85,10 +84,16 @@ def _problems() -> dict[str, str]:
     try:
         found = Settings()
     except ValidationError as error:
-        return {found.field.split(".")[0]: in_words(found.reason) for found in field_errors(error)}
+        return {field: in_words(reason) for field, reason in refusals(error)}
     if found.kafka_security_protocol.startswith("SASL"):
         needed = ("kafka_sasl_username", "kafka_sasl_password")
-        return {name: "missing, SASL needs it" for name in needed if getattr(found, name) is None}
+        missing = {name: "missing, SASL needs it" for name in needed if getattr(found, name) is None}
+        if missing:
+            return missing
+    try:
+        found.kafka_ssl_context()
+    except CertificateError as error:
+        return {error.variables[0].removeprefix("SLEEP_").lower(): error.reason}
     return {}
 
 

@@ -20,7 +20,7 @@ def token(  # noqa: PLR0913 - the claims of a token are what they are
     *,
     tenant: Annotated[str | None, typer.Option(help="Tenant that the token speaks for.")] = None,
     scope: Annotated[
-        str, typer.Option(help="Scopes with spaces between; docs/reference/scopes.md lists them.")
+        str, typer.Option(help="Scopes with spaces between; sleep:operate is an operator's.")
     ] = ALL_SCOPES,
     subject: Annotated[str, typer.Option(help="Who calls; the audit names it as actor.")] = "developer",
     ttl: Annotated[int, typer.Option(help="Seconds until it expires.", min=1, max=_MAX_TTL_SECONDS)] = 3600,

@@ -1,7 +1,7 @@
 """`sleepctl topics`: make the topics, and check that they are what the pipeline rests on."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -12,6 +12,7 @@ from sleepctl.show import Json, console, print_json
 if TYPE_CHECKING:
     from worker.topics import TopicAdmin
 
+_Answer = TypeVar("_Answer")
 app = typer.Typer(help="Create or check the topics.", no_args_is_help=True)
 
 
@@ -30,17 +31,25 @@ def create(json: Json = False) -> None:
 
 @app.command()
 def check(json: Json = False) -> None:
-    """Check each topic's partitions and configuration. Exits with 1 where something is wrong."""
-    findings = _ask(lambda admin: admin.check())
+    """Check each topic's partitions and configuration.
+
+    Exits with 1 where a worker would not start; what is only weaker than asked is told.
+    """
+    found = _ask(lambda admin: admin.check())
+    findings = [finding.text for finding in found if finding.stops]
+    warnings = [finding.text for finding in found if not finding.stops]
     if json:
-        print_json({"ok": not findings, "findings": findings})
+        print_json({"ok": not findings, "findings": findings, "warnings": warnings})
+    else:
+        for warning in warnings:
+            console().print(f"weaker than asked: {warning}")
     if findings:
         raise CommandError("; ".join(findings))
     if not json:
-        console().print("every topic is as it must be")
+        console().print("no worker is stopped by that" if warnings else "every topic is as it must be")
 
 
-def _ask(question: "Callable[[TopicAdmin], Awaitable[list[str]]]") -> list[str]:
+def _ask(question: "Callable[[TopicAdmin], Awaitable[list[_Answer]]]") -> list[_Answer]:
     """Return what the topics' administrator answers.
 
     Raises:
@@ -53,7 +62,7 @@ def _ask(question: "Callable[[TopicAdmin], Awaitable[list[str]]]") -> list[str]:
     from sleepctl.kafka import unreachable  # noqa: PLC0415
     from worker.topics import TopicAdmin, TopicsError  # noqa: PLC0415
 
-    async def ask() -> list[str]:
+    async def ask() -> list[_Answer]:
         async with TopicAdmin(settings) as admin:
             return await question(admin)
 

@@ -45,7 +45,7 @@ def verify(
     else:
         _print(found, differences)
     if differences:
-        raise CommandError(f"{len(differences)} differences; docs/runbooks/rebuild.md says what they mean")
+        raise CommandError(f"{len(differences)} differences; the runbook on rebuilding says what they mean")
 
 
 async def _verify(settings: Settings, chosen: list[int]) -> "list[Verified]":

@@ -4,22 +4,31 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from schemas.values import TENANT_PATTERN
+from schemas.values import IN_WORDS
 
-TENANT_IN_WORDS: Final = "must be 1 to 128 of A-Z a-z 0-9 . _ : @ -"
-_PREFIX_IN_WORDS: Final = "must be 1 to 64 of A-Z a-z 0-9 . _ -"
-_IN_WORDS: Final = {
-    TENANT_PATTERN: TENANT_IN_WORDS,
-    r"^[ -~]{1,128}$": "must be 1 to 128 printable ASCII characters",
-    r"^[^\x00-\x1f\x7f-\x9f]*$": "must not hold control characters",
-    r"^[^@\x00-\x1f\x7f-\x9f]*$": "must hold neither @ nor control characters",
-    r"^[A-Za-z0-9._-]{1,64}$": _PREFIX_IN_WORDS,
-    r"^(embedded|https?://.+)$": "must be `embedded`, or a URL with http:// or https://",
-}
-# A newer API may refuse by a pattern that this version does not know.
+# An API of another version may tell a pattern, and one that is not known here.
 _UNKNOWN: Final = "does not have the form that is allowed here"
 _PATTERN: Final = re.compile(r"String should match pattern '([^']*)'")
-_SUBJECT: Final = re.compile(r"(?:String|Input) should (?=be|have|match)")
+# What a model says in Python's words, in those of who wrote JSON or a variable.
+_IN_PYTHON: Final = {
+    "Value error, ": "",
+    "Field required": "missing",
+    "Extra inputs are not permitted": "is not known",
+    "a valid tuple": "a list",
+    "a valid list": "a list",
+    "a valid dictionary": "an object",
+    "a valid boolean": "true or false",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+}
+_BESIDE: Final = re.compile(r" or instance of \w+|, unable to parse string as an? \w+| after validation, not \d+")
+_SUBJECT: Final = re.compile(r"(?:String|Input|Value|List|Tuple|Dictionary) should (?=be|have|match)")
+
+
+def _allowed(found: re.Match[str]) -> str:
+    words = IN_WORDS.get(found[1])
+    return _UNKNOWN if words is None else f"must be {words}"
 
 
 def in_words(text: str, fields: Mapping[str, str] | None = None) -> str:
@@ -29,7 +38,9 @@ def in_words(text: str, fields: Mapping[str, str] | None = None) -> str:
         text: findings as `field: reason`, with `; ` between them.
         fields: what the caller knows each field as, where that is another name.
     """
-    text = _PATTERN.sub(lambda found: _IN_WORDS.get(found[1], _UNKNOWN), text.replace("Value error, ", ""))
+    for python, words in _IN_PYTHON.items():
+        text = text.replace(python, words)
+    text = _PATTERN.sub(_allowed, _BESIDE.sub("", text))
     text = _SUBJECT.sub("must ", text)
     for field, name in (fields or {}).items():
         text = re.sub(rf"(?<![\w.]){re.escape(field)}: ", f"{name} ", text)

@@ -28,6 +28,9 @@ class Metrics:
             ["fault"],
             registry=self.registry,
         )
+        for fault in ("ours", "theirs"):
+            # From 0 on, so that an alert on the increase sees the first one too.
+            self._dead_letters.labels(fault)
         self._forwarded = Counter(
             "sleep_worker_ingress_forwarded", "Breaker events passed on, by ingress topic.", ["topic"],
             registry=self.registry,
@@ -77,6 +80,5 @@ class Metrics:
         self._set_aside(ours, theirs)
 
     def _set_aside(self, ours: int, theirs: int) -> None:
-        if ours or theirs:
-            self._dead_letters.labels("ours").inc(ours)
-            self._dead_letters.labels("theirs").inc(theirs)
+        self._dead_letters.labels("ours").inc(ours)
+        self._dead_letters.labels("theirs").inc(theirs)

@@ -18,6 +18,7 @@ from api.services import Services
 from schemas.policy import FieldError
 from schemas.settings import Action
 from schemas.state import StateName
+from schemas.values import IN_WORDS, TENANT_PATTERN
 
 _bearer = HTTPBearer(auto_error=False, description="A JWT access token of the configured issuer.")
 
@@ -220,7 +221,7 @@ async def caller(
     if tenant is None:
         raise invalid_request([FieldError("X-Tenant-Id", "needed, since the token names no tenant")])
     if not is_tenant(tenant):
-        raise invalid_request([FieldError("X-Tenant-Id", "must be 1 to 128 of A-Z a-z 0-9 . _ : @ -")])
+        raise invalid_request([FieldError("X-Tenant-Id", f"must be {IN_WORDS[TENANT_PATTERN]}")])
     who.facts["tenant"] = tenant
     return Caller(tenant, who)
 

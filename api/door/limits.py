@@ -108,7 +108,7 @@ def _limits_of(action: Action, notation: str) -> tuple[Limit, ...]:
         items = []
     windows = {item.get_expiry() for item in items}
     if not items or len(windows) < len(items):
-        msg = f"SLEEP_RATE_LIMITS.{action}: each limit must be like 600/minute, and have a window of its own"
+        msg = f"SLEEP_RATE_LIMITS: at {action}: each limit must be like 600/minute, and have a window of its own"
         raise SettingsError(msg)
     names = (action if len(items) == 1 else f"{action}-{item.get_expiry()}s" for item in items)
     return tuple(

@@ -7,7 +7,9 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from api.clock import Clock
 from api.operate.dependency import Dependency
+from api.operate.lag import Lag
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -68,11 +70,20 @@ class Metrics:
             ("dependency",),
             registry=self._registry,
         )
+        self._standing = Gauge(
+            "sleep_api_standing_partitions",
+            "Partitions in which records wait and nothing is applied; above 0 the status is degraded.",
+            registry=self._registry,
+        )
 
     def watch(self, dependencies: Iterable[Dependency]) -> None:
         """Show whether these dependencies are up."""
         for dependency in dependencies:
             self._up.labels(dependency.name).set_function(partial(_value, dependency))
+
+    def watch_lag(self, lag: Lag, clock: Clock) -> None:
+        """Show how many partitions stand still."""
+        self._standing.set_function(lambda: float(len(lag.standing(clock()))))
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request."""

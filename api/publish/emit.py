@@ -37,7 +37,7 @@ class Emitter:
         answer, that is what the problem says.
 
         Raises:
-            ProblemError: `outcome_unknown`; `invalid_request` for an event that grows too large in the writing.
+            ProblemError: `outcome_unknown`; `body_too_large` for an event that grows too large in the writing.
             UnavailableError: if nothing was published.
         """
         by_partition: dict[int, list[Published]] = {}

@@ -79,7 +79,7 @@ def installation(
 
 def test_the_topics_that_were_made_are_as_they_must_be(installation: Installation) -> None:
     """A second `create` finds nothing to do."""
-    assert installation.call("topics", "check") == {"ok": True, "findings": []}
+    assert installation.call("topics", "check") == {"ok": True, "findings": [], "warnings": []}
     assert installation.call("topics", "create") == {"created": []}
 
 

@@ -18,10 +18,11 @@ from api.app import Wiring, create_app, wire
 from api.door.authorise import EmbeddedPolicy, OpaServer
 from api.door.edge import Edge
 from api.operate.dependency import Dependency
+from api.operate.lag import STANDING_MS
 from api.serve import Ready, serve
 from schemas.settings import Settings, SettingsError
 from tests.unit.api.conftest import World
-from tests.unit.api.fakes import AUDIENCE, ISSUER
+from tests.unit.api.fakes import AUDIENCE, ISSUER, FakeClock
 
 
 def _settings(**changes: object) -> Settings:
@@ -47,6 +48,18 @@ def test_importing_the_api_loads_no_worker(module: str) -> None:
 async def _close(wiring: Wiring) -> None:
     for close in wiring.closing:
         await close()
+
+
+async def test_a_partition_that_stands_still_is_a_metric() -> None:
+    """What `/status` calls degraded can be alerted on."""
+    clock = FakeClock()
+    wiring = wire(_settings(), clock)
+    services = wiring.services
+    services.status.lag.sample({1: 7}, {0: 3, 1: 7}, clock())
+    assert b"sleep_api_standing_partitions 0.0\n" in services.metrics.render()
+    clock.now += STANDING_MS
+    assert b"sleep_api_standing_partitions 1.0\n" in services.metrics.render()
+    await _close(wiring)
 
 
 async def test_the_embedded_policy_needs_no_task() -> None:

@@ -47,6 +47,14 @@ def test_data_page_settings_and_cases_know_the_same_actions() -> None:
     assert granted == shown == set(get_args(Action)) == set(ACTIONS)
 
 
+def test_the_how_to_shows_every_role() -> None:
+    """A file made from it takes nothing from anybody but what its text says."""
+    shown = json.loads(HOW_TO.partition("```json\n")[2].partition("```")[0])["sleep_roles"]
+    shipped = _roles()
+    assert list(shown) == [*shipped, "on-call"]
+    assert {scope for scope, role in shipped.items() if shown[scope] != role} == {"sleep:write"}
+
+
 @pytest.mark.parametrize(
     ("asked", "reasons"),
     [

@@ -91,6 +91,11 @@ def test_a_wrong_field_is_named(document: dict[str, Any], field: str) -> None:
     assert field in findings(document)
 
 
+def test_a_pattern_that_does_not_match_is_told_in_words() -> None:
+    """A regular expression tells a person little."""
+    assert findings({"breakers": [{"match": "a\nb"}]}) == {"breakers.0.match": "must be free of control characters"}
+
+
 def test_of_too_many_rules_none_is_looked_at() -> None:
     """A body holds 20,000 empty ones, and to find each of them wrong would stall a partition."""
     assert findings({"breakers": [{}] * 33}) == {"breakers": "at most 32 rules"}

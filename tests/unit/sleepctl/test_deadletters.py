@@ -65,6 +65,50 @@ def test_all_but_what_was_cut_go_back_in_their_order(run: Run, kafka: FakeKafka)
     assert [record.value for record in kafka.log(TOPICS.events, 1).records] == [b"[]"]
 
 
+@pytest.mark.parametrize("bound", ["_PAGE_RECORDS", "_PAGE_BYTES"])
+def test_many_are_put_back_page_by_page_in_their_order(
+    run: Run, kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Their values are more than memory may have room for; each page waits for the one before."""
+    sizes = []
+    send = FakeOutputs.send
+
+    async def count(outputs: FakeOutputs, topic: str, partition: int, records: list[Output]) -> int | None:
+        sizes.append(len(records))
+        return await send(outputs, topic, partition, records)
+
+    monkeypatch.setattr(FakeOutputs, "send", count)
+    monkeypatch.setattr(f"sleepctl.deadletters.{bound}", 2)
+    # As two workers would set them aside: the order on their topic is not that in which they came.
+    for partition, offsets in ((0, (13, 10, 14)), (1, (12, 11))):
+        kafka.log(TOPICS.deadletter, partition).append(
+            dead_letter(Source(offset, NOW + offset, None, str(offset).encode()), Failure("fold_failed", "x"))
+            for offset in offsets
+        )
+    assert (
+        len(json.loads(run("deadletters", "redrive", "--all", "--code", "fold_failed", "--json").out)["redriven"]) == 6
+    )
+    assert [record.value for record in kafka.log(TOPICS.events, 0).records] == [b"10", b"11", b"12", b"13", b"14"]
+    assert max(sizes) <= 2
+
+
+def test_one_that_is_gone_meanwhile_stays_so(run: Run, kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention took it between the look and the reading."""
+    outputs = FakeOutputs(kafka, TOPICS)
+
+    async def start() -> None:
+        kafka.log(TOPICS.deadletter, 2).trim(1)
+
+    async def stop() -> None:
+        return None
+
+    monkeypatch.setattr(outputs, "start", start, raising=False)
+    monkeypatch.setattr(outputs, "stop", stop, raising=False)
+    monkeypatch.setattr("worker.outputs.Outputs", lambda _: outputs)
+    outcome = run("deadletters", "redrive", "--all", "--code", "undecodable")
+    assert (outcome.code, "2:0 stays: it is no longer there" in outcome.out) == (1, True)
+
+
 def test_one_is_named_by_its_place_and_some_by_their_code(run: Run, kafka: FakeKafka) -> None:
     """What was done is told."""
     one = json.loads(run("deadletters", "redrive", "--partition", "2", "--offset", "2", "--json").out)

@@ -242,7 +242,7 @@ def test_differences_are_told_field_by_field_and_fail(run: Run, world: Installat
     outcome = run("verify")
     assert outcome.code == 1
     assert f"partition {ACME}, tenant acme, redis: cannot be read" in outcome.out
-    assert "sleepctl: 1 differences; docs/runbooks/rebuild.md" in outcome.err
+    assert "sleepctl: 1 differences; the runbook on rebuilding says" in outcome.err
     assert [(found["tenant"], found["where"]) for found in differences(run)] == [("acme", "redis")]
     world.held.tenants.clear()
     assert [found["what"] for found in differences(run)] == ["records", "is missing"]

@@ -77,7 +77,7 @@ def test_an_actor_that_no_event_may_hold_is_refused(run: Run, log: FakeLog, file
     """Control characters have no place in the audit."""
     outcome = run("rules", "apply", str(file), "--actor", "a\nb")
     assert (outcome.code, log.records) == (2, [])
-    assert outcome.err == "sleepctl: --actor must not hold control characters\n"
+    assert outcome.err == "sleepctl: --actor must be free of control characters\n"
 
 
 def test_a_topic_with_another_partition_count_is_refused(

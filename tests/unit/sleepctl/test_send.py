@@ -217,7 +217,7 @@ def test_a_bare_problem_is_told_by_its_status(run: Run, api: Api) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (httpx.ConnectError("refused"), "does not answer: ConnectError: refused"),
+        (httpx.ConnectError("refused"), "does not answer: ConnectError: refused; is SLEEP_URL right?\n"),
         (httpx.LocalProtocolError("Illegal header value b'Bearer s3cret'"), "does not answer: LocalProtocolError\n"),
         (b"<html>", "answered 200 and no JSON object"),
         ([], "answered 200 and no JSON object"),
@@ -282,7 +282,7 @@ def test_a_wrong_breaker_event_is_never_written(run: Run, log: FakeLog) -> None:
     """The field is named; exit status 2."""
     outcome = run("send", "breaker", "open", "--tenant", "acme", "--name", "a@b")
     assert (outcome.code, log.records) == (2, [])
-    assert outcome.err == "sleepctl: --name must hold neither @ nor control characters\n"
+    assert outcome.err == "sleepctl: --name must be free of @ and control characters\n"
 
 
 def test_wrong_settings_exit_with_2_and_name_each_variable(run: Run) -> None:

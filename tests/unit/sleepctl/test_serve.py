@@ -51,6 +51,15 @@ def test_a_process_does_not_begin_with_wrong_settings(run: Run, command: str) ->
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("command", [("worker",), ("api",), ("topics", "check")])
+def test_a_certificate_that_cannot_be_read_is_a_wrong_setting(run: Run, command: tuple[str, ...]) -> None:
+    """And not a Kafka that is away."""
+    outcome = run(*command, SLEEP_KAFKA_SECURITY_PROTOCOL="SSL", SLEEP_KAFKA_SSL_CAFILE="/nowhere/ca.pem")
+    assert outcome.code == 2
+    assert outcome.err.startswith("sleepctl: settings: SLEEP_KAFKA_SSL_CAFILE: the file cannot be read: ")
+
+
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("command", "error", "code", "said"),
     [

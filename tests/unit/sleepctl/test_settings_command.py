@@ -47,6 +47,14 @@ def test_names_what_is_wrong_with_a_value(run: Run) -> None:
     assert "greater than or equal to 1" in wrong["SLEEP_PARTITIONS"]
 
 
+def test_a_wrong_entry_of_a_list_is_told_by_its_variable_and_place(run: Run) -> None:
+    """In the same words as a process that does not start."""
+    given = {"SLEEP_INGRESS": '[{"topic": "a", "format": "xml"}]'}
+    said = "settings: SLEEP_INGRESS: at [0].format: must be 'cloudevents'"
+    assert run("settings", **given, **REQUIRED).err == f"sleepctl: {said}\n"
+    assert run("worker", **given, **REQUIRED).err == f"sleepctl: {said} (`sleepctl settings` lists them all)\n"
+
+
 def test_a_good_environment_is_a_success(run: Run) -> None:
     """The client's variables and those of the tests belong to it; a token is masked."""
     outcome = run("settings", SLEEP_URL="http://api", SLEEP_TOKEN="hunter6", SLEEP_TEST_SERVICES="embedded", **REQUIRED)
@@ -70,6 +78,14 @@ def test_what_sasl_needs_is_missed(run: Run, missing: str) -> None:
     del given[missing]
     outcome = run("settings", SLEEP_KAFKA_SECURITY_PROTOCOL="SASL_SSL", **given, **REQUIRED)
     assert (outcome.code, outcome.err) == (1, f"sleepctl: settings: {missing}: missing, SASL needs it\n")
+
+
+def test_a_certificate_that_cannot_be_read_is_wrong(run: Run) -> None:
+    """As a worker would say."""
+    given = {"SLEEP_KAFKA_SECURITY_PROTOCOL": "SSL", "SLEEP_KAFKA_SSL_CERTFILE": "/nowhere/x.pem"}
+    outcome = run("settings", **given, **REQUIRED)
+    said = "SLEEP_KAFKA_SSL_CERTFILE: the file cannot be read: No such file or directory"
+    assert (outcome.code, outcome.err) == (1, f"sleepctl: settings: {said}\n")
 
 
 def test_never_shows_a_secret(run: Run) -> None:

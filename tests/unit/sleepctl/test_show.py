@@ -53,6 +53,10 @@ def test_started_in_another_way_it_is_called_by_its_name(monkeypatch: pytest.Mon
     [
         ("a: Value error, more than 3 decimals", "a: more than 3 decimals"),
         ("a: Input should be greater than 0", "a: must be greater than 0"),
+        ("a: Input should be a valid integer, unable to parse string as an integer", "a: must be a whole number"),
+        ("a: Input should be a valid dictionary or instance of Ingress; b: x", "a: must be an object; b: x"),
+        ("a: Value should have at least 1 item after validation, not 0", "a: must have at least 1 item"),
+        ("a.b: Field required; c: Extra inputs are not permitted", "a.b: missing; c: is not known"),
         (r"a: String should match pattern '^[ -~]{1,128}$'", "a: must be 1 to 128 printable ASCII characters"),
         (r"a: String should match pattern '^new$'; b: x", "a: does not have the form that is allowed here; b: x"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from tests.unit.sleepctl.conftest import Run
-from worker.topics import TopicsError
+from worker.topics import Finding, TopicsError
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -31,7 +31,8 @@ class FakeAdmin:
             raise self._answer
         return self._answer
 
-    check = create
+    async def check(self) -> list[Finding]:
+        return [Finding(text, stops="shorter" not in text) for text in await self.create()]
 
 
 def _put(monkeypatch: pytest.MonkeyPatch, answer: list[str] | Exception) -> None:
@@ -57,7 +58,20 @@ def test_check_is_content_with_good_topics(run: Run, monkeypatch: pytest.MonkeyP
     """In both forms."""
     _put(monkeypatch, [])
     assert run("topics", "check").out == "every topic is as it must be\n"
-    assert json.loads(run("topics", "check", "--json").out) == {"ok": True, "findings": []}
+    assert json.loads(run("topics", "check", "--json").out) == {"ok": True, "findings": [], "warnings": []}
+
+
+def test_check_tells_what_is_only_weaker_than_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no failure."""
+    _put(monkeypatch, ["topic a keeps a shorter time"])
+    outcome = run("topics", "check")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "weaker than asked: topic a keeps a shorter time\nno worker is stopped by that\n"
+    assert json.loads(run("topics", "check", "--json").out) == {
+        "ok": True,
+        "findings": [],
+        "warnings": ["topic a keeps a shorter time"],
+    }
 
 
 def test_check_exits_with_1_and_names_each_finding(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ BAD: list[tuple[str, Source, str, str]] = [
     ("no subject", told(without(breaker("open"), "subject")), "invalid_event", "subject: Field required"),
     ("unknown type", told(event("sleep.nap.v1", {})), "unknown_type", "sleep.nap.v1"),
     ("tomorrow's type", told(breaker("open") | {"type": "sleep.breaker.v2"}), "unknown_type", "sleep.breaker.v2"),
-    ("bad time", told(breaker("open", time="yesterday")), "invalid_event", "time: "),
+    ("bad time", told(breaker("open", time="yesterday")), "invalid_event", "time: must be an RFC 3339 time (2026"),
     ("no such day", told(breaker("open", time="2026-02-30T00:00:00Z")), "invalid_event", "time: "),
     ("bad state", told(breaker("ajar")), "invalid_event", "data.state: Input should be 'closed'"),
     ("an @ in a name", told(event(BREAKER, {"breaker": "a@b", "state": "open"})), "invalid_event", "data.breaker: "),

@@ -1,9 +1,16 @@
 """Dead letters, and the ceiling on those that are our own failures."""
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.unit.worker.build import Source, T
 from worker.deadletter import Ceiling, Failure, dead_letter
+
+ROOT = Path(__file__).parents[3]
 
 
 def headers_of(record: Source, failure: Failure) -> dict[str, bytes]:
@@ -112,3 +119,24 @@ def test_a_ratio_of_1_is_no_ceiling(ratio: float, reached: bool) -> None:  # noq
 def test_a_ceiling_of_0_still_wants_500_failures() -> None:
     """A handful is never a bad deploy."""
     assert not feed(Ceiling(0.0), (499, True), (400, False)).reached
+
+
+def codes(path: Path) -> Iterator[str]:
+    """Yield the codes of dead letters that a module spells out."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Name(id="Failure" | "UndecodableError"), args=[ast.Constant(value=str(code)), *_]):
+                yield code
+            case ast.Assign(targets=[ast.Name(id="code")], value=ast.IfExp() as either):
+                yield from (str(part.value) for part in (either.body, either.orelse) if isinstance(part, ast.Constant))
+            case _:
+                pass
+
+
+def test_the_runbook_tells_what_to_do_about_each_code() -> None:
+    """Each that the code has, and no other."""
+    known = {code for path in (*ROOT.glob("worker/*.py"), ROOT / "schemas/cloudevents.py") for code in codes(path)}
+    assert {"invalid_event", "wrong_partition", "fold_failed"} < known
+    page = (ROOT / "docs/runbooks/dead-letters.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(code for row in rows for code in re.findall(r"`(\w+)`", row)) == sorted(known)

@@ -44,6 +44,12 @@ async def test_dead_letters_are_counted_by_whose_fault_they_are(world: World, mo
     assert value(world, "sleep_worker_dead_letters_total", fault="theirs") == 2
 
 
+@pytest.mark.parametrize("fault", ["ours", "theirs"])
+async def test_dead_letters_are_counted_from_zero(world: World, fault: str) -> None:
+    """An increase is seen only from one sample to the next."""
+    assert value(world, "sleep_worker_dead_letters_total", fault=fault) == 0
+
+
 async def test_what_is_not_committed_is_not_counted(world: World) -> None:
     """It comes again."""
     world.assign()

@@ -6,9 +6,10 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource
 from aiokafka.errors import IncompatibleBrokerVersion
+from structlog.testing import capture_logs
 
 from schemas.settings import Settings
-from worker.topics import TopicAdmin, TopicsError, verify_topics, wanted_topics
+from worker.topics import Finding, TopicAdmin, TopicsError, verify_topics, wanted_topics
 
 
 def settings_of(**more: object) -> Settings:
@@ -30,7 +31,8 @@ class _Admin:
     """A broker as an administrator sees it."""
 
     def __init__(self) -> None:
-        self.topics: dict[str, tuple[int, dict[str, str]]] = {}
+        self.topics: dict[str, tuple[int, dict[str, str | None]]] = {}
+        self.asked: list[str] = []
         self.created: list[NewTopic] = []
         self.refusals: dict[str, tuple[Any, ...]] = {}
         self.open = False
@@ -59,6 +61,7 @@ class _Admin:
         return _Answer(topic_errors=[(topic.name, *self.refusals.get(topic.name, (0,))) for topic in topics])
 
     async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        self.asked += names
         return [
             {"topic": name, "error_code": 0, "partitions": [{}] * self.topics[name][0]}
             if name in self.topics
@@ -171,12 +174,70 @@ async def test_a_topic_that_the_broker_refuses_is_an_error(
 
 
 async def test_topics_that_are_as_they_should_be_are_accepted(admin: _Admin) -> None:
-    """A longer retention is nobody's business."""
-    settings = settings_of(topic_prefix="ours", partitions=3)
+    """A longer retention, up to for ever, is nobody's business."""
+    settings = settings_of(topic_prefix="ours", partitions=3, replication=3)
     admin.have(settings)
-    admin.topics["ours.events"][1]["retention.ms"] = "1"
-    await verify_topics(settings)
+    admin.topics["ours.events"][1]["retention.ms"] = "-1"
+    admin.topics["ours.transitions"][1]["retention.ms"] = "9999999999999"
+    admin.topics["ours.states"][1].update({"delete.retention.ms": "9999999999999", "min.insync.replicas": "3"})
+    with capture_logs() as logs:
+        await verify_topics(settings)
     assert not admin.open
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "finding"),
+    [
+        ("sleep.events", {"retention.ms": "3600000"}, "retention.ms=3600000, and should have at least 604800000"),
+        (
+            "sleep.states",
+            {"delete.retention.ms": "86400000"},
+            "delete.retention.ms=86400000, and should have at least 777600000",
+        ),
+        ("sleep.deadletter", {"min.insync.replicas": "1"}, "min.insync.replicas=1, and should have at least 2"),
+        ("sleep.states", {"min.insync.replicas": None}, "min.insync.replicas=None, and should have at least 2"),
+        (
+            "sleep.events",
+            {"unclean.leader.election.enable": None},
+            "unclean.leader.election.enable=None, and should have false",
+        ),
+    ],
+)
+async def test_a_topic_that_is_weaker_than_asked_is_told_and_stops_no_worker(
+    admin: _Admin, name: str, config: dict[str, str | None], finding: str
+) -> None:
+    """Somebody may have decided so."""
+    settings = settings_of(replication=3)
+    admin.have(settings)
+    admin.topics[name][1].update(config)
+    async with TopicAdmin(settings) as topics:
+        assert await topics.check() == [Finding(f"topic {name} has {finding}", stops=False)]
+    with capture_logs() as logs:
+        await verify_topics(settings)
+    assert [(entry["event"], entry["log_level"], entry["finding"]) for entry in logs] == [
+        ("topic_weaker", "warning", f"topic {name} has {finding}")
+    ]
+
+
+async def test_an_ingress_topic_of_others_must_be_there(admin: _Admin) -> None:
+    """A misspelled one would bring no event, and nobody would miss it."""
+    settings = settings_of(ingress=[{"topic": "payments"}, {"topic": "paymetns"}, {"topic": "sleep.breakers"}])
+    admin.have(settings)
+    admin.topics["payments"] = (2, {"retention.ms": "1"})
+    with pytest.raises(TopicsError) as refused:
+        await verify_topics(settings)
+    assert str(refused.value) == "topic paymetns, which SLEEP_INGRESS names, is missing; its emitters make it"
+
+
+async def test_a_topic_that_is_missing_is_not_asked_for_by_name(admin: _Admin) -> None:
+    """A broker may make it then, with defaults of its own."""
+    settings = settings_of(ingress=[{"topic": "payments"}])
+    admin.have(settings)
+    del admin.topics["sleep.states"]
+    async with TopicAdmin(settings) as topics:
+        await topics.check()
+    assert {"sleep.states", "payments"}.isdisjoint(admin.asked)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +262,12 @@ async def test_topics_that_are_as_they_should_be_are_accepted(admin: _Admin) -> 
             {"cleanup.policy": "compact"},
             "topic sleep.events has cleanup.policy=compact, and needs delete",
         ),
+        (
+            "sleep.transitions",
+            8,
+            {"unclean.leader.election.enable": "true"},
+            "topic sleep.transitions has unclean.leader.election.enable=true, and needs false",
+        ),
     ],
 )
 async def test_a_topic_that_would_break_a_promise_is_refused(
@@ -208,7 +275,7 @@ async def test_a_topic_that_would_break_a_promise_is_refused(
 ) -> None:
     """The worker does not start on it."""
     admin.have(settings_of())
-    admin.topics[name] = (partitions, admin.topics[name][1] | config)
+    admin.topics[name] = (partitions, {**admin.topics[name][1], **config})
     with pytest.raises(TopicsError) as refused:
         await verify_topics(settings_of())
     assert str(refused.value) == finding
