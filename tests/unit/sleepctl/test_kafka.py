@@ -70,7 +70,7 @@ async def test_certificates_that_cannot_be_read_are_an_answer_too() -> None:
             "kafka_ssl_cafile": "/does/not/exist.pem",
         }
     )
-    with pytest.raises(CommandError, match="FileNotFoundError"):
+    with pytest.raises(CommandError, match="SLEEP_KAFKA_SSL_CAFILE: the file cannot be read"):
         await KafkaLog(settings, Producers()).__aenter__()
 
 
