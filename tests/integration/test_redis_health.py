@@ -37,7 +37,7 @@ def configured(url: str, **settings: str) -> Iterator[None]:
 
 
 async def pages(installation: Installation, wanted: Callable[[Page], bool]) -> list[tuple[int, Page]]:
-    """Start a worker and an API, and return status code and text of their pages once they are as wanted."""
+    """Start a worker and an API, and return status code and text of their pages once they run and are as wanted."""
     worker, door = installation.start_worker(), await installation.open_door()
     found: list[tuple[int, Page]] = []
     for url in (worker, door.url):
@@ -47,8 +47,9 @@ async def pages(installation: Installation, wanted: Callable[[Page], bool]) -> l
                     answer = await client.get("/status")
                 except httpx.TransportError:
                     answer = httpx.Response(503, json={})
-                if wanted(answer.json()):
-                    found.append((answer.status_code, answer.json()))
+                page = answer.json()
+                if page.get("dependencies", {}).get("kafka", {}).get("up") and wanted(page):
+                    found.append((answer.status_code, page))
                     break
                 await asyncio.sleep(0.1)
     for process in installation.processes:

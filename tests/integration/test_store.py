@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from schemas.policy import BUILT_IN_RULES, parse_rules
-from schemas.progress import pack_rules
+from schemas.progress import LAYOUT, pack_rules
 from schemas.settings import Settings
 from tests.fakes import FakeStore
 from tests.services import Client, Namespace, Services, listening_client, redis_client
@@ -265,8 +265,10 @@ async def test_some_fields_of_the_progress_are_committed_under_the_same_fence(st
 async def test_what_is_really_there_is_counted_beside_what_the_last_commit_said(store: ports.Store) -> None:
     """What is lost of either is noticed; a partition that was never used has nothing."""
     assert (await store.standing(0))[1:] == (False, 0, 0, 0, 0)
-    acme = commit(0, 3, records={"acme": b"A"}, timers={"acme": 9})
-    assert await store.commit(0, acme._replace(counts={"deep": 1}, open_ended={"acme": True}))
+    acme = commit(0, 3, records={"acme": b"A"}, timers={"acme": 9})._replace(
+        counts={"deep": 1}, open_ended={"acme": True}
+    )
+    assert await store.commit(0, acme._replace(progress=acme.progress | {"layout": LAYOUT}))
     standing = await store.standing(0)
     assert standing[1:] == (True, 1, 1, 1, 1)
     assert (standing.progress.records, standing.progress.timers, standing.progress.open) == (1, 1, 1)
