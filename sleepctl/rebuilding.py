@@ -10,6 +10,7 @@ from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl.errors import CommandError
 from sleepctl.kafka import unreachable
+from sleepctl.letters import Letters
 from sleepctl.reader import Bounds, TopicReader
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
@@ -55,6 +56,7 @@ class Rebuilding:
         self._store = store
         self._outputs = outputs
         self._force = force
+        self._letters = Letters(settings, reader)
         self._states: TopicBounds = {}
         self._transitions: TopicBounds = {}
         self._events: TopicBounds = {}
@@ -100,6 +102,7 @@ class Rebuilding:
                     f"topic {topic} has {len(found)} partitions and SLEEP_PARTITIONS is {self._settings.partitions}: "
                     f"{OTHER_COUNT}"
                 )
+        await self._letters.read_on()
 
     def records(self, partitions: list[int]) -> int:
         """Return about how many records there are to be read."""
@@ -151,17 +154,18 @@ class Rebuilding:
             ) from None
 
     async def _found(self, partition: int, advance: Advance) -> Found:
-        topics, settings = self._settings.topics, self._settings
+        topics, settings, aside = self._settings.topics, self._settings, self._letters.of(partition)
         events, committed = self._events[partition], self._committed.get(partition)
-        history = History(partition, settings.partitions, settled=settled_before(events.start, committed))
+        settled = settled_before(events.start, committed)
+        history = History(partition, settings.partitions, settled=settled, aside=aside)
         async for page in self._reader.read(topics.states, partition, *self._states[partition], advance):
             for record in page:
                 history.read(record)
-        audit = Audit(partition, max(events.start, committed or 0))
+        audit = Audit(partition, max(events.start, committed or 0), aside)
         async for page in self._reader.read(topics.transitions, partition, *self._transitions[partition], advance):
             for record in page:
                 audit.read(record)
-        return Found(history, audit, events.start, events.end, committed)
+        return Found(history, audit, events.start, events.end, committed, aside)
 
     async def _folded(self, partition: int, found: Found, advance: Advance) -> Rebuilt:
         """Fold the log; a log that was cut, or is not that of the states, only by force."""

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl.errors import CommandError
+from sleepctl.letters import Letters
 from sleepctl.reader import Bounds, TopicReader
 from worker.ports import Standing, StoreError
 from worker.recovery.audit import Audit
@@ -52,6 +53,7 @@ class Verifying:
         self._settings = settings
         self._reader = reader
         self._store = store
+        self._letters = Letters(settings, reader)
 
     @classmethod
     @asynccontextmanager
@@ -116,21 +118,22 @@ class Verifying:
         )
 
     async def _found(self, partition: int, start: int, cut: int) -> Found:
-        """Read the states and the audit; both are appended before Redis moves on, so they reach the cut."""
-        topics = self._settings.topics
-        history = History(partition, self._settings.partitions, before=cut, settled=start)
+        """Read dead letters, states and audit; all are appended before Redis moves on, so they reach the cut."""
+        topics, aside = self._settings.topics, self._letters.of(partition)
+        await self._letters.read_on()
+        history = History(partition, self._settings.partitions, before=cut, settled=start, aside=aside)
         states = (await self._bounds(topics.states))[partition]
         async for page in self._reader.read(topics.states, partition, *states):
             for record in page:
                 history.read(record)
-        audit = Audit(partition, cut)
-        # With the whole log every command is judged anew.
-        if start:
+        audit = Audit(partition, cut, aside)
+        # With the whole log every command is judged anew, and the rows tell only what was folded after all.
+        if start or aside:
             rows = (await self._bounds(topics.transitions))[partition]
             async for page in self._reader.read(topics.transitions, partition, *rows):
                 for record in page:
                     audit.read(record)
-        return Found(history, audit, start, cut, cut)
+        return Found(history, audit, start, cut, cut, aside)
 
     async def _bounds(self, topic: str) -> dict[int, Bounds]:
         found = await self._reader.bounds(topic)
@@ -167,6 +170,7 @@ class Verifying:
                 return suspects, cut
             loaded = await self._store.load(partition, place, names, [])
             if loaded is not None and place >= cut:
+                await self._letters.read_on()
                 await self._fold(verification, partition, cut, place)
                 packed = dict(zip(names, loaded.records, strict=True))
                 return verification.redis(names, packed, standing.progress.rules), place

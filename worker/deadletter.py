@@ -12,6 +12,8 @@ _LEAST: Final = 500
 _MESSAGE_CHARACTERS: Final = 4_000
 # Of its own headers a record keeps this much: with key and value cut too, a dead letter always fits a batch.
 _HEADER_BYTES: Final = 65_536
+OURS: Final = frozenset({"decode_failed", "fold_failed"})
+"""The codes of records on which our own code failed."""
 
 
 class SourceRecord(Protocol):

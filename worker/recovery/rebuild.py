@@ -2,7 +2,7 @@
 
 Pure: what was read of the topics goes in, records and what is missing on the topics comes out. A tenant's record
 is its state as it was published, and the events after that position; positions that were dead letters are dead
-letters again and change nothing.
+letters still and change nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,7 @@ from schemas.record import Record
 from worker.batch import Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
 from worker.deadletter import Ceiling, Failure, SourceRecord
 from worker.ports import Output
+from worker.recovery.aside import SetAside
 from worker.recovery.audit import Audit, Judged, cancelled_by
 from worker.recovery.history import History, ImpossibleError, Version
 from worker.start import checksum
@@ -40,6 +41,7 @@ class Found(NamedTuple):
         history, audit: its states and its transitions, read to their ends.
         start, end: the bounds of its events.
         committed: what the workers' group says was applied, None where it says nothing.
+        aside: what was set aside of them, None for nothing.
     """
 
     history: History
@@ -47,6 +49,7 @@ class Found(NamedTuple):
     start: int
     end: int
     committed: int | None
+    aside: SetAside | None = None
 
     @property
     def applied(self) -> int:
@@ -128,6 +131,7 @@ class Rebuild:
         self._decoder = Decoder(partition, partitions)
         self._ceiling = Ceiling(deadletter_max_ratio)
         self._audit = found.audit
+        self._aside = found.aside
         self._emit_from = max(found.start, found.committed or 0)
         self._dead_letters_from = found.end if found.committed is None else self._emit_from
         self._all_rules = history.rules()
@@ -183,6 +187,8 @@ class Rebuild:
         fresh: list[Decoded] = []
         for record in records:
             self._recognise(record)
+            if self._aside is not None and self._aside.holds(record):
+                continue
             tenant = None if record.key is None else record.key.decode(errors="replace")
             if tenant is None or record.offset > self._known.get(tenant, -1):
                 fresh.append(self._decoder.decode(record))

@@ -1,7 +1,8 @@
 """`sleepctl rebuild` and `sleepctl verify`, on topics and a store in memory."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import pytest
@@ -11,8 +12,8 @@ from schemas.partition import partition_of
 from sleepctl.reader import Bounds
 from tests.fakes import NOW, FakeClock, FakeKafka, FakeOutputs, FakeStore, Held
 from tests.unit.sleepctl.conftest import Run
-from tests.unit.worker.batches import Lane
-from tests.unit.worker.build import breaker, sleep, source
+from tests.unit.worker.batches import Lane, failing_at
+from tests.unit.worker.build import Source, breaker, sleep, source
 from worker.deadletter import SourceRecord
 from worker.ports import Output
 from worker.start import checksum
@@ -215,6 +216,41 @@ def test_a_log_that_was_made_anew_is_left_to_the_workers_by_force(run: Run, worl
     assert (world.held.next, len(world.held.tenants)) == (0, 1)
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_record_that_was_set_aside_is_passed_over_by_both(run: Run, world: Installation, place: int) -> None:
+    """Wherever on the dead-letter topic it stands, which may have another partition count."""
+    record = source(2, NOW, breaker("half_open"))
+    record.partition = ACME
+    world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
+    with failing_at(2):
+        world.lane.apply([record])
+    world.kafka.log(TOPICS.deadletter, place).append([Output(b"k", b"of somebody else"), *world.lane.dead_letters])
+    world.reader.commits = {ACME: 3}
+    outcome = run("rebuild")
+    assert outcome.code == 0, outcome.err
+    assert (world.held.next, world.held.tenants) == (3, world.lane.packed)
+    assert run("verify").code == 0
+
+
+def test_a_record_that_is_set_aside_while_verify_reads_is_passed_over(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenant is looked at again, behind it."""
+    run("rebuild")
+    log = [source(2, NOW, breaker("half_open")), source(3, NOW, breaker("closed"))]
+
+    def failing(record: Source) -> None:
+        with failing_at(2):
+            world.lane.apply([record])
+        world.kafka.log(TOPICS.deadletter, 0).append(world.lane.dead_letters)
+        world.lane.dead_letters.clear()
+
+    _moves(world, monkeypatch, log, failing)
+    outcome = run("verify", "--partition", str(ACME), "--json")
+    assert outcome.code == 0, outcome.out
+    assert [entry["again"] for entry in json.loads(outcome.out)["partitions"]] == [1]
+
+
 def test_what_the_topics_lack_is_sent_and_told(run: Run, world: Installation) -> None:
     """A worker died between its outputs and their acknowledgement."""
     world.reader.commits = {ACME: 1}
@@ -306,19 +342,26 @@ def test_a_progress_that_is_no_number_says_what_to_delete(
     assert "was moved by somebody else meanwhile" in run("rebuild").err
 
 
-def _moves(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a worker fold one more event of acme while `verify` reads the records."""
+def _moves(
+    world: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    log: Sequence[Source] = (source(2, NOW, breaker("closed")),),
+    apply: Callable[[Source], object] | None = None,
+) -> None:
+    """Have a worker fold some more events of acme while `verify` reads the records."""
     scan = world.store.scan
 
     async def moved(partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         if partition == ACME and world.held.next == 2:
-            record = source(2, NOW, breaker("closed"))
-            record.partition = ACME
-            world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
-            world.lane.apply([record])
-            world.held.tenants = dict(world.lane.packed)
-            crc = str(checksum(record.key, record.value)).encode()
-            world.held.progress |= {b"next": b"3", b"crc": crc}
+            for found in log:
+                record = replace(found, partition=ACME)
+                world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
+                (apply or (lambda record: world.lane.apply([record])))(record)
+                world.held.tenants = dict(world.lane.packed)
+                world.held.progress |= {
+                    b"next": str(record.offset + 1).encode(),
+                    b"crc": str(checksum(record.key, record.value)).encode(),
+                }
         return await scan(partition, cursor, count)
 
     monkeypatch.setattr(world.store, "scan", moved)

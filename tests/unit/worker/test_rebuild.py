@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from schemas.operation import OperationRecord
 from schemas.partition import partition_of
 from schemas.record import Record
 from schemas.state import SleepState
-from tests.unit.worker.batches import Lane, apply_all, logs
+from tests.unit.worker.batches import Lane, apply_all, failing_at, logs
 from tests.unit.worker.build import (
     HOUR,
     MINUTE,
@@ -27,9 +28,11 @@ from tests.unit.worker.build import (
     source,
 )
 from worker.ports import Output
+from worker.recovery.aside import SetAside
 from worker.recovery.audit import Audit
 from worker.recovery.history import History, ImpossibleError
 from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
+from worker.recovery.redrive import DeadLetter
 
 LATER = T * 2
 
@@ -46,15 +49,30 @@ def compacted(records: Sequence[Source]) -> list[Source]:
 
 
 def found(
-    states: Sequence[Source], rows: Sequence[Source], start: int, end: int, committed: int | None = None
+    states: Sequence[Source],
+    rows: Sequence[Source],
+    start: int,
+    end: int,
+    committed: int | None = None,
+    letters: Sequence[Output] = (),
 ) -> Found:
     """Return what is found of a partition with these topics."""
-    history, audit = History(0, 1, settled=settled_before(start, committed)), Audit(0, max(start, committed or 0))
+    aside = set_aside(letters)
+    history = History(0, 1, settled=settled_before(start, committed), aside=aside)
+    audit = Audit(0, max(start, committed or 0), aside)
     for record in states:
         history.read(record)
     for record in rows:
         audit.read(record)
-    return Found(history, audit, start, end, committed)
+    return Found(history, audit, start, end, committed, aside)
+
+
+def set_aside(letters: Sequence[Output]) -> SetAside:
+    """Return what was set aside, by its dead letters."""
+    aside = SetAside(0, 1)
+    for record in topic(letters):
+        aside.read(record, DeadLetter.of(record))
+    return aside
 
 
 def rebuilt(what: Found, log: Sequence[Source], *, other_log: bool = False, cut: bool = False) -> Rebuilt:
@@ -197,6 +215,49 @@ def test_dead_letters_that_may_not_have_been_sent_are_sent() -> None:
     again = rebuilt(found(topic(lane.states), topic(lane.transitions), 0, 3, committed=1), log)
     assert [dict(letter.headers)["sleep.error.offset"] for letter in again.dead_letters] == [b"1"]
     assert again.records == records_of(lane)
+
+
+def test_a_record_that_was_set_aside_is_passed_over_by_a_version_that_could_fold_it() -> None:
+    """The lane went on without it, and so did all that was published since."""
+    log = log_of(breaker("open"), mode("m-1", "deep"), breaker("half_open", tenant="globex"))
+    with failing_at(1):
+        lane = apply_all(log)
+    what = found(topic(lane.states), topic(lane.transitions), 0, 3, committed=3, letters=lane.dead_letters)
+    again = rebuilt(what, log)
+    assert again.records == records_of(lane)
+    assert again.operations == {}
+
+
+def test_a_dead_letter_that_is_there_is_not_sent_again() -> None:
+    """The worker died before it committed, and everything was acknowledged."""
+    log = log_of(breaker("open"), breaker("half_open"), breaker("closed"))
+    with failing_at(1):
+        lane = apply_all(log)
+    again = rebuilt(found(topic(lane.states), topic(lane.transitions), 0, 3, 1, lane.dead_letters), log)
+    assert again.records == records_of(lane)
+    assert (again.states, again.transitions, again.dead_letters) == ([], [], [])
+
+
+def test_rules_that_were_set_aside_are_passed_over() -> None:
+    """Those behind them have the number that they had."""
+    log = log_of(rules({"retire_after_seconds": 60}), breaker("open"), rules({"retire_after_seconds": 61}))
+    with patch("worker.batch.parse_rules", side_effect=ZeroDivisionError):
+        lane = apply_all(log[:1])
+    lane.apply(log[1:])
+    what = found(topic(lane.states), topic(lane.transitions), 0, 3, committed=3, letters=lane.dead_letters)
+    assert [version.document for version in rebuilt(what, log).rules] == [version.document for version in lane.rules]
+
+
+def test_a_record_that_was_folded_after_all_is_folded() -> None:
+    """A worker set it aside and died before its commit; what a mended one published names the position."""
+    log = log_of(breaker("open"), mode("m-1", "deep"))
+    with failing_at(1):
+        died = apply_all(log)
+    lane = apply_all(log)
+    what = found(topic(lane.states), topic(lane.transitions), 0, 2, committed=1, letters=died.dead_letters)
+    again = rebuilt(what, log)
+    assert again.records == records_of(lane)
+    assert again.operations.keys() == {("acme", "m-1")}
 
 
 def test_what_was_not_applied_is_left_to_the_workers() -> None:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from schemas.policy import parse_rules
 from schemas.progress import Progress
 from schemas.record import pack
-from tests.unit.worker.batches import Lane, apply_all, logs
+from tests.unit.worker.batches import Lane, apply_all, failing_at, logs
 from tests.unit.worker.build import Source, breaker, mode, rules
-from tests.unit.worker.test_rebuild import compacted, log_of, topic
+from tests.unit.worker.test_rebuild import compacted, log_of, set_aside, topic
 from worker.recovery.audit import Audit
 from worker.recovery.history import History
 from worker.recovery.rebuild import Found
@@ -24,12 +24,13 @@ def verification(
 ) -> Verification:
     """Return a verification that has read what a lane published, and the log from an offset on."""
     end = log[-1].offset + 1 if cut is None else cut
-    history, audit = History(0, 1, before=end, settled=start), Audit(0, end)
+    aside = set_aside(lane.dead_letters)
+    history, audit = History(0, 1, before=end, settled=start, aside=aside), Audit(0, end, aside)
     for record in topic(lane.states) if states is None else states:
         history.read(record)
-    for record in topic(lane.transitions) if start else []:
+    for record in topic(lane.transitions) if start or aside else []:
         audit.read(record)
-    found = Verification(0, 1, Found(history, audit, start, end, end))
+    found = Verification(0, 1, Found(history, audit, start, end, end, aside))
     found.fold.read([record for record in log if start <= record.offset < end])
     return found
 
@@ -138,6 +139,15 @@ def test_a_tenant_that_moved_is_right_once_the_log_is_read_on() -> None:
     assert [found.tenant for found in redis(verified, lane)] == ["acme"]
     verified.fold.read(log[1:])
     assert redis(verified, lane) == []
+
+
+def test_a_record_that_was_set_aside_makes_no_difference() -> None:
+    """The fold passes over it, as the lane did."""
+    log = log_of(breaker("open"), mode("m-1", "deep"), breaker("half_open"))
+    with failing_at(1):
+        lane = apply_all(log)
+    verified = verification(lane, log)
+    assert [*redis(verified, lane), *verified.states()] == []
 
 
 def test_progress_that_is_not_the_logs_is_named() -> None:
