@@ -100,6 +100,7 @@ class Rebuild:
         states: what was published since, the last of each key.
         records: the tenants' records so far, None for one that is gone.
         rules: all rules so far.
+        operations: the commands that are known so far.
         last: the last record read.
         recognised: whether the log holds a record from which a state stems.
 
@@ -148,7 +149,7 @@ class Rebuild:
         self._claimed |= history.stems
         highest = ((tenant, versions.highest) for tenant, versions in history.tenants.items())
         self._claimed |= {version.offset: tenant for tenant, version in highest if version.value is not None}
-        self._operations: dict[OperationKey, OperationRecord] = {}
+        self.operations: dict[OperationKey, OperationRecord] = {}
         self._judged: dict[int, Judged] = {}
         self._take_judged(found.audit.judged, start=None if other_log else found.start)
         self._transitions: list[Output] = []
@@ -173,7 +174,7 @@ class Rebuild:
             if start is None or command.offset < start:
                 record = self.records.get(tenant)
                 claim = None if record is None else record.claims.get(("operation", operation_id))
-                self._operations[command.key] = command.record(self._partition, None, claim)
+                self.operations[command.key] = command.record(self._partition, None, claim)
             elif command.offset <= self._known.get(tenant, -1):
                 self._judged[command.offset] = command
 
@@ -222,13 +223,13 @@ class Rebuild:
             )
         record = self.records.get(command.key[0])
         claim = None if record is None else record.claims.get(("operation", command.key[1]))
-        self._operations[command.key] = command.record(self._partition, event, claim)
+        self.operations[command.key] = command.record(self._partition, event, claim)
         ended = cancelled_by(event, command)
-        if ended is not None and ended in self._operations:
-            self._operations[ended] = self._operations[ended]._replace(cancelled_at=command.at)
+        if ended is not None and ended in self.operations:
+            self.operations[ended] = self.operations[ended]._replace(cancelled_at=command.at)
 
     def _fold(self, items: list[Decoded]) -> None:
-        known = {key: self._operations[key].pack() if key in self._operations else None for key in operations_of(items)}
+        known = {key: self.operations[key].pack() if key in self.operations else None for key in operations_of(items)}
         unseen = dict.fromkeys(tenant for tenant in tenants_of(items) if tenant not in self.records)
         batch = Batch(self._partition, self.rules, self.records, unseen, known)
         for item in items:
@@ -251,7 +252,7 @@ class Rebuild:
         self.states |= {state.key: state for state in batch.states if state.key and state.key not in published}
         self.rules = batch.rules
         self.records |= batch.records
-        self._operations |= {key: operation for key, (operation, _) in batch.operations.items()}
+        self.operations |= {key: operation for key, (operation, _) in batch.operations.items()}
 
     def _compare_rules(self, rules: list[Rules]) -> None:
         newest = rules[-1]
@@ -281,14 +282,14 @@ class Rebuild:
                 )
         # Commands whose event the log should hold, and does not: what the row tells is all that is left of them.
         for command in reversed(self._judged.values()):
-            self._operations.setdefault(command.key, command.record(self._partition, None, None))
+            self.operations.setdefault(command.key, command.record(self._partition, None, None))
         last = self.last
         return Rebuilt(
             self.next,
             None if last is None else last.timestamp,
             None if last is None else checksum(last.key, last.value),
             records,
-            self._operations,
+            self.operations,
             self.rules if len(self.rules) >= len(self._all_rules) else self._all_rules,
             [state for key, state in self.states.items() if not self._is_there(key.decode())],
             self._transitions,

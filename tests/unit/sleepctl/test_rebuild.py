@@ -1,6 +1,7 @@
 """`sleepctl rebuild` and `sleepctl verify`, on topics and a store in memory."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -15,7 +16,7 @@ from tests.unit.sleepctl.conftest import Run
 from tests.unit.worker.batches import Lane, failing_at
 from tests.unit.worker.build import Source, breaker, sleep, source
 from worker.deadletter import SourceRecord
-from worker.ports import Output
+from worker.ports import Output, Standing
 from worker.start import checksum
 
 pytestmark = pytest.mark.usefixtures("installed")
@@ -27,17 +28,6 @@ ACME = partition_of("acme", PARTITIONS)
 
 class Store(FakeStore):
     """The store, with what a rebuild asks of it."""
-
-    async def mark(self, partition: int) -> int | None:
-        async with self.faults.of("mark"):
-            found = self.partitions[partition].progress.get(b"next")
-            return None if found is None else int(found)
-
-    async def clear(self, partition: int, expected: int | None, mark: int) -> bool:
-        if await self.mark(partition) != expected:
-            return False
-        self.partitions[partition] = Held({b"next": str(mark).encode()})
-        return True
 
     def keys(self, partition: int) -> PartitionKeys:
         return PartitionKeys("sleep", partition)
@@ -119,8 +109,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Installation:
     for module in ("rebuilding", "verifying"):
         monkeypatch.setattr(f"sleepctl.{module}.TopicReader", lambda _: found.reader)
         monkeypatch.setattr(f"sleepctl.{module}.Store.connect", lambda _: found.store)
+        monkeypatch.setattr(f"sleepctl.{module}.now_ms", lambda: NOW)
     monkeypatch.setattr("sleepctl.rebuilding.Outputs", lambda _: found.outputs)
-    monkeypatch.setattr("sleepctl.rebuilding.now_ms", lambda: NOW)
     return found
 
 
@@ -342,6 +332,76 @@ def test_a_progress_that_is_no_number_says_what_to_delete(
     assert "was moved by somebody else meanwhile" in run("rebuild").err
 
 
+@pytest.mark.parametrize(
+    ("harm", "tenant", "what"),
+    [
+        (lambda held: held.timers.clear(), "acme", "timer"),
+        (lambda held: held.timers.update(acme=NOW + 1), "acme", "timer"),
+        (lambda held: held.timers.update(ghost=NOW), "ghost", "timer"),
+        (lambda held: held.counts.clear(), None, "counts"),
+        (lambda held: held.open.add("acme"), "acme", "open_ended"),
+        (lambda held: held.open.add("ghost"), "ghost", "open_ended"),
+        (lambda held: held.operations.clear(), "acme", "operation op-1 is missing"),
+        (
+            lambda held: held.operations.update({("acme", "op-1"): (b"?", 0)}),
+            "acme",
+            "operation op-1 cannot be read: damaged: its checksum is wrong",
+        ),
+    ],
+)
+def test_what_stands_beside_the_records_is_compared(
+    run: Run, world: Installation, harm: Callable[[Held], object], tenant: str | None, what: str
+) -> None:
+    """Timers that are lost wake nobody, and a command that is lost is folded twice."""
+    run("rebuild")
+    harm(world.held)
+    found = [(found["tenant"], found["where"], found["what"]) for found in differences(run)]
+    assert found == [(tenant, "redis", what)]
+
+
+def test_what_stands_beside_the_records_is_looked_at_again_where_redis_stands_then(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong and has not moved is still named; what moved is right there."""
+    run("rebuild")
+    world.held.operations.clear()
+    _moves(world, monkeypatch)
+    assert [found["what"] for found in differences(run)] == ["operation op-1 is missing"]
+
+
+def test_counts_that_moved_and_could_not_be_read_are_told(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They belong to no tenant."""
+    monkeypatch.setattr("sleepctl.verifying._PAUSE_SECONDS", 0.0)
+    run("rebuild")
+    world.held.counts.clear()
+
+    async def refused(*_: object) -> None:
+        return None
+
+    standing = world.store.standing
+
+    async def elsewhere(partition: int) -> Standing:
+        found = await standing(partition)
+        world.held.progress[b"next"] = b"3"
+        return found
+
+    monkeypatch.setattr(world.store, "load", refused)
+    monkeypatch.setattr(world.store, "standing", elsewhere)
+    outcome = run("verify", "--partition", str(ACME))
+    assert "the counts could not be compared" in outcome.out
+
+
+def _hold(world: Installation) -> None:
+    """Have the store hold what the lane has folded."""
+    lane, held = world.lane, world.held
+    held.tenants = dict(lane.packed)
+    held.timers = {tenant: item.due for tenant, item in lane.written.items() if item.due is not None}
+    held.counts = Counter(lane.counts)
+    held.open = {tenant for tenant, item in lane.written.items() if item.open_ended}
+
+
 def _moves(
     world: Installation,
     monkeypatch: pytest.MonkeyPatch,
@@ -357,7 +417,7 @@ def _moves(
                 record = replace(found, partition=ACME)
                 world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
                 (apply or (lambda record: world.lane.apply([record])))(record)
-                world.held.tenants = dict(world.lane.packed)
+                _hold(world)
                 world.held.progress |= {
                     b"next": str(record.offset + 1).encode(),
                     b"crc": str(checksum(record.key, record.value)).encode(),
