@@ -36,6 +36,7 @@ class Partition(NamedTuple):
     Attributes:
         published: how many records its topics lacked, since a worker died before they were acknowledged.
         unknown: how many records were gone from the log without a sign that they had been applied.
+        passed_over: the tenants with a state from behind the log's end that was passed over.
     """
 
     partition: int
@@ -44,6 +45,7 @@ class Partition(NamedTuple):
     next: int
     published: int
     unknown: int
+    passed_over: list[str]
     seconds: float
 
 
@@ -141,6 +143,7 @@ class Rebuilding:
             next=rebuilt.next,
             published=len(rebuilt.states) + len(rebuilt.transitions) + len(rebuilt.dead_letters),
             unknown=max(found.start - found.applied, 0),
+            passed_over=list(rebuilt.passed_over),
             seconds=time.monotonic() - began,
         )
 
@@ -186,7 +189,8 @@ class Rebuilding:
                 self._settings.topics.events, partition, rebuild.start, rebuild.next, advance
             ):
                 rebuild.read(page)
-            if found.applied > found.end and not rebuild.recognised and not found.start:
+            anew = found.applied > found.end and not rebuild.recognised and not found.start
+            if anew and not rebuild.passed_over:
                 # Nothing in it is what a state stems from, and it reaches back to its beginning.
                 rebuild = begin(other_log=True)
             return rebuild.finished(now_ms())

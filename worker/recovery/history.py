@@ -62,6 +62,17 @@ class Versions(NamedTuple):
         document = None if self.first is None else self.first.document()
         return None if document is not None and document["version"] == 1 else self.highest
 
+    def before(self, end: int) -> "Versions | None":
+        """Return those that stem from before an offset, None where there are none."""
+        if self.highest.offset < end:
+            return self
+        found = [version for version in (self.settled, self.first, self.last) if version and version.offset < end]
+        if not found:
+            return None
+        highest = max(found, key=lambda version: version.offset)
+        first = next((version for version in (self.first, self.last) if version in found), None)
+        return Versions(highest, highest, self.settled, None if first == self.settled else first)
+
 
 class History:
     """A partition of the states topic, read from its start.

@@ -15,7 +15,7 @@ from schemas.names import rules_key
 from schemas.operation import OperationRecord
 from schemas.policy import Rules
 from schemas.record import Record
-from worker.batch import Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
+from worker.batch import POSITION_HEADER, Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
 from worker.deadletter import Ceiling, Failure, SourceRecord
 from worker.ports import Output
 from worker.recovery.aside import SetAside
@@ -25,6 +25,7 @@ from worker.start import checksum
 
 # No worker folds what is further ahead of its clock.
 _FUTURE_MS: Final = 60_000
+_NAMED: Final = 5
 _MADE_ANEW: Final = (
     "the log was made anew. `sleepctl rebuild --force` takes the states as they were published, whatever was lost"
 )
@@ -56,6 +57,17 @@ class Found(NamedTuple):
         """The offset behind the last record that is known to have been applied."""
         return max(self.history.newest + 1, self.audit.newest + 1, self.committed or 0)
 
+    @property
+    def ahead(self) -> dict[str, int]:
+        """The tenants with a state from where the log, as it ends, has not come; and its offset."""
+        highest = {tenant: versions.highest.offset for tenant, versions in self.history.tenants.items()}
+        return {tenant: offset for tenant, offset in sorted(highest.items()) if offset >= self.end}
+
+    @property
+    def invented(self) -> bool:
+        """Whether such states are somebody else's: all that tells what was applied lies within the log but they."""
+        return self.committed is not None and max(self.committed, self.audit.newest + 1) <= self.end
+
 
 def settled_before(start: int, committed: int | None) -> int | None:
     """Return the offset of the events topic before which a tenant's latest state is the one to begin with.
@@ -67,7 +79,12 @@ def settled_before(start: int, committed: int | None) -> int | None:
 
 
 class Rebuilt(NamedTuple):
-    """What a partition is to hold, and what its topics lack since a worker died before all was acknowledged."""
+    """What a partition is to hold, and what its topics lack since a worker died before all was acknowledged.
+
+    Attributes:
+        passed_over: as of `Rebuild`.
+        now: the wall's time when it was made, ms.
+    """
 
     next: int
     timestamp: int | None
@@ -78,6 +95,8 @@ class Rebuilt(NamedTuple):
     states: list[Output]
     transitions: list[Output]
     dead_letters: list[Output]
+    passed_over: dict[str, int]
+    now: int
 
     @property
     def swept(self) -> int:
@@ -93,7 +112,8 @@ class Rebuild:
         found: what was read before.
         base: the version of each tenant to begin with, by default `Versions.base`.
         other_log: take the states as they are, since the log is not theirs; it is left to the workers whole.
-        cut: go on from the end of a log that ends before what was applied.
+        cut: go on from the end of a log that ends before what was applied. States from behind it are taken as they
+            are, but for those that `Found.invented` tells to be somebody else's: they are passed over.
         deadletter_max_ratio: as for a lane.
 
     Attributes:
@@ -103,6 +123,7 @@ class Rebuild:
         operations: the commands that are known so far.
         last: the last record read.
         recognised: whether the log holds a record from which a state stems.
+        passed_over: tenants with states that are somebody else's, and the offset in each.
 
     Raises:
         OtherLogError: if the log ends before what was applied, and neither `other_log` nor `cut` is set.
@@ -121,10 +142,8 @@ class Rebuild:
         deadletter_max_ratio: float = 0.5,
     ) -> None:
         if found.applied > found.end and not (other_log or cut):
-            raise OtherLogError(
-                f"partition {partition}: {found.applied} records were applied and the log ends at {found.end}: it was "
-                f"cut, or {_MADE_ANEW}"
-            )
+            raise OtherLogError(_beyond_the_end(partition, found))
+        self.passed_over = found.ahead if cut and not other_log and found.invented else {}
         self.start = found.start
         self.next = found.start if other_log else min(max(found.applied, found.start), found.end)
         history = found.history
@@ -138,12 +157,20 @@ class Rebuild:
         self._all_rules = history.rules()
         self.rules = self._all_rules if other_log else history.rules(before=found.start)
         if base is None:
-            based = ((tenant, versions.base) for tenant, versions in history.tenants.items())
+            kept = (
+                (tenant, versions.before(found.end) if tenant in self.passed_over else versions)
+                for tenant, versions in history.tenants.items()
+            )
+            based = ((tenant, versions.base) for tenant, versions in kept if versions is not None)
             base = {tenant: version for tenant, version in based if version is not None}
         self._known = {tenant: version.offset for tenant, version in base.items()}
         self.records = {tenant: history.record(tenant, version) for tenant, version in base.items()}
         self._check_rules_of_records()
-        self._published = {tenant: versions.highest.offset for tenant, versions in history.tenants.items()}
+        self._published = {
+            tenant: versions.highest.offset
+            for tenant, versions in history.tenants.items()
+            if tenant not in self.passed_over
+        }
         # Wherever a state or an audit row stems from, the log must hold a record of that tenant.
         self._claimed = {command.offset: command.key[0] for command in found.audit.judged}
         self._claimed |= history.stems
@@ -154,9 +181,16 @@ class Rebuild:
         self._take_judged(found.audit.judged, start=None if other_log else found.start)
         self._transitions: list[Output] = []
         self._dead_letters: list[Output] = []
-        self.states: dict[bytes, Output] = {}
+        # Whoever reads the topic on takes the last of each key, and so does compaction.
+        self.states = {tenant.encode(): self._true_state(tenant, base.get(tenant)) for tenant in self.passed_over}
         self.last: SourceRecord | None = None
         self.recognised = False
+
+    def _true_state(self, tenant: str, base: Version | None) -> Output:
+        """Return what a tenant's last state is as long as nothing is folded; a tombstone where it has none."""
+        value = None if base is None else base.value
+        position = f"{self._partition}:{max(self.next - 1, 0)}".encode()
+        return Output(tenant.encode(), value, () if value is not None else ((POSITION_HEADER, position),))
 
     def _check_rules_of_records(self) -> None:
         newest = len(self._all_rules) - 1
@@ -294,12 +328,31 @@ class Rebuild:
             [state for key, state in self.states.items() if not self._is_there(key.decode())],
             self._transitions,
             self._dead_letters,
+            self.passed_over,
+            now,
         )
 
     def _is_there(self, tenant: str) -> bool:
         """Tell whether a tenant's last state is on the topic already, or a later one."""
         record = self.records.get(tenant)
         return record is not None and record.offset <= self._published.get(tenant, -1)
+
+
+def _beyond_the_end(partition: int, found: Found) -> str:
+    ahead = list(found.ahead.items())
+    states = "".join(f"tenant {tenant} has a state from {partition}:{offset}, " for tenant, offset in ahead[:_NAMED])
+    if len(ahead) > _NAMED:
+        states += f"{len(ahead) - _NAMED} more tenants likewise, "
+    if found.invented and ahead:
+        return (
+            f"partition {partition}: {states}and the log ends at {found.end}, as does all else that tells what was "
+            "applied: somebody else wrote to the states topic. A worker whose Redis is whole appends what is true; "
+            "`sleepctl rebuild --force` passes such states over"
+        )
+    return (
+        f"partition {partition}: {states}{found.applied} records were applied and the log ends at {found.end}: it was "
+        f"cut, or {_MADE_ANEW}"
+    )
 
 
 def _id_of(row: Output) -> str:

@@ -143,9 +143,8 @@ class Verification:
 
     def counts(self, found: Index) -> list[Difference]:
         """Compare the number of tenants in each state, at the place up to which the log was read."""
-        expected: Counter[str] = Counter(
-            record.state.label for record in self.fold.records.values() if record is not None
-        )
+        records = [record for record in self.fold.records.values() if record is not None]
+        expected: Counter[str] = Counter(record.state.label for record in records)
         states = sorted(expected.keys() | found.counts.keys())
         numbers = {state: (expected[state], found.counts.get(state, 0)) for state in states}
         fields = {state: number for state, number in numbers.items() if number[0] != number[1]}

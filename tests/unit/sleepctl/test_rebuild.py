@@ -190,6 +190,21 @@ def test_a_log_that_was_cut_needs_force(run: Run, world: Installation) -> None:
     assert (world.held.next, len(world.held.tenants)) == (1, 1)
 
 
+def test_a_state_from_behind_the_end_of_the_log_is_passed_over_by_force(run: Run, world: Installation) -> None:
+    """It is named before and after; the true one is appended, and `verify` finds nothing once compaction came."""
+    states = world.kafka.log(TOPICS.states, ACME)
+    last = json.loads(states.records[-1].value or b"")
+    states.append([Output(b"acme", json.dumps(last | {"position": f"{ACME}:1000"}).encode())])
+    refused = run("rebuild", "--partition", str(ACME))
+    assert f"tenant acme has a state from {ACME}:1000, and the log ends at 2" in refused.err
+    outcome = run("rebuild", "--partition", str(ACME), "--force")
+    assert "a state of tenant acme from behind the end of the log was passed over" in outcome.out
+    assert world.held.tenants == world.lane.packed
+    assert states.records[-1].value == world.lane.states[-1].value
+    del states.records[:-1]
+    assert run("verify", "--partition", str(ACME)).code == 0
+
+
 def test_a_log_that_was_made_anew_is_left_to_the_workers_by_force(run: Run, world: Installation) -> None:
     """Whether it is shorter than what was applied, or already longer."""
     world.kafka.log(TOPICS.events, ACME).cut(0)

@@ -291,6 +291,56 @@ def test_a_log_that_ends_before_what_was_applied_is_refused() -> None:
     assert again.records["acme"]._replace(offset=3) == records_of(lane)["acme"]
 
 
+def invented(tenant: str, offset: int, states: Sequence[Source]) -> list[Source]:
+    """Return the states with one more of a tenant that is there, which says to be awake at an offset."""
+    last = next(record for record in reversed(states) if record.key == tenant.encode())
+    change = {"position": f"0:{offset}", "state": "active", "decided": "active", "claims": [], "version": 99}
+    value = json.dumps(json.loads(last.value or b"") | change).encode()
+    return [*states, Source(len(states), T, last.key, value, ())]
+
+
+@pytest.mark.parametrize("compacts", [False, True])
+def test_a_state_from_behind_the_end_of_the_log_is_named_and_by_force_passed_over(compacts: bool) -> None:  # noqa: FBT001
+    """Somebody else wrote it; the tenant is folded, and its true state appended behind the other."""
+    log = log_of(breaker("open"), breaker("open", tenant="bolt"))
+    lane = apply_all(log)
+    states = invented("acme", 1_000, topic(lane.states))
+    what = found(compacted(states) if compacts else states, topic(lane.transitions), 0, 2, committed=2)
+    with pytest.raises(OtherLogError, match=r"tenant acme has a state from 0:1000, and the log ends at 2, as does all"):
+        rebuilt(what, log)
+    again = rebuilt(what, log, cut=True)
+    assert again.records == records_of(lane)
+    assert again.states == [lane.states[0]]
+    assert again.passed_over == {"acme": 1_000}
+
+
+def test_a_tenant_that_nothing_else_tells_of_has_no_record_afterwards() -> None:
+    """A tombstone stands behind the state that somebody invented for it."""
+    lane = apply_all(log_of(breaker("open"), breaker("open", tenant="bolt")))
+    states = invented("acme", 1_000, topic(lane.states))[1:]
+    again = rebuilt(found(states, [], 2, 2, committed=2), [], cut=True)
+    assert again.records.keys() == {"bolt"}
+    assert again.states == [Output(b"acme", None, (("sleep.position", b"0:1"),))]
+
+
+def test_states_from_behind_the_end_are_taken_by_force_where_the_audit_is_from_there_too() -> None:
+    """The log was cut: what it lost was applied."""
+    log = log_of(breaker("open"), breaker("closed"))
+    lane = apply_all(log)
+    states = compacted(topic(lane.states))
+    again = rebuilt(found(states, topic(lane.transitions), 0, 1, committed=1), log[:1], cut=True)
+    assert again.records["acme"]._replace(offset=1) == records_of(lane)["acme"]
+    assert again.passed_over == {}
+
+
+def test_of_many_states_from_behind_the_end_some_are_named() -> None:
+    """And how many more there are."""
+    log = log_of(*[breaker("open", tenant=f"t-{number}") for number in range(9)])
+    lane = apply_all(log)
+    with pytest.raises(OtherLogError, match=r"tenant t-4 has a state from 0:4, 4 more tenants likewise, 9 records"):
+        rebuilt(found(topic(lane.states), [], 0, 0), [])
+
+
 def test_a_log_that_was_made_anew_is_recognised() -> None:
     """Where a tenant's state stems from stands another's record; by force the new log is left to the workers whole."""
     lane = apply_all(log_of(breaker("open"), sleep("op-1")))
