@@ -70,9 +70,16 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
 
 async def _last_before(offset: int, topic: str, partition: int, reader: Reader) -> Kept | None:
     """Return the last record before an offset; markers of a transaction may use up the offsets between."""
-    for first, most in ((max(offset - 1, 0), 1), (max(offset - _LOOK_BACK, 0), _LOOK_BACK)):
-        page = await reader.read(topic, partition, first, most)
-        found = [record for record in page.records if record.offset < offset]
-        if found:
-            return found[-1]
+    for first in (max(offset - 1, 0), max(offset - _LOOK_BACK, 0)):
+        last: Kept | None = None
+        at = first
+        while at < offset:
+            # A page may be short, and only an empty one is the end.
+            page = await reader.read(topic, partition, at, offset - at)
+            if not page.records:
+                break
+            last = next((record for record in reversed(page.records) if record.offset < offset), last)
+            at = page.next
+        if last is not None:
+            return last
     return None
