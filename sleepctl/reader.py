@@ -126,8 +126,8 @@ class TopicReader:
                 done = position
         except TimeoutError:
             raise CommandError(
-                f"{topic} partition {partition} cannot be read: nothing came for {_PATIENCE_SECONDS:g} s at {done}, and "
-                f"it ended at {end}; is Kafka there, and was the topic cut?"
+                f"{topic} partition {partition} cannot be read: nothing came for {_PATIENCE_SECONDS:g} s at {done}, "
+                f"and it ended at {end}; is Kafka there, and was the topic cut?"
             ) from None
         except KafkaError as error:
             raise CommandError(f"{topic} partition {partition} cannot be read: {describe(error)}") from None

@@ -15,9 +15,10 @@ from sleepctl.reader import Bounds, TopicReader
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
 from worker.recovery.audit import Audit
-from worker.recovery.history import OTHER_COUNT, History, ImpossibleError
+from worker.recovery.history import History, ImpossibleError
 from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
 from worker.recovery.restore import MovedError, restore
+from worker.start import OTHER_COUNT
 from worker.store import Store
 
 Advance = Callable[[int], object]

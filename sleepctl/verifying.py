@@ -21,6 +21,7 @@ from worker.recovery.audit import Audit
 from worker.recovery.history import History, ImpossibleError
 from worker.recovery.rebuild import Found
 from worker.recovery.verify import Difference, Verification
+from worker.start import OTHER_COUNT
 from worker.store import Store
 
 _PAGE: Final = 1_000
@@ -152,7 +153,8 @@ class Verifying:
         found = await self._reader.bounds(topic)
         if len(found) != self._settings.partitions:
             raise CommandError(
-                f"topic {topic} has {len(found)} partitions and SLEEP_PARTITIONS is {self._settings.partitions}"
+                f"topic {topic} has {len(found)} partitions and SLEEP_PARTITIONS is {self._settings.partitions}: "
+                f"{OTHER_COUNT}"
             )
         return found
 

@@ -7,6 +7,11 @@ from schemas.progress import Progress
 from worker.ports import Bounds, Kept, Reader, Standing
 from worker.stored import REBUILD, LaneStoppedError
 
+OTHER_COUNT: Final = (
+    "a partition count cannot change in place, and Kafka never lowers one: set SLEEP_PARTITIONS back if only that "
+    "differs; where a topic was changed, choose a new SLEEP_TOPIC_PREFIX and SLEEP_REDIS_PREFIX and run `sleepctl "
+    "topics create` with the former count"
+)
 # How far to look back for the last record applied where markers of a transaction lie behind it.
 _LOOK_BACK: Final = 500
 
@@ -28,7 +33,7 @@ def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int)
         raise LaneStoppedError(f"Redis holds keys of the partition and no progress: a part of it was lost; {REBUILD}")
     if progress.partitions not in (None, partitions):
         raise LaneStoppedError(
-            f"progress was made with {progress.partitions} partitions and the topic has {partitions}; {REBUILD}"
+            f"progress was made with {progress.partitions} partitions and the topic has {partitions}: {OTHER_COUNT}"
         )
     if progress.records != standing.records:
         raise LaneStoppedError(

@@ -18,7 +18,8 @@ from schemas.state import BY_LABEL, SleepState
 from worker.batch import OperationKey
 from worker.deadletter import SourceRecord
 from worker.recovery.aside import SetAside
-from worker.recovery.history import OTHER_COUNT, ImpossibleError
+from worker.recovery.history import ImpossibleError
+from worker.start import OTHER_COUNT
 
 _TYPES: Final[Mapping[str, CommandType]] = {
     "sleep.operation.v1": "operation",

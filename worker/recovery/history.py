@@ -15,12 +15,9 @@ from schemas.record import Record
 from worker.batch import POSITION_HEADER
 from worker.deadletter import SourceRecord
 from worker.recovery.aside import SetAside
+from worker.start import OTHER_COUNT
 
 _RULES: Final = b"*rules:"
-OTHER_COUNT: Final = (
-    "a partition count cannot change in place: set SLEEP_PARTITIONS and the topics back to what they were, or choose "
-    "a new SLEEP_TOPIC_PREFIX and SLEEP_REDIS_PREFIX and run `sleepctl topics create`"
-)
 
 
 class ImpossibleError(Exception):
