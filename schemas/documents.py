@@ -147,6 +147,10 @@ class DeadLetterHeaders(_Document):
     offset: Annotated[str, Field(alias="sleep.error.offset", pattern=r"^[0-9]+$")]
     at: Annotated[str, Field(alias="sleep.error.at", pattern=r"^-?[0-9]+$", description="the record's timestamp, ms")]
     size: Annotated[str, Field(alias="sleep.error.size", pattern=r"^[0-9]+$", description="bytes of the whole value")]
+    cut: Annotated[
+        Literal["headers"] | None,
+        Field(alias="sleep.error.cut", description="there where some of the record's own headers are missing"),
+    ] = None
 
 
 class OperationDocument(_Document):

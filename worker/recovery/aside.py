@@ -39,7 +39,7 @@ class SetAside:
 
     def read(self, record: SourceRecord, letter: DeadLetter) -> None:
         """Take a dead letter of the partition, and the record that it was read from."""
-        if letter.code in OURS or not isinstance(self._decoder.decode(record).event, Failure):
+        if letter.code in OURS or letter.headers_cut or not isinstance(self._decoder.decode(record).event, Failure):
             mark = _mark(letter.key, letter.value, letter.at, letter.size)
             self._marks.setdefault(letter.offset, set()).add(mark)
 

@@ -59,6 +59,12 @@ def test_what_cannot_be_decoded_today_either_is_not_kept() -> None:
     assert not set_aside(apply_all(log).dead_letters)
 
 
+def test_what_lacks_headers_is_kept() -> None:
+    """Of an event in binary mode they are a part, so that nobody can tell what it is today."""
+    record = Source(1, T, b"acme", b"{}", [("big", b"x" * 70_000), ("ce_specversion", b"1.0")])
+    assert set_aside([dead_letter(record, Failure("unknown_type", "of tomorrow"))]).holds(record)
+
+
 def test_what_an_older_version_did_not_know_is_kept() -> None:
     """It was passed over then, whoever was to blame."""
     assert set_aside([dead_letter(POISON, Failure("unknown_type", "of tomorrow"))]).holds(POISON)
