@@ -160,6 +160,10 @@ class DeadLetterHeaders(_Document):
     size: Annotated[
         str, Field(alias="sleep.error.size", pattern=NATURAL_PATTERN, description="bytes of the whole value")
     ]
+    cut: Annotated[
+        Literal["headers"] | None,
+        Field(alias="sleep.error.cut", description="there where some of the record's own headers are missing"),
+    ] = None
 
 
 class OperationDocument(_Document):

@@ -1,5 +1,6 @@
 """Kafka, as topics that the command line reads, from one offset to another."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -17,6 +18,8 @@ from worker.deadletter import SourceRecord
 _POLL_MS: Final = 500
 _PAGE: Final = 5_000
 _FETCH_BYTES: Final = 8 << 20
+# Longer than a leader election takes; an empty answer is given after each `_POLL_MS`.
+_PATIENCE_SECONDS: Final = 30.0
 _NOBODY: Final = ("Empty", "Dead")
 
 
@@ -101,19 +104,31 @@ class TopicReader:
             advance: told how many offsets lie behind, after each page.
 
         Raises:
-            CommandError: if Kafka does not answer.
+            CommandError: if Kafka does not answer, or nothing comes for 30 seconds, or the log ends before `end`.
         """
-        at, done = TopicPartition(topic, partition), start
+        at, done, clock = TopicPartition(topic, partition), start, asyncio.get_running_loop().time
+        moved = clock()
         try:
             self._consumer.assign([at])
             self._consumer.seek(at, start)
             while done < end:
-                found = (await self._consumer.getmany(at, timeout_ms=_POLL_MS, max_records=_PAGE)).get(at, [])
-                position = min(await self._consumer.position(at), end)
+                async with asyncio.timeout_at(moved + _PATIENCE_SECONDS):
+                    found = (await self._consumer.getmany(at, timeout_ms=_POLL_MS, max_records=_PAGE)).get(at, [])
+                    position = min(await self._consumer.position(at), end)
+                if position < done:
+                    # The client begins anew where the log has no such offset.
+                    raise CommandError(f"{topic} partition {partition} was cut while it was read: {done} is gone")
                 if records := [record for record in found if record.offset < end]:
                     yield records
                 advance(position - done)
+                if position > done:
+                    moved = clock()  # What the caller did with the page is not waiting.
                 done = position
+        except TimeoutError:
+            raise CommandError(
+                f"{topic} partition {partition} cannot be read: nothing came for {_PATIENCE_SECONDS:g} s at {done}, "
+                f"and it ended at {end}; is Kafka there, and was the topic cut?"
+            ) from None
         except KafkaError as error:
             raise CommandError(f"{topic} partition {partition} cannot be read: {describe(error)}") from None
 

@@ -83,6 +83,8 @@ def _print(done: "list[Partition]", left: list[int]) -> None:
             out.print(
                 f"  {entry.unknown} records before {entry.next} are gone; nobody can tell whether they were applied"
             )
+        for tenant in entry.passed_over:
+            out.print(f"  a state of tenant {tenant} from behind the end of the log was passed over")
     if done:
         seconds = sum(entry.seconds for entry in done)
         out.print(f"{sum(entry.tenants for entry in done)} tenants in {seconds:.1f} s; start the workers")

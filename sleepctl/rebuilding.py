@@ -10,13 +10,15 @@ from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl.errors import CommandError
 from sleepctl.kafka import unreachable
+from sleepctl.letters import Letters
 from sleepctl.reader import Bounds, TopicReader
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
 from worker.recovery.audit import Audit
-from worker.recovery.history import OTHER_COUNT, History, ImpossibleError
+from worker.recovery.history import History, ImpossibleError
 from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
 from worker.recovery.restore import MovedError, restore
+from worker.start import OTHER_COUNT
 from worker.store import Store
 
 Advance = Callable[[int], object]
@@ -35,6 +37,7 @@ class Partition(NamedTuple):
     Attributes:
         published: how many records its topics lacked, since a worker died before they were acknowledged.
         unknown: how many records were gone from the log without a sign that they had been applied.
+        passed_over: the tenants with a state from behind the log's end that was passed over.
     """
 
     partition: int
@@ -43,6 +46,7 @@ class Partition(NamedTuple):
     next: int
     published: int
     unknown: int
+    passed_over: list[str]
     seconds: float
 
 
@@ -55,6 +59,7 @@ class Rebuilding:
         self._store = store
         self._outputs = outputs
         self._force = force
+        self._letters = Letters(settings, reader)
         self._states: TopicBounds = {}
         self._transitions: TopicBounds = {}
         self._events: TopicBounds = {}
@@ -100,6 +105,7 @@ class Rebuilding:
                     f"topic {topic} has {len(found)} partitions and SLEEP_PARTITIONS is {self._settings.partitions}: "
                     f"{OTHER_COUNT}"
                 )
+        await self._letters.read_on()
 
     def records(self, partitions: list[int]) -> int:
         """Return about how many records there are to be read."""
@@ -138,6 +144,7 @@ class Rebuilding:
             next=rebuilt.next,
             published=len(rebuilt.states) + len(rebuilt.transitions) + len(rebuilt.dead_letters),
             unknown=max(found.start - found.applied, 0),
+            passed_over=list(rebuilt.passed_over),
             seconds=time.monotonic() - began,
         )
 
@@ -151,17 +158,18 @@ class Rebuilding:
             ) from None
 
     async def _found(self, partition: int, advance: Advance) -> Found:
-        topics, settings = self._settings.topics, self._settings
+        topics, settings, aside = self._settings.topics, self._settings, self._letters.of(partition)
         events, committed = self._events[partition], self._committed.get(partition)
-        history = History(partition, settings.partitions, settled=settled_before(events.start, committed))
+        settled = settled_before(events.start, committed)
+        history = History(partition, settings.partitions, settled=settled, aside=aside)
         async for page in self._reader.read(topics.states, partition, *self._states[partition], advance):
             for record in page:
                 history.read(record)
-        audit = Audit(partition, max(events.start, committed or 0))
+        audit = Audit(partition, max(events.start, committed or 0), aside)
         async for page in self._reader.read(topics.transitions, partition, *self._transitions[partition], advance):
             for record in page:
                 audit.read(record)
-        return Found(history, audit, events.start, events.end, committed)
+        return Found(history, audit, events.start, events.end, committed, aside)
 
     async def _folded(self, partition: int, found: Found, advance: Advance) -> Rebuilt:
         """Fold the log; a log that was cut, or is not that of the states, only by force."""
@@ -182,7 +190,8 @@ class Rebuilding:
                 self._settings.topics.events, partition, rebuild.start, rebuild.next, advance
             ):
                 rebuild.read(page)
-            if found.applied > found.end and not rebuild.recognised and not found.start:
+            anew = found.applied > found.end and not rebuild.recognised and not found.start
+            if anew and not rebuild.passed_over:
                 # Nothing in it is what a state stems from, and it reaches back to its beginning.
                 rebuild = begin(other_log=True)
             return rebuild.finished(now_ms())

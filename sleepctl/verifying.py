@@ -5,24 +5,30 @@ place where Redis stands then, which one script reads together with their record
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl.errors import CommandError
+from sleepctl.letters import Letters
 from sleepctl.reader import Bounds, TopicReader
-from worker.ports import Standing, StoreError
+from sleepctl.rebuilding import now_ms
+from worker.batch import OperationKey
+from worker.ports import Index, Standing, StoreError
 from worker.recovery.audit import Audit
 from worker.recovery.history import History, ImpossibleError
 from worker.recovery.rebuild import Found
 from worker.recovery.verify import Difference, Verification
+from worker.start import OTHER_COUNT
 from worker.store import Store
 
 _PAGE: Final = 1_000
 _LOOKS: Final = 100
+_LOOK_PAGE: Final = 10_000
 _PAUSE_SECONDS: Final = 0.05
+Item = TypeVar("Item")
 
 
 class Verified(NamedTuple):
@@ -45,6 +51,14 @@ class Verified(NamedTuple):
     differences: list[Difference]
 
 
+class _Held(NamedTuple):
+    """What Redis holds of some tenants and commands at one place."""
+
+    records: dict[str, bytes | None]
+    beside: Index
+    operations: dict[OperationKey, bytes | None]
+
+
 class Verifying:
     """A run of the command; see `open`."""
 
@@ -52,6 +66,7 @@ class Verifying:
         self._settings = settings
         self._reader = reader
         self._store = store
+        self._letters = Letters(settings, reader)
 
     @classmethod
     @asynccontextmanager
@@ -99,12 +114,13 @@ class Verifying:
             *verification.states(),
             *verification.from_the_future(later),
         ]
-        packed = await self._packed(partition)
-        tenants = verification.tenants() | packed.keys()
-        suspects = verification.redis(tenants, packed, standing.progress.rules)
-        again = len(suspects)
+        held = await self._held(partition, verification.remembered(now_ms()))
+        tenants = verification.tenants() | held.records.keys()
+        suspects, again = _compared(verification, tenants, held, standing), 0
         if suspects:
-            suspects, cut = await self._look_again(verification, partition, suspects, cut)
+            commands = list(verification.operations(held.operations))
+            again = len({suspect.tenant for suspect in suspects if suspect.tenant is not None})
+            suspects, cut = await self._look_again(verification, partition, suspects, commands, cut)
         return Verified(
             partition=partition,
             next=standing.progress.next,
@@ -116,27 +132,29 @@ class Verifying:
         )
 
     async def _found(self, partition: int, start: int, cut: int) -> Found:
-        """Read the states and the audit; both are appended before Redis moves on, so they reach the cut."""
-        topics = self._settings.topics
-        history = History(partition, self._settings.partitions, before=cut, settled=start)
+        """Read dead letters, states and audit; all are appended before Redis moves on, so they reach the cut."""
+        topics, aside = self._settings.topics, self._letters.of(partition)
+        await self._letters.read_on()
+        history = History(partition, self._settings.partitions, before=cut, settled=start, aside=aside)
         states = (await self._bounds(topics.states))[partition]
         async for page in self._reader.read(topics.states, partition, *states):
             for record in page:
                 history.read(record)
-        audit = Audit(partition, cut)
-        # With the whole log every command is judged anew.
-        if start:
+        audit = Audit(partition, cut, aside)
+        # With the whole log every command is judged anew, and the rows tell only what was folded after all.
+        if start or aside:
             rows = (await self._bounds(topics.transitions))[partition]
             async for page in self._reader.read(topics.transitions, partition, *rows):
                 for record in page:
                     audit.read(record)
-        return Found(history, audit, start, cut, cut)
+        return Found(history, audit, start, cut, cut, aside)
 
     async def _bounds(self, topic: str) -> dict[int, Bounds]:
         found = await self._reader.bounds(topic)
         if len(found) != self._settings.partitions:
             raise CommandError(
-                f"topic {topic} has {len(found)} partitions and SLEEP_PARTITIONS is {self._settings.partitions}"
+                f"topic {topic} has {len(found)} partitions and SLEEP_PARTITIONS is {self._settings.partitions}: "
+                f"{OTHER_COUNT}"
             )
         return found
 
@@ -144,18 +162,48 @@ class Verifying:
         async for page in self._reader.read(self._settings.topics.events, partition, start, end):
             verification.fold.read(page)
 
-    async def _packed(self, partition: int) -> dict[str, bytes]:
+    async def _held(self, partition: int, commands: list[OperationKey]) -> _Held:
+        """Read all records, what stands beside them, and some commands, in pages and not at one place."""
         cursor, found = await self._store.scan(partition, 0, _PAGE)
         while cursor:
             cursor, page = await self._store.scan(partition, cursor, _PAGE)
             found |= page
-        return {tenant.decode(errors="replace"): packed for tenant, packed in found.items()}
+        operations: dict[OperationKey, bytes | None] = {}
+        for chunk in _chunks(commands, _PAGE):
+            operations |= zip(chunk, await self._store.operations(partition, chunk), strict=True)
+        records = {tenant.decode(errors="replace"): packed for tenant, packed in found.items()}
+        return _Held(dict(records), await self._store.index(partition), operations)
+
+    async def _held_at(
+        self, partition: int, place: int, tenants: list[str], commands: list[OperationKey]
+    ) -> _Held | None:
+        """Read some records, what stands beside them, and some commands at one place; None where it is another."""
+        held = _Held({}, Index({}, {}, set()), {})
+        for names in _chunks(tenants, _LOOK_PAGE) or [[]]:
+            loaded = await self._store.load(partition, place, names, [])
+            index = await self._store.index_at(partition, place, names)
+            if loaded is None or index is None:
+                return None
+            held.records.update(zip(names, loaded.records, strict=True))
+            held.beside.timers.update(index.timers)
+            held.beside.counts.update(index.counts)
+            held.beside.open.update(index.open)
+        for chunk in _chunks(commands, _LOOK_PAGE):
+            if (loaded := await self._store.load(partition, place, [], chunk)) is None:
+                return None
+            held.operations.update(zip(chunk, loaded.operations, strict=True))
+        return held
 
     async def _look_again(
-        self, verification: Verification, partition: int, suspects: list[Difference], cut: int
+        self,
+        verification: Verification,
+        partition: int,
+        suspects: list[Difference],
+        commands: list[OperationKey],
+        cut: int,
     ) -> tuple[list[Difference], int]:
-        """Compare tenants once more, where Redis stands now; return what still differs, and that place."""
-        names = sorted(difference.tenant for difference in suspects if difference.tenant is not None)
+        """Compare what differs once more, where Redis stands now; return what still differs, and that place."""
+        names = sorted({difference.tenant for difference in suspects if difference.tenant is not None})
         for _ in range(_LOOKS):
             try:
                 standing: Standing = await self._store.standing(partition)
@@ -165,14 +213,31 @@ class Verifying:
             # What has not moved was seen as it is; and what has lost records refuses every load.
             if place == cut or standing.records != standing.progress.records:
                 return suspects, cut
-            loaded = await self._store.load(partition, place, names, [])
-            if loaded is not None and place >= cut:
+            held = await self._held_at(partition, place, names, commands)
+            if held is not None and place >= cut:
+                await self._letters.read_on()
                 await self._fold(verification, partition, cut, place)
-                packed = dict(zip(names, loaded.records, strict=True))
-                return verification.redis(names, packed, standing.progress.rules), place
+                return _compared(verification, names, held, standing), place
             await asyncio.sleep(_PAUSE_SECONDS)
-        what = f"{len(names)} tenants could not be compared: Redis did not stand still for a moment, or was rolled back"
+        who = f"{len(names)} tenants" if names else "the counts"
+        what = f"{who} could not be compared: Redis did not stand still for a moment, or was rolled back"
         return [Difference(partition, None, "redis", what, {})], cut
+
+
+def _compared(verification: Verification, tenants: Iterable[str], held: _Held, standing: Standing) -> list[Difference]:
+    """Return what differs in Redis, of these tenants and of the commands that were read."""
+    rules = standing.progress.rules
+    beside = {*tenants, *held.beside.timers, *held.beside.open}
+    return [
+        *verification.redis(tenants, held.records, rules),
+        *verification.index(sorted(beside), held.records, rules, held.beside),
+        *verification.counts(held.beside),
+        *verification.operations(held.operations).values(),
+    ]
+
+
+def _chunks(items: list[Item], most: int) -> list[list[Item]]:
+    return [items[first : first + most] for first in range(0, len(items), most)]
 
 
 def _unreadable(partition: int, what: str, cut: int = 0) -> Verified:

@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from schemas.cloudevents import Headers
 from schemas.names import Topics
 from schemas.progress import Progress
-from worker.ports import Commit, Due, Kept, Loaded, Output, OutputError, Page, Standing
+from worker.ports import Commit, Due, Index, Kept, Loaded, Output, OutputError, Page, Standing
 
 NOW: Final = 1_795_334_837_992
 # A loop that is still busy after so many rounds, with nothing outside to wait for, is busy for ever.
@@ -335,6 +335,42 @@ class FakeStore:
             tenants = sorted(self.partitions[partition].tenants.items())
             page = {tenant.encode(): packed for tenant, packed in tenants[cursor : cursor + count]}
             return (cursor + count if cursor + count < len(tenants) else 0), page
+
+    async def index(self, partition: int) -> Index:
+        """As `worker.store.Store`, for the command line."""
+        async with self.faults.of("index"):
+            held = self.partitions[partition]
+            return Index(dict(held.timers), dict(held.counts), set(held.open))
+
+    async def index_at(self, partition: int, position: int, tenants: Sequence[str]) -> Index | None:
+        """As `index`."""
+        async with self.faults.of("index_at"):
+            held = self.partitions[partition]
+            if not held.stands_at(position):
+                return None
+            timers = {tenant: held.timers[tenant] for tenant in tenants if tenant in held.timers}
+            return Index(timers, dict(held.counts), held.open & set(tenants))
+
+    async def operations(self, partition: int, operations: Sequence[tuple[str, str]]) -> list[bytes | None]:
+        """As `index`."""
+        async with self.faults.of("operations"):
+            held = self.partitions[partition]
+            return [held.operations.get(operation, (None, 0))[0] for operation in operations]
+
+    async def mark(self, partition: int) -> int | None:
+        """As `index`."""
+        async with self.faults.of("mark"):
+            found = self.partitions[partition].progress.get(b"next")
+            return None if found is None else int(found)
+
+    async def clear(self, partition: int, expected: int | None, mark: int) -> bool:
+        """As `clear.lua`: operations stay."""
+        async with self.faults.of("clear"):
+            held = self.partitions[partition]
+            if held.progress.get(b"next") != (None if expected is None else str(expected).encode()):
+                return False
+            self.partitions[partition] = Held({b"next": str(mark).encode()}, operations=held.operations)
+            return True
 
 
 def _bytes(value: bytes | str | int) -> bytes:

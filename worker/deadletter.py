@@ -12,6 +12,10 @@ _LEAST: Final = 500
 _MESSAGE_CHARACTERS: Final = 4_000
 # Of its own headers a record keeps this much: with key and value cut too, a dead letter always fits a batch.
 _HEADER_BYTES: Final = 65_536
+HEADERS_CUT: Final = ("sleep.error.cut", b"headers")
+"""The header of a dead letter that lacks some of its record's."""
+OURS: Final = frozenset({"decode_failed", "fold_failed"})
+"""The codes of records on which our own code failed."""
 
 
 class SourceRecord(Protocol):
@@ -35,7 +39,10 @@ class Failure(NamedTuple):
 
 
 def dead_letter(record: SourceRecord, failure: Failure) -> Output:
-    """Return the dead letter of a record: its key and value, each cut at 64 KiB, and what happened as headers."""
+    """Return the dead letter of a record: its key and value, each cut at 64 KiB, and what happened as headers.
+
+    Of its own headers it keeps the first 64 KiB; `sleep.error.cut` tells where some are missing.
+    """
     value = record.value or b""
     found = {
         "code": failure.code,
@@ -50,11 +57,13 @@ def dead_letter(record: SourceRecord, failure: Failure) -> Output:
     headers = [(f"sleep.error.{name}", str(item).encode()) for name, item in found.items()]
     left = _HEADER_BYTES
     for name, content in record.headers:
+        if name.startswith("sleep.error."):
+            continue
         left -= len(name) + len(content or b"")
         if left < 0:
+            headers.append(HEADERS_CUT)
             break
-        if not name.startswith("sleep.error."):
-            headers.append((name, content))
+        headers.append((name, content))
     key = None if record.key is None else record.key[:MAX_BYTES]
     return Output(key, record.value if record.value is None else value[:MAX_BYTES], headers)
 

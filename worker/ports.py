@@ -51,6 +51,20 @@ class Due(NamedTuple):
     whole: bool = True
 
 
+class Index(NamedTuple):
+    """What a partition holds beside its records.
+
+    Attributes:
+        timers: the time of each tenant's next timer, ms.
+        counts: the number of tenants in each state.
+        open: tenants with a pin or an open-ended claim.
+    """
+
+    timers: dict[str, int]
+    counts: dict[str, int]
+    open: set[str]
+
+
 class Commit(NamedTuple):
     """Everything that one batch writes, and says. Times in milliseconds.
 
@@ -162,6 +176,6 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Bounds", "Clock", "Commit", "Due", "Kept", "Loaded", "Output", "OutputError", "Outputs", "Page", "Reader",
+    "Bounds", "Clock", "Commit", "Due", "Index", "Kept", "Loaded", "Output", "OutputError", "Outputs", "Page", "Reader",
     "Standing", "Store", "StoreError",
 ]  # fmt: skip

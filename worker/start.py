@@ -7,6 +7,11 @@ from schemas.progress import Progress
 from worker.ports import Bounds, Kept, Reader, Standing
 from worker.stored import REBUILD, LaneStoppedError
 
+OTHER_COUNT: Final = (
+    "a partition count cannot change in place, and Kafka never lowers one: set SLEEP_PARTITIONS back if only that "
+    "differs; where a topic was changed, choose a new SLEEP_TOPIC_PREFIX and SLEEP_REDIS_PREFIX and run `sleepctl "
+    "topics create` with the former count"
+)
 # How far to look back for the last record applied where markers of a transaction lie behind it.
 _LOOK_BACK: Final = 500
 
@@ -28,7 +33,7 @@ def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int)
         raise LaneStoppedError(f"Redis holds keys of the partition and no progress: a part of it was lost; {REBUILD}")
     if progress.partitions not in (None, partitions):
         raise LaneStoppedError(
-            f"progress was made with {progress.partitions} partitions and the topic has {partitions}; {REBUILD}"
+            f"progress was made with {progress.partitions} partitions and the topic has {partitions}: {OTHER_COUNT}"
         )
     for what, said, found in (
         ("tenant records", progress.records, standing.records),
@@ -74,11 +79,18 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
 
 async def last_before(offset: int, topic: str, partition: int, reader: Reader) -> Kept | None:
     """Return the last record before an offset; markers of a transaction may use up the offsets between."""
-    for first, most in ((max(offset - 1, 0), 1), (max(offset - _LOOK_BACK, 0), _LOOK_BACK)):
-        page = await reader.read(topic, partition, first, most)
-        found = [record for record in page.records if record.offset < offset]
-        if found:
-            return found[-1]
+    for first in (max(offset - 1, 0), max(offset - _LOOK_BACK, 0)):
+        last: Kept | None = None
+        at = first
+        while at < offset:
+            # A page may be short, and only an empty one is the end.
+            page = await reader.read(topic, partition, at, offset - at)
+            if not page.records:
+                break
+            last = next((record for record in reversed(page.records) if record.offset < offset), last)
+            at = page.next
+        if last is not None:
+            return last
     return None
 
 

@@ -16,10 +16,11 @@ from schemas.names import PartitionKeys
 from schemas.progress import Progress
 from schemas.redis_client import KeptNodes, from_the_client, info
 from schemas.settings import Settings
-from worker.ports import Commit, Due, Loaded, Standing, StoreError
+from worker.ports import Commit, Due, Index, Loaded, Standing, StoreError
 
 # A command that takes longer has failed: the lane reads progress again and finds out what became of it.
 _TIMEOUT_SECONDS: Final = 5.0
+_PAGE: Final = 1_000
 
 
 class Store:
@@ -33,7 +34,7 @@ class Store:
     def __init__(self, redis: "Redis | RedisCluster", prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._scripts = {name: _Script(redis, name) for name in ("standing", "load", "commit", "due", "clear")}
+        self._scripts = {name: _Script(redis, name) for name in ("standing", "load", "commit", "due", "clear", "index")}
         self._keys: dict[int, PartitionKeys] = {}
 
     @classmethod
@@ -147,6 +148,60 @@ class Store:
             )
         return int(answer[0]), answer[1]
 
+    async def index(self, partition: int) -> Index:
+        """Return what a partition holds beside its records, read in pages, and so not of one moment.
+
+        Raises:
+            StoreError: if Redis does not answer.
+        """
+        keys, redis = self.keys(partition), cast("Any", self._redis)
+        timers: dict[str, int] = {}
+        open_ended: set[str] = set()
+        with _client_errors():
+            counts = await redis.hgetall(keys.counts)
+            cursor, timed = await redis.zscan(keys.timers, 0, count=_PAGE)
+            timers.update((_text(tenant), int(at)) for tenant, at in timed)
+            while cursor:
+                cursor, timed = await redis.zscan(keys.timers, cursor, count=_PAGE)
+                timers.update((_text(tenant), int(at)) for tenant, at in timed)
+            cursor, members = await redis.sscan(keys.open, 0, count=_PAGE)
+            open_ended.update(map(_text, members))
+            while cursor:
+                cursor, members = await redis.sscan(keys.open, cursor, count=_PAGE)
+                open_ended.update(map(_text, members))
+        return Index(timers, {_text(state): int(number) for state, number in counts.items()}, open_ended)
+
+    async def index_at(self, partition: int, position: int, tenants: Sequence[str]) -> Index | None:
+        """Return what a partition holds of some tenants beside their records; None where it stands elsewhere.
+
+        Raises:
+            StoreError: if Redis does not answer.
+        """
+        keys = self.keys(partition)
+        names = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
+        answer = await self._scripts["index"](names, [position, *tenants])
+        if answer is None:
+            return None
+        times, members, flat = answer
+        timed = zip(tenants, times, strict=True)
+        return Index(
+            timers={tenant: int(float(at)) for tenant, at in timed if at is not None},
+            counts={_text(state): int(number) for state, number in zip(flat[::2], flat[1::2], strict=True)},
+            open={tenant for tenant, member in zip(tenants, members, strict=True) if member},
+        )
+
+    async def operations(self, partition: int, operations: Sequence[tuple[str, str]]) -> list[bytes | None]:
+        """Return packed operations by tenant and id, wherever the partition stands.
+
+        Raises:
+            StoreError: if Redis does not answer.
+        """
+        keys = self.keys(partition)
+        with _client_errors():
+            names = [keys.operation(*operation) for operation in operations]
+            found: list[bytes | None] = await cast("Any", self._redis).mget(names)
+        return found
+
     async def mark(self, partition: int) -> int | None:
         """Return `next` as it stands, None where a partition has no progress; negative while it is being rebuilt.
 
@@ -166,6 +221,10 @@ class Store:
         keys = self.keys(partition)
         names = [keys.progress, keys.tenants, keys.timers, keys.counts, keys.open]
         return bool(await self._scripts["clear"](names, ["" if expected is None else expected, mark]))
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
 
 
 @contextmanager

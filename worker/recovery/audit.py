@@ -17,7 +17,9 @@ from schemas.published import parse_position
 from schemas.state import BY_LABEL, SleepState
 from worker.batch import OperationKey
 from worker.deadletter import SourceRecord
-from worker.recovery.history import OTHER_COUNT, ImpossibleError
+from worker.recovery.aside import SetAside
+from worker.recovery.history import ImpossibleError
+from worker.start import OTHER_COUNT
 
 _TYPES: Final[Mapping[str, CommandType]] = {
     "sleep.operation.v1": "operation",
@@ -84,6 +86,7 @@ class Audit:
     Args:
         partition: its number.
         ids_from: the ids of rows from this offset of the events topic on are kept, None for none.
+        aside: told of every position that a row stems from.
 
     Attributes:
         judged: every command, in the order of its first row; an id that was forgotten may come again.
@@ -91,12 +94,13 @@ class Audit:
         newest: the highest offset of the events topic that a row stems from, -1 for none.
     """
 
-    def __init__(self, partition: int, ids_from: int) -> None:
+    def __init__(self, partition: int, ids_from: int, aside: SetAside | None = None) -> None:
         self.judged: list[Judged] = []
         self.ids: set[str] = set()
         self.newest = -1
         self._partition = partition
         self._ids_from = ids_from
+        self._aside = aside
         # Where the last command of each id was judged: a row that a worker sent twice is no new one.
         self._last: dict[OperationKey, int] = {}
         # Of each tenant the `enforce` that its last row tells, which the next command found, and that row's offset.
@@ -125,6 +129,8 @@ class Audit:
         if offset >= self._ids_from:
             self.ids.add(row["id"])
         tenant, enforced = row["tenant"], row["enforced"]
+        if self._aside is not None:
+            self._aside.folded(offset, tenant.encode())
         last_offset, enforced_before = self._enforced.get(tenant, (-1, enforced))
         # What a worker sent twice after a crash is the same twice, and the first time it came in order.
         if offset < last_offset or (row["operation_id"] is not None and row["kind"] == "transition"):

@@ -14,12 +14,10 @@ from schemas.published import parse_position, record_of
 from schemas.record import Record
 from worker.batch import POSITION_HEADER
 from worker.deadletter import SourceRecord
+from worker.recovery.aside import SetAside
+from worker.start import OTHER_COUNT
 
 _RULES: Final = b"*rules:"
-OTHER_COUNT: Final = (
-    "a partition count cannot change in place: set SLEEP_PARTITIONS and the topics back to what they were, or choose "
-    "a new SLEEP_TOPIC_PREFIX and SLEEP_REDIS_PREFIX and run `sleepctl topics create`"
-)
 
 
 class ImpossibleError(Exception):
@@ -61,6 +59,17 @@ class Versions(NamedTuple):
         document = None if self.first is None else self.first.document()
         return None if document is not None and document["version"] == 1 else self.highest
 
+    def before(self, end: int) -> "Versions | None":
+        """Return those that stem from before an offset, None where there are none."""
+        if self.highest.offset < end:
+            return self
+        found = [version for version in (self.settled, self.first, self.last) if version and version.offset < end]
+        if not found:
+            return None
+        highest = max(found, key=lambda version: version.offset)
+        first = next((version for version in (self.first, self.last) if version in found), None)
+        return Versions(highest, highest, self.settled, None if first == self.settled else first)
+
 
 class History:
     """A partition of the states topic, read from its start.
@@ -70,6 +79,7 @@ class History:
         before: versions at this offset of the events topic or later are only noted, None for none.
         settled: the dividing offset of the events topic. For a rebuild, what stems from before it was acknowledged
             whole. None: everything is before it.
+        aside: told of every position that something here stems from.
 
     Attributes:
         tenants: the versions of each tenant.
@@ -79,7 +89,13 @@ class History:
     """
 
     def __init__(
-        self, partition: int, partitions: int, *, before: int | None = None, settled: int | None = None
+        self,
+        partition: int,
+        partitions: int,
+        *,
+        before: int | None = None,
+        settled: int | None = None,
+        aside: SetAside | None = None,
     ) -> None:
         self.tenants: dict[str, Versions] = {}
         self.ahead: dict[str, int] = {}
@@ -89,6 +105,7 @@ class History:
         self._partitions = partitions
         self._before = before
         self._settled = settled
+        self._aside = aside
         self._rules: dict[int, tuple[int, Rules]] = {}
 
     def read(self, record: SourceRecord) -> None:
@@ -130,7 +147,7 @@ class History:
                 msg = f"key {tenant!r} is not the record's tenant {document['tenant']!r}"
                 raise ValueError(msg)
             position = document["position"]
-        self._read_version(tenant, self._offset_of(position), record.value)
+        self._read_version(tenant, self._offset_of(position, record.key), record.value)
 
     def _read_version(self, tenant: str, offset: int, value: bytes | None) -> None:
         if partition_of(tenant, self._partitions) != self._partition:
@@ -154,18 +171,20 @@ class History:
         self.tenants[tenant] = Versions(_higher(known.highest, version), version, settled, first)
 
     def _read_rules(self, number: int, document: dict[str, Any]) -> None:
-        offset = self._offset_of(document["position"])
+        offset = self._offset_of(document["position"], None)
         if document["number"] != number:
             msg = f"it has number {document['number']}"
             raise ValueError(msg)
         if self._before is None or offset < self._before:
             self._rules[number] = offset, parse_rules(number, document["rules"])
 
-    def _offset_of(self, position: str) -> int:
+    def _offset_of(self, position: str, key: bytes | None) -> int:
         partition, offset = parse_position(position)
         if partition != self._partition:
             raise ImpossibleError(f"position {position} is on states partition {self._partition}: {OTHER_COUNT}")
         self.newest = max(self.newest, offset)
+        if self._aside is not None:
+            self._aside.folded(offset, key)
         return offset
 
     def rules(self, before: int | None = None) -> list[Rules]:

@@ -2,7 +2,7 @@
 
 Pure: what was read of the topics goes in, records and what is missing on the topics comes out. A tenant's record
 is its state as it was published, and the events after that position; positions that were dead letters are dead
-letters again and change nothing.
+letters still and change nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,15 +15,17 @@ from schemas.names import rules_key
 from schemas.operation import OperationRecord
 from schemas.policy import Rules
 from schemas.record import Record
-from worker.batch import Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
+from worker.batch import POSITION_HEADER, Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
 from worker.deadletter import Ceiling, Failure, SourceRecord
 from worker.ports import Output
+from worker.recovery.aside import SetAside
 from worker.recovery.audit import Audit, Judged, cancelled_by
 from worker.recovery.history import History, ImpossibleError, Version
 from worker.start import checksum
 
 # No worker folds what is further ahead of its clock.
 _FUTURE_MS: Final = 60_000
+_NAMED: Final = 5
 _MADE_ANEW: Final = (
     "the log was made anew. `sleepctl rebuild --force` takes the states as they were published, whatever was lost"
 )
@@ -40,6 +42,7 @@ class Found(NamedTuple):
         history, audit: its states and its transitions, read to their ends.
         start, end: the bounds of its events.
         committed: what the workers' group says was applied, None where it says nothing.
+        aside: what was set aside of them, None for nothing.
     """
 
     history: History
@@ -47,11 +50,23 @@ class Found(NamedTuple):
     start: int
     end: int
     committed: int | None
+    aside: SetAside | None = None
 
     @property
     def applied(self) -> int:
         """The offset behind the last record that is known to have been applied."""
         return max(self.history.newest + 1, self.audit.newest + 1, self.committed or 0)
+
+    @property
+    def ahead(self) -> dict[str, int]:
+        """The tenants with a state from where the log, as it ends, has not come; and its offset."""
+        highest = {tenant: versions.highest.offset for tenant, versions in self.history.tenants.items()}
+        return {tenant: offset for tenant, offset in sorted(highest.items()) if offset >= self.end}
+
+    @property
+    def invented(self) -> bool:
+        """Whether such states are somebody else's: all that tells what was applied lies within the log but they."""
+        return self.committed is not None and max(self.committed, self.audit.newest + 1) <= self.end
 
 
 def settled_before(start: int, committed: int | None) -> int | None:
@@ -64,7 +79,12 @@ def settled_before(start: int, committed: int | None) -> int | None:
 
 
 class Rebuilt(NamedTuple):
-    """What a partition is to hold, and what its topics lack since a worker died before all was acknowledged."""
+    """What a partition is to hold, and what its topics lack since a worker died before all was acknowledged.
+
+    Attributes:
+        passed_over: as of `Rebuild`.
+        now: the wall's time when it was made, ms.
+    """
 
     next: int
     timestamp: int | None
@@ -75,6 +95,8 @@ class Rebuilt(NamedTuple):
     states: list[Output]
     transitions: list[Output]
     dead_letters: list[Output]
+    passed_over: dict[str, int]
+    now: int
 
     @property
     def swept(self) -> int:
@@ -90,15 +112,18 @@ class Rebuild:
         found: what was read before.
         base: the version of each tenant to begin with, by default `Versions.base`.
         other_log: take the states as they are, since the log is not theirs; it is left to the workers whole.
-        cut: go on from the end of a log that ends before what was applied.
+        cut: go on from the end of a log that ends before what was applied. States from behind it are taken as they
+            are, but for those that `Found.invented` tells to be somebody else's: they are passed over.
         deadletter_max_ratio: as for a lane.
 
     Attributes:
         states: what was published since, the last of each key.
         records: the tenants' records so far, None for one that is gone.
         rules: all rules so far.
+        operations: the commands that are known so far.
         last: the last record read.
         recognised: whether the log holds a record from which a state stems.
+        passed_over: tenants with states that are somebody else's, and the offset in each.
 
     Raises:
         OtherLogError: if the log ends before what was applied, and neither `other_log` nor `cut` is set.
@@ -117,10 +142,8 @@ class Rebuild:
         deadletter_max_ratio: float = 0.5,
     ) -> None:
         if found.applied > found.end and not (other_log or cut):
-            raise OtherLogError(
-                f"partition {partition}: {found.applied} records were applied and the log ends at {found.end}: it was "
-                f"cut, or {_MADE_ANEW}"
-            )
+            raise OtherLogError(_beyond_the_end(partition, found))
+        self.passed_over = found.ahead if cut and not other_log and found.invented else {}
         self.start = found.start
         self.next = found.start if other_log else min(max(found.applied, found.start), found.end)
         history = found.history
@@ -128,30 +151,46 @@ class Rebuild:
         self._decoder = Decoder(partition, partitions)
         self._ceiling = Ceiling(deadletter_max_ratio)
         self._audit = found.audit
+        self._aside = found.aside
         self._emit_from = max(found.start, found.committed or 0)
         self._dead_letters_from = found.end if found.committed is None else self._emit_from
         self._all_rules = history.rules()
         self.rules = self._all_rules if other_log else history.rules(before=found.start)
         if base is None:
-            based = ((tenant, versions.base) for tenant, versions in history.tenants.items())
+            kept = (
+                (tenant, versions.before(found.end) if tenant in self.passed_over else versions)
+                for tenant, versions in history.tenants.items()
+            )
+            based = ((tenant, versions.base) for tenant, versions in kept if versions is not None)
             base = {tenant: version for tenant, version in based if version is not None}
         self._known = {tenant: version.offset for tenant, version in base.items()}
         self.records = {tenant: history.record(tenant, version) for tenant, version in base.items()}
         self._check_rules_of_records()
-        self._published = {tenant: versions.highest.offset for tenant, versions in history.tenants.items()}
+        self._published = {
+            tenant: versions.highest.offset
+            for tenant, versions in history.tenants.items()
+            if tenant not in self.passed_over
+        }
         # Wherever a state or an audit row stems from, the log must hold a record of that tenant.
         self._claimed = {command.offset: command.key[0] for command in found.audit.judged}
         self._claimed |= history.stems
         highest = ((tenant, versions.highest) for tenant, versions in history.tenants.items())
         self._claimed |= {version.offset: tenant for tenant, version in highest if version.value is not None}
-        self._operations: dict[OperationKey, OperationRecord] = {}
+        self.operations: dict[OperationKey, OperationRecord] = {}
         self._judged: dict[int, Judged] = {}
         self._take_judged(found.audit.judged, start=None if other_log else found.start)
         self._transitions: list[Output] = []
         self._dead_letters: list[Output] = []
-        self.states: dict[bytes, Output] = {}
+        # Whoever reads the topic on takes the last of each key, and so does compaction.
+        self.states = {tenant.encode(): self._true_state(tenant, base.get(tenant)) for tenant in self.passed_over}
         self.last: SourceRecord | None = None
         self.recognised = False
+
+    def _true_state(self, tenant: str, base: Version | None) -> Output:
+        """Return what a tenant's last state is as long as nothing is folded; a tombstone where it has none."""
+        value = None if base is None else base.value
+        position = f"{self._partition}:{max(self.next - 1, 0)}".encode()
+        return Output(tenant.encode(), value, () if value is not None else ((POSITION_HEADER, position),))
 
     def _check_rules_of_records(self) -> None:
         newest = len(self._all_rules) - 1
@@ -169,7 +208,7 @@ class Rebuild:
             if start is None or command.offset < start:
                 record = self.records.get(tenant)
                 claim = None if record is None else record.claims.get(("operation", operation_id))
-                self._operations[command.key] = command.record(self._partition, None, claim)
+                self.operations[command.key] = command.record(self._partition, None, claim)
             elif command.offset <= self._known.get(tenant, -1):
                 self._judged[command.offset] = command
 
@@ -183,6 +222,8 @@ class Rebuild:
         fresh: list[Decoded] = []
         for record in records:
             self._recognise(record)
+            if self._aside is not None and self._aside.holds(record):
+                continue
             tenant = None if record.key is None else record.key.decode(errors="replace")
             if tenant is None or record.offset > self._known.get(tenant, -1):
                 fresh.append(self._decoder.decode(record))
@@ -216,13 +257,13 @@ class Rebuild:
             )
         record = self.records.get(command.key[0])
         claim = None if record is None else record.claims.get(("operation", command.key[1]))
-        self._operations[command.key] = command.record(self._partition, event, claim)
+        self.operations[command.key] = command.record(self._partition, event, claim)
         ended = cancelled_by(event, command)
-        if ended is not None and ended in self._operations:
-            self._operations[ended] = self._operations[ended]._replace(cancelled_at=command.at)
+        if ended is not None and ended in self.operations:
+            self.operations[ended] = self.operations[ended]._replace(cancelled_at=command.at)
 
     def _fold(self, items: list[Decoded]) -> None:
-        known = {key: self._operations[key].pack() if key in self._operations else None for key in operations_of(items)}
+        known = {key: self.operations[key].pack() if key in self.operations else None for key in operations_of(items)}
         unseen = dict.fromkeys(tenant for tenant in tenants_of(items) if tenant not in self.records)
         batch = Batch(self._partition, self.rules, self.records, unseen, known)
         for item in items:
@@ -245,7 +286,7 @@ class Rebuild:
         self.states |= {state.key: state for state in batch.states if state.key and state.key not in published}
         self.rules = batch.rules
         self.records |= batch.records
-        self._operations |= {key: operation for key, (operation, _) in batch.operations.items()}
+        self.operations |= {key: operation for key, (operation, _) in batch.operations.items()}
 
     def _compare_rules(self, rules: list[Rules]) -> None:
         newest = rules[-1]
@@ -275,24 +316,43 @@ class Rebuild:
                 )
         # Commands whose event the log should hold, and does not: what the row tells is all that is left of them.
         for command in reversed(self._judged.values()):
-            self._operations.setdefault(command.key, command.record(self._partition, None, None))
+            self.operations.setdefault(command.key, command.record(self._partition, None, None))
         last = self.last
         return Rebuilt(
             self.next,
             None if last is None else last.timestamp,
             None if last is None else checksum(last.key, last.value),
             records,
-            self._operations,
+            self.operations,
             self.rules if len(self.rules) >= len(self._all_rules) else self._all_rules,
             [state for key, state in self.states.items() if not self._is_there(key.decode())],
             self._transitions,
             self._dead_letters,
+            self.passed_over,
+            now,
         )
 
     def _is_there(self, tenant: str) -> bool:
         """Tell whether a tenant's last state is on the topic already, or a later one."""
         record = self.records.get(tenant)
         return record is not None and record.offset <= self._published.get(tenant, -1)
+
+
+def _beyond_the_end(partition: int, found: Found) -> str:
+    ahead = list(found.ahead.items())
+    states = "".join(f"tenant {tenant} has a state from {partition}:{offset}, " for tenant, offset in ahead[:_NAMED])
+    if len(ahead) > _NAMED:
+        states += f"{len(ahead) - _NAMED} more tenants likewise, "
+    if found.invented and ahead:
+        return (
+            f"partition {partition}: {states}and the log ends at {found.end}, as does all else that tells what was "
+            "applied: somebody else wrote to the states topic. A worker whose Redis is whole appends what is true; "
+            "`sleepctl rebuild --force` passes such states over"
+        )
+    return (
+        f"partition {partition}: {states}{found.applied} records were applied and the log ends at {found.end}: it was "
+        f"cut, or {_MADE_ANEW}"
+    )
 
 
 def _id_of(row: Output) -> str:

@@ -20,7 +20,8 @@ class DeadLetter(NamedTuple):
         topic, partition, offset: where it came from.
         at: the timestamp that it had there, ms.
         size: bytes of its whole value.
-        key, value, headers: the record's own, key and value cut at 64 KiB.
+        key, value, headers: the record's own, each cut at 64 KiB.
+        headers_cut: whether headers are missing.
     """
 
     place: str
@@ -34,6 +35,7 @@ class DeadLetter(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    headers_cut: bool = False
 
     @classmethod
     def of(cls, record: SourceRecord) -> "DeadLetter":
@@ -58,6 +60,7 @@ class DeadLetter(NamedTuple):
                 key=record.key,
                 value=record.value,
                 headers=own,
+                headers_cut="cut" in said,
             )
         except KeyError as error:
             msg = f"{place} is no dead letter of ours: it has no header {_PREFIX}{error.args[0]}"
@@ -66,7 +69,7 @@ class DeadLetter(NamedTuple):
     @property
     def cut(self) -> bool:
         """Whether a part of the record is missing, so that it cannot be put back."""
-        return self.size > MAX_BYTES or len(self.key or b"") >= MAX_BYTES
+        return self.headers_cut or self.size > MAX_BYTES or len(self.key or b"") >= MAX_BYTES
 
 
 class Back(NamedTuple):
@@ -104,6 +107,8 @@ def put_back(letter: DeadLetter, events: str, partitions: int, sources: Iterable
         partitions: how many it has.
         sources: the topics that we read.
     """
+    if letter.headers_cut:
+        return f"its headers were cut: {MAX_BYTES} bytes of them are kept"
     if letter.cut:
         return f"its key or value was cut: it had {letter.size} bytes, and {MAX_BYTES} are kept"
     if letter.topic not in sources:

@@ -66,7 +66,7 @@ async def restore(
         raise MovedError(partition)
     for tenants in _sliced(rebuilt.records):
         await write(_slice_of(mark, rebuilt, tenants))
-    now = rebuilt.timestamp if rebuilt.timestamp is not None else 0
+    now = rebuilt.timestamp if rebuilt.timestamp is not None else rebuilt.now
     kept = ((operation, kept_ms(operation, now)) for operation in rebuilt.operations.values())
     for operations in _sliced((operation, left) for operation, left in kept if left > 0):
         rows = [(found.tenant_id, found.operation_id, found.pack(), left) for found, left in operations]

@@ -6,19 +6,28 @@ leaves unpublished (a clock, the time of a breaker's event, the number of the ru
 not compared.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
+from schemas.operation import OperationRecord
 from schemas.policy import Rules
 from schemas.progress import Progress
 from schemas.public import state_record
 from schemas.record import Record, unpack
+from worker.batch import OperationKey, written_of
+from worker.ports import Index
 from worker.recovery.rebuild import Found, Rebuild
+from worker.recovery.restore import kept_ms
 from worker.start import checksum
 
 _UNPUBLISHED: Final = ("clock", "rules_number")
+# What a rebuild may not have known of a command; see `worker.recovery.audit`.
+_UNTOLD: Final = ("target_state", "expires_at", "cancelled_at", "trace_id")
+# The key of a command goes by Redis' own clock, and a worker folds what is up to a minute ahead of its own.
+_EXPIRY_SLACK_MS: Final = 120_000
 Document = dict[str, Any]
 
 
@@ -103,6 +112,73 @@ class Verification:
         return self._difference(
             tenant, "redis", self._document(tenant, expected), self._document(tenant, found), loose=tenant in self._base
         )
+
+    def index(
+        self, tenants: Iterable[str], packed: Mapping[str, bytes | None], rules: list[Rules], found: Index
+    ) -> list[Difference]:
+        """Compare timers and the open set with what the records say: those in Redis where they can be read."""
+        return [
+            difference
+            for tenant in tenants
+            for difference in self._index(tenant, *self._present(tenant, packed.get(tenant), rules), found)
+        ]
+
+    def _present(self, tenant: str, packed: bytes | None, rules: list[Rules]) -> tuple[Record | None, list[Rules]]:
+        """Return a tenant's record, and the rules that its number means."""
+        try:
+            if packed is not None:
+                return unpack(packed, rules), rules
+        except ValueError:
+            pass  # `redis` names it.
+        return self.fold.records.get(tenant), self.fold.rules
+
+    def _index(self, tenant: str, record: Record | None, rules: list[Rules], found: Index) -> Iterator[Difference]:
+        written = written_of(record, rules)
+        for what, expected, there in (
+            ("timer", written.due, found.timers.get(tenant)),
+            ("open_ended", written.open_ended, tenant in found.open),
+        ):
+            if expected != there:
+                yield Difference(self.partition, tenant, "redis", what, {what: (expected, there)})
+
+    def counts(self, found: Index) -> list[Difference]:
+        """Compare the number of tenants in each state, at the place up to which the log was read."""
+        records = [record for record in self.fold.records.values() if record is not None]
+        expected: Counter[str] = Counter(record.state.label for record in records)
+        states = sorted(expected.keys() | found.counts.keys())
+        numbers = {state: (expected[state], found.counts.get(state, 0)) for state in states}
+        fields = {state: number for state, number in numbers.items() if number[0] != number[1]}
+        return [Difference(self.partition, None, "redis", "counts", fields)] if fields else []
+
+    def remembered(self, now: int) -> list[OperationKey]:
+        """Return the commands of which Redis must know at the wall's time `now`, ms, as far as the log tells."""
+        known = self.fold.operations.items()
+        return [key for key, operation in known if kept_ms(operation, now) > _EXPIRY_SLACK_MS]
+
+    def operations(self, packed: Mapping[OperationKey, bytes | None]) -> dict[OperationKey, Difference]:
+        """Compare commands, at the place up to which the log was read."""
+        compared = {key: self._operation(key, found) for key, found in packed.items()}
+        return {key: difference for key, difference in compared.items() if difference is not None}
+
+    def _operation(self, key: OperationKey, packed: bytes | None) -> Difference | None:
+        tenant, operation_id = key
+
+        def differs(what: str, fields: dict[str, tuple[Any, Any]] | None = None) -> Difference:
+            return Difference(self.partition, tenant, "redis", f"operation {operation_id} {what}", fields or {})
+
+        if packed is None:
+            return differs("is missing")
+        try:
+            found = OperationRecord.unpack(packed)
+        except ValueError as error:
+            return differs(f"cannot be read: {error}")
+        expected = self.fold.operations[key]
+        pairs = {name: (getattr(expected, name), getattr(found, name)) for name in OperationRecord._fields}
+        del pairs["detail"]
+        fields = {
+            name: pair for name, pair in pairs.items() if pair[0] != pair[1] and not (name in _UNTOLD and None in pair)
+        }
+        return differs("differs", fields) if fields else None
 
     def states(self) -> list[Difference]:
         """Compare the last state of each tenant on the topic, those ahead of Redis aside."""

@@ -1,5 +1,6 @@
 """Topics as the command line reads them, through aiokafka's clients as fakes."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ class Kafka:
         self.failure: KafkaError | None = None
         self.group: tuple[Any, ...] = (0, "sleep-worker", "Empty", "consumer", "", [])
         self.position_ = 0
+        self.end = 9
         self.open = 0
 
     def __call__(self, **_: object) -> "Kafka":
@@ -65,8 +67,9 @@ class Kafka:
         return self.position_
 
     async def getmany(self, at: TopicPartition, **_: object) -> dict[TopicPartition, list[Source]]:
+        await asyncio.sleep(0)
         page = [record for record in self.records if record.offset >= self.position_][:2]
-        self.position_ = page[-1].offset + 1 if page else 9
+        self.position_ = page[-1].offset + 1 if page else self.end
         return {at: page} if page else {}
 
     async def describe_consumer_groups(self, _groups: list[str]) -> list[Any]:
@@ -127,3 +130,27 @@ async def test_what_fails_is_told(kafka: Kafka) -> None:
     with pytest.raises(CommandError, match="Kafka at broker:9092 does not answer"):
         async with TopicReader(SETTINGS):
             pass
+
+
+async def test_a_log_that_stands_still_is_told_and_not_waited_for(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka went away in the middle, or the log ends earlier than it did; where nothing is said, a person waits."""
+    monkeypatch.setattr("sleepctl.reader._PATIENCE_SECONDS", 0.01)
+    kafka.end = 8
+    passed: list[int] = []
+    async with TopicReader(SETTINGS) as reader:
+        with pytest.raises(CommandError, match=r"events partition 0 .*nothing came for 0\.01 s at 8.*ended at 9"):
+            [page async for page in reader.read(TOPIC, 0, 3, 9, passed.append)]
+    assert sum(passed) == 5
+
+
+async def test_a_log_that_is_cut_while_it_is_read_is_told(kafka: Kafka) -> None:
+    """The client would begin anew, and yield records a second time."""
+    async with TopicReader(SETTINGS) as reader:
+        pages = reader.read(TOPIC, 0, 3, 9)
+        await anext(pages)
+        kafka.position_ = 0
+        kafka.records = [Source(0, T, b"acme", b"{}")]
+        with pytest.raises(CommandError, match=r"sleep\.events partition 0 was cut while it was read: 5 is gone"):
+            await anext(pages)

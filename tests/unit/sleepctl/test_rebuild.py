@@ -1,7 +1,9 @@
 """`sleepctl rebuild` and `sleepctl verify`, on topics and a store in memory."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import pytest
@@ -11,11 +13,11 @@ from schemas.partition import partition_of
 from sleepctl.reader import Bounds
 from tests.fakes import NOW, FakeClock, FakeKafka, FakeOutputs, FakeStore, Held
 from tests.unit.sleepctl.conftest import Run
-from tests.unit.worker.batches import Lane
-from tests.unit.worker.build import breaker, sleep, source
+from tests.unit.worker.batches import Lane, failing_at
+from tests.unit.worker.build import Source, breaker, sleep, source
 from worker.deadletter import SourceRecord
-from worker.ports import Output
-from worker.start import checksum
+from worker.ports import Output, Standing
+from worker.start import OTHER_COUNT, checksum
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -26,17 +28,6 @@ ACME = partition_of("acme", PARTITIONS)
 
 class Store(FakeStore):
     """The store, with what a rebuild asks of it."""
-
-    async def mark(self, partition: int) -> int | None:
-        async with self.faults.of("mark"):
-            found = self.partitions[partition].progress.get(b"next")
-            return None if found is None else int(found)
-
-    async def clear(self, partition: int, expected: int | None, mark: int) -> bool:
-        if await self.mark(partition) != expected:
-            return False
-        self.partitions[partition] = Held({b"next": str(mark).encode()})
-        return True
 
     def keys(self, partition: int) -> PartitionKeys:
         return PartitionKeys("sleep", partition)
@@ -118,8 +109,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Installation:
     for module in ("rebuilding", "verifying"):
         monkeypatch.setattr(f"sleepctl.{module}.TopicReader", lambda _: found.reader)
         monkeypatch.setattr(f"sleepctl.{module}.Store.connect", lambda _: found.store)
+        monkeypatch.setattr(f"sleepctl.{module}.now_ms", lambda: NOW)
     monkeypatch.setattr("sleepctl.rebuilding.Outputs", lambda _: found.outputs)
-    monkeypatch.setattr("sleepctl.rebuilding.now_ms", lambda: NOW)
     return found
 
 
@@ -177,9 +168,9 @@ def test_nothing_is_done_while_workers_run(run: Run, world: Installation) -> Non
 def test_another_partition_count_is_refused_with_what_to_do(run: Run, world: Installation) -> None:
     """Both commands say it."""
     world.reader.partitions = 4
-    assert "topic sleep.events has 4 partitions and SLEEP_PARTITIONS is 8" in run("rebuild").err
-    assert "sleepctl topics create" in run("rebuild").err
-    assert "has 4 partitions and SLEEP_PARTITIONS is 8" in run("verify").err
+    for command in ("rebuild", "verify"):
+        error = run(command).err
+        assert f"topic sleep.events has 4 partitions and SLEEP_PARTITIONS is 8: {OTHER_COUNT}" in error
 
 
 @pytest.mark.parametrize("command", ["rebuild", "verify"])
@@ -199,6 +190,21 @@ def test_a_log_that_was_cut_needs_force(run: Run, world: Installation) -> None:
     assert (world.held.next, len(world.held.tenants)) == (1, 1)
 
 
+def test_a_state_from_behind_the_end_of_the_log_is_passed_over_by_force(run: Run, world: Installation) -> None:
+    """It is named before and after; the true one is appended, and `verify` finds nothing once compaction came."""
+    states = world.kafka.log(TOPICS.states, ACME)
+    last = json.loads(states.records[-1].value or b"")
+    states.append([Output(b"acme", json.dumps(last | {"position": f"{ACME}:1000"}).encode())])
+    refused = run("rebuild", "--partition", str(ACME))
+    assert f"tenant acme has a state from {ACME}:1000, and the log ends at 2" in refused.err
+    outcome = run("rebuild", "--partition", str(ACME), "--force")
+    assert "a state of tenant acme from behind the end of the log was passed over" in outcome.out
+    assert world.held.tenants == world.lane.packed
+    assert states.records[-1].value == world.lane.states[-1].value
+    del states.records[:-1]
+    assert run("verify", "--partition", str(ACME)).code == 0
+
+
 def test_a_log_that_was_made_anew_is_left_to_the_workers_by_force(run: Run, world: Installation) -> None:
     """Whether it is shorter than what was applied, or already longer."""
     world.kafka.log(TOPICS.events, ACME).cut(0)
@@ -213,6 +219,41 @@ def test_a_log_that_was_made_anew_is_left_to_the_workers_by_force(run: Run, worl
     assert "the log was made anew" in run("rebuild", "--partition", str(ACME)).err
     assert run("rebuild", "--partition", str(ACME), "--force").code == 0
     assert (world.held.next, len(world.held.tenants)) == (0, 1)
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_record_that_was_set_aside_is_passed_over_by_both(run: Run, world: Installation, place: int) -> None:
+    """Wherever on the dead-letter topic it stands, which may have another partition count."""
+    record = source(2, NOW, breaker("half_open"))
+    record.partition = ACME
+    world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
+    with failing_at(2):
+        world.lane.apply([record])
+    world.kafka.log(TOPICS.deadletter, place).append([Output(b"k", b"of somebody else"), *world.lane.dead_letters])
+    world.reader.commits = {ACME: 3}
+    outcome = run("rebuild")
+    assert outcome.code == 0, outcome.err
+    assert (world.held.next, world.held.tenants) == (3, world.lane.packed)
+    assert run("verify").code == 0
+
+
+def test_a_record_that_is_set_aside_while_verify_reads_is_passed_over(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenant is looked at again, behind it."""
+    run("rebuild")
+    log = [source(2, NOW, breaker("half_open")), source(3, NOW, breaker("closed"))]
+
+    def failing(record: Source) -> None:
+        with failing_at(2):
+            world.lane.apply([record])
+        world.kafka.log(TOPICS.deadletter, 0).append(world.lane.dead_letters)
+        world.lane.dead_letters.clear()
+
+    _moves(world, monkeypatch, log, failing)
+    outcome = run("verify", "--partition", str(ACME), "--json")
+    assert outcome.code == 0, outcome.out
+    assert [entry["again"] for entry in json.loads(outcome.out)["partitions"]] == [1]
 
 
 def test_what_the_topics_lack_is_sent_and_told(run: Run, world: Installation) -> None:
@@ -306,19 +347,96 @@ def test_a_progress_that_is_no_number_says_what_to_delete(
     assert "was moved by somebody else meanwhile" in run("rebuild").err
 
 
-def _moves(world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a worker fold one more event of acme while `verify` reads the records."""
+@pytest.mark.parametrize(
+    ("harm", "tenant", "what"),
+    [
+        (lambda held: held.timers.clear(), "acme", "timer"),
+        (lambda held: held.timers.update(acme=NOW + 1), "acme", "timer"),
+        (lambda held: held.timers.update(ghost=NOW), "ghost", "timer"),
+        (lambda held: held.counts.clear(), None, "counts"),
+        (lambda held: held.open.add("acme"), "acme", "open_ended"),
+        (lambda held: held.open.add("ghost"), "ghost", "open_ended"),
+        (lambda held: held.operations.clear(), "acme", "operation op-1 is missing"),
+        (
+            lambda held: held.operations.update({("acme", "op-1"): (b"?", 0)}),
+            "acme",
+            "operation op-1 cannot be read: damaged: its checksum is wrong",
+        ),
+    ],
+)
+def test_what_stands_beside_the_records_is_compared(
+    run: Run, world: Installation, harm: Callable[[Held], object], tenant: str | None, what: str
+) -> None:
+    """Timers that are lost wake nobody, and a command that is lost is folded twice."""
+    run("rebuild")
+    harm(world.held)
+    found = [(found["tenant"], found["where"], found["what"]) for found in differences(run)]
+    assert found == [(tenant, "redis", what)]
+
+
+def test_what_stands_beside_the_records_is_looked_at_again_where_redis_stands_then(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong and has not moved is still named; what moved is right there."""
+    run("rebuild")
+    world.held.operations.clear()
+    _moves(world, monkeypatch)
+    assert [found["what"] for found in differences(run)] == ["operation op-1 is missing"]
+
+
+def test_counts_that_moved_and_could_not_be_read_are_told(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They belong to no tenant."""
+    monkeypatch.setattr("sleepctl.verifying._PAUSE_SECONDS", 0.0)
+    run("rebuild")
+    world.held.counts.clear()
+
+    async def refused(*_: object) -> None:
+        return None
+
+    standing = world.store.standing
+
+    async def elsewhere(partition: int) -> Standing:
+        found = await standing(partition)
+        world.held.progress[b"next"] = b"3"
+        return found
+
+    monkeypatch.setattr(world.store, "load", refused)
+    monkeypatch.setattr(world.store, "standing", elsewhere)
+    outcome = run("verify", "--partition", str(ACME))
+    assert "the counts could not be compared" in outcome.out
+
+
+def _hold(world: Installation) -> None:
+    """Have the store hold what the lane has folded."""
+    lane, held = world.lane, world.held
+    held.tenants = dict(lane.packed)
+    held.timers = {tenant: item.due for tenant, item in lane.written.items() if item.due is not None}
+    held.counts = Counter(lane.counts)
+    held.open = {tenant for tenant, item in lane.written.items() if item.open_ended}
+
+
+def _moves(
+    world: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    log: Sequence[Source] = (source(2, NOW, breaker("closed")),),
+    apply: Callable[[Source], object] | None = None,
+) -> None:
+    """Have a worker fold some more events of acme while `verify` reads the records."""
     scan = world.store.scan
 
     async def moved(partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         if partition == ACME and world.held.next == 2:
-            record = source(2, NOW, breaker("closed"))
-            record.partition = ACME
-            world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
-            world.lane.apply([record])
-            world.held.tenants = dict(world.lane.packed)
-            crc = str(checksum(record.key, record.value)).encode()
-            world.held.progress |= {b"next": b"3", b"crc": crc}
+            for found in log:
+                record = replace(found, partition=ACME)
+                world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
+                (apply or (lambda record: world.lane.apply([record])))(record)
+                _hold(world)
+                world.held.progress |= {
+                    b"next": str(record.offset + 1).encode(),
+                    b"crc": str(checksum(record.key, record.value)).encode(),
+                }
         return await scan(partition, cursor, count)
 
     monkeypatch.setattr(world.store, "scan", moved)

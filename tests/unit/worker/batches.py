@@ -1,9 +1,11 @@
 """A log folded in batches as a lane does it, with a dict for Redis; and hypothesis strategies for logs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, get_args
+from unittest.mock import patch
 
 from hypothesis import strategies as st
 
@@ -31,6 +33,7 @@ from tests.unit.worker.build import (
     timer,
 )  # fmt: skip
 from worker.batch import Batch, Decoder, OperationKey, Written, count_changes, operations_of, tenants_of
+from worker.machine import At, fold
 from worker.ports import Output
 
 TENANTS = ("acme", "bolt", "corp")
@@ -130,6 +133,19 @@ def apply_all(log: Sequence[Source], cuts: Iterable[int] = (), *, remembers: boo
     for start, end in pairwise(sorted({0, len(log), *(cut % (len(log) + 1) for cut in cuts)})):
         lane.apply(log[start:end])
     return lane
+
+
+@contextmanager
+def failing_at(*offsets: int) -> Iterator[None]:
+    """Have the fold raise on the records at these offsets, as a version does that has a defect."""
+
+    def fails(before: Any, event: Any, known: Any, rules: Any, at: At) -> Any:  # noqa: ANN401 - as `fold` has them
+        if at.offset in offsets:
+            raise ZeroDivisionError
+        return fold(before, event, known, rules, at)
+
+    with patch("worker.batch.fold", fails):
+        yield
 
 
 _short = st.sampled_from([0, 0, 1, 2, 5, 10, 20, 50])

@@ -68,6 +68,15 @@ def test_no_record_is_so_big_that_its_dead_letter_does_not_fit_a_batch() -> None
     assert [name for name, _ in letter.headers if not name.startswith("sleep.error.")] == ["a"]
 
 
+def test_headers_that_are_missing_are_told() -> None:
+    """Those of an earlier error are none of the record's."""
+    ours = [("sleep.error.message", b"x" * 65_000)]
+    whole = Source(7, T, b"k", b"v", [*ours, ("a", b"x" * 65_535)])
+    assert "sleep.error.cut" not in headers_of(whole, Failure("invalid_event", "x"))
+    cut = Source(7, T, b"k", b"v", [*ours, ("a", b"x" * 65_536), ("b", b"")])
+    assert headers_of(cut, Failure("invalid_event", "x"))["sleep.error.cut"] == b"headers"
+
+
 def test_a_long_message_is_cut() -> None:
     """A traceback may be as long as it likes."""
     assert (

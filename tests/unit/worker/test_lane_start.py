@@ -9,6 +9,7 @@ from schemas.layout import seal
 from schemas.names import Topics
 from tests.fakes import settle
 from tests.world import World, breaker
+from worker.start import OTHER_COUNT
 
 EVENTS = Topics.of("sleep").events
 
@@ -57,7 +58,7 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
     [
         (
             {b"partitions": b"8"},
-            "progress was made with 8 partitions and the topic has 1; run `sleepctl rebuild`",
+            f"progress was made with 8 partitions and the topic has 1: {OTHER_COUNT}",
         ),
         (
             {b"records": b"3"},
@@ -114,6 +115,13 @@ async def test_a_lane_stops_and_says_what_to_run(world: World, progress: dict[by
     assert lane.finding == expected
     assert [(line["event"], line["reason"], line["partition"]) for line in logs] == [("lane_stopped", expected, 0)]
     assert not world.held().tenants
+
+
+def test_what_is_said_of_another_partition_count_can_be_done() -> None:
+    """No rebuild helps, and Kafka does not lower a count."""
+    assert "sleepctl rebuild" not in OTHER_COUNT
+    assert "topics back" not in OTHER_COUNT
+    assert "new SLEEP_TOPIC_PREFIX and SLEEP_REDIS_PREFIX" in OTHER_COUNT
 
 
 async def test_a_stopped_lane_wants_nothing_and_publishes_no_timers(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from schemas.operation import OperationRecord
 from schemas.partition import partition_of
 from schemas.record import Record
 from schemas.state import SleepState
-from tests.unit.worker.batches import Lane, apply_all, logs
+from tests.unit.worker.batches import Lane, apply_all, failing_at, logs
 from tests.unit.worker.build import (
     HOUR,
     MINUTE,
@@ -27,9 +28,11 @@ from tests.unit.worker.build import (
     source,
 )
 from worker.ports import Output
+from worker.recovery.aside import SetAside
 from worker.recovery.audit import Audit
 from worker.recovery.history import History, ImpossibleError
 from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
+from worker.recovery.redrive import DeadLetter
 
 LATER = T * 2
 
@@ -46,15 +49,30 @@ def compacted(records: Sequence[Source]) -> list[Source]:
 
 
 def found(
-    states: Sequence[Source], rows: Sequence[Source], start: int, end: int, committed: int | None = None
+    states: Sequence[Source],
+    rows: Sequence[Source],
+    start: int,
+    end: int,
+    committed: int | None = None,
+    letters: Sequence[Output] = (),
 ) -> Found:
     """Return what is found of a partition with these topics."""
-    history, audit = History(0, 1, settled=settled_before(start, committed)), Audit(0, max(start, committed or 0))
+    aside = set_aside(letters)
+    history = History(0, 1, settled=settled_before(start, committed), aside=aside)
+    audit = Audit(0, max(start, committed or 0), aside)
     for record in states:
         history.read(record)
     for record in rows:
         audit.read(record)
-    return Found(history, audit, start, end, committed)
+    return Found(history, audit, start, end, committed, aside)
+
+
+def set_aside(letters: Sequence[Output]) -> SetAside:
+    """Return what was set aside, by its dead letters."""
+    aside = SetAside(0, 1)
+    for record in topic(letters):
+        aside.read(record, DeadLetter.of(record))
+    return aside
 
 
 def rebuilt(what: Found, log: Sequence[Source], *, other_log: bool = False, cut: bool = False) -> Rebuilt:
@@ -199,6 +217,49 @@ def test_dead_letters_that_may_not_have_been_sent_are_sent() -> None:
     assert again.records == records_of(lane)
 
 
+def test_a_record_that_was_set_aside_is_passed_over_by_a_version_that_could_fold_it() -> None:
+    """The lane went on without it, and so did all that was published since."""
+    log = log_of(breaker("open"), mode("m-1", "deep"), breaker("half_open", tenant="globex"))
+    with failing_at(1):
+        lane = apply_all(log)
+    what = found(topic(lane.states), topic(lane.transitions), 0, 3, committed=3, letters=lane.dead_letters)
+    again = rebuilt(what, log)
+    assert again.records == records_of(lane)
+    assert again.operations == {}
+
+
+def test_a_dead_letter_that_is_there_is_not_sent_again() -> None:
+    """The worker died before it committed, and everything was acknowledged."""
+    log = log_of(breaker("open"), breaker("half_open"), breaker("closed"))
+    with failing_at(1):
+        lane = apply_all(log)
+    again = rebuilt(found(topic(lane.states), topic(lane.transitions), 0, 3, 1, lane.dead_letters), log)
+    assert again.records == records_of(lane)
+    assert (again.states, again.transitions, again.dead_letters) == ([], [], [])
+
+
+def test_rules_that_were_set_aside_are_passed_over() -> None:
+    """Those behind them have the number that they had."""
+    log = log_of(rules({"retire_after_seconds": 60}), breaker("open"), rules({"retire_after_seconds": 61}))
+    with patch("worker.batch.parse_rules", side_effect=ZeroDivisionError):
+        lane = apply_all(log[:1])
+    lane.apply(log[1:])
+    what = found(topic(lane.states), topic(lane.transitions), 0, 3, committed=3, letters=lane.dead_letters)
+    assert [version.document for version in rebuilt(what, log).rules] == [version.document for version in lane.rules]
+
+
+def test_a_record_that_was_folded_after_all_is_folded() -> None:
+    """A worker set it aside and died before its commit; what a mended one published names the position."""
+    log = log_of(breaker("open"), mode("m-1", "deep"))
+    with failing_at(1):
+        died = apply_all(log)
+    lane = apply_all(log)
+    what = found(topic(lane.states), topic(lane.transitions), 0, 2, committed=1, letters=died.dead_letters)
+    again = rebuilt(what, log)
+    assert again.records == records_of(lane)
+    assert again.operations.keys() == {("acme", "m-1")}
+
+
 def test_what_was_not_applied_is_left_to_the_workers() -> None:
     """A rebuild restores; it does not run ahead."""
     log = log_of(breaker("open"), breaker("closed"), sleep("op-1"))
@@ -228,6 +289,56 @@ def test_a_log_that_ends_before_what_was_applied_is_refused() -> None:
     again = rebuilt(what, log[:2], cut=True)
     assert (again.next, again.records["acme"].offset) == (2, 1)
     assert again.records["acme"]._replace(offset=3) == records_of(lane)["acme"]
+
+
+def invented(tenant: str, offset: int, states: Sequence[Source]) -> list[Source]:
+    """Return the states with one more of a tenant that is there, which says to be awake at an offset."""
+    last = next(record for record in reversed(states) if record.key == tenant.encode())
+    change = {"position": f"0:{offset}", "state": "active", "decided": "active", "claims": [], "version": 99}
+    value = json.dumps(json.loads(last.value or b"") | change).encode()
+    return [*states, Source(len(states), T, last.key, value, ())]
+
+
+@pytest.mark.parametrize("compacts", [False, True])
+def test_a_state_from_behind_the_end_of_the_log_is_named_and_by_force_passed_over(compacts: bool) -> None:  # noqa: FBT001
+    """Somebody else wrote it; the tenant is folded, and its true state appended behind the other."""
+    log = log_of(breaker("open"), breaker("open", tenant="bolt"))
+    lane = apply_all(log)
+    states = invented("acme", 1_000, topic(lane.states))
+    what = found(compacted(states) if compacts else states, topic(lane.transitions), 0, 2, committed=2)
+    with pytest.raises(OtherLogError, match=r"tenant acme has a state from 0:1000, and the log ends at 2, as does all"):
+        rebuilt(what, log)
+    again = rebuilt(what, log, cut=True)
+    assert again.records == records_of(lane)
+    assert again.states == [lane.states[0]]
+    assert again.passed_over == {"acme": 1_000}
+
+
+def test_a_tenant_that_nothing_else_tells_of_has_no_record_afterwards() -> None:
+    """A tombstone stands behind the state that somebody invented for it."""
+    lane = apply_all(log_of(breaker("open"), breaker("open", tenant="bolt")))
+    states = invented("acme", 1_000, topic(lane.states))[1:]
+    again = rebuilt(found(states, [], 2, 2, committed=2), [], cut=True)
+    assert again.records.keys() == {"bolt"}
+    assert again.states == [Output(b"acme", None, (("sleep.position", b"0:1"),))]
+
+
+def test_states_from_behind_the_end_are_taken_by_force_where_the_audit_is_from_there_too() -> None:
+    """The log was cut: what it lost was applied."""
+    log = log_of(breaker("open"), breaker("closed"))
+    lane = apply_all(log)
+    states = compacted(topic(lane.states))
+    again = rebuilt(found(states, topic(lane.transitions), 0, 1, committed=1), log[:1], cut=True)
+    assert again.records["acme"]._replace(offset=1) == records_of(lane)["acme"]
+    assert again.passed_over == {}
+
+
+def test_of_many_states_from_behind_the_end_some_are_named() -> None:
+    """And how many more there are."""
+    log = log_of(*[breaker("open", tenant=f"t-{number}") for number in range(9)])
+    lane = apply_all(log)
+    with pytest.raises(OtherLogError, match=r"tenant t-4 has a state from 0:4, 4 more tenants likewise, 9 records"):
+        rebuilt(found(topic(lane.states), [], 0, 0), [])
 
 
 def test_a_log_that_was_made_anew_is_recognised() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.cloudevents import Headers
 from schemas.partition import partition_of
 from tests.unit.worker.build import Source, T
 from worker.deadletter import Failure, dead_letter
@@ -18,9 +19,10 @@ def letter(
     key: bytes | None = b"acme",
     value: bytes | None = b"{",
     place: int = 0,
+    headers: Headers = (("ce_id", b"x"),),
 ) -> DeadLetter:
     """Return the dead letter of a record of the events topic."""
-    record = Source(offset, at, key, value, (("ce_id", b"x"),), EVENTS, partition)
+    record = Source(offset, at, key, value, headers, EVENTS, partition)
     key_, value_, headers = dead_letter(record, Failure("undecodable", "no JSON"))
     return DeadLetter.of(Source(place, T, key_, value_, headers, "sleep.deadletter", 1))
 
@@ -66,6 +68,7 @@ def test_a_record_without_key_and_one_of_another_topic_go_where_they_came_from()
     [
         (letter(7, value=b"x" * 65_537), "cut: it had 65537 bytes"),
         (letter(7, key=b"k" * 70_000), "cut"),
+        (letter(7, headers=(("big", b"x" * 70_000), ("ce_type", b"y"))), "its headers were cut"),
         (letter(7)._replace(topic="payroll"), "which we do not read"),
         (letter(7, key=b"\xff"), "its key is no text"),
     ],

@@ -70,6 +70,14 @@ async def test_a_partition_without_a_record_of_the_log_says_nothing_of_one() -> 
     assert not {"timestamp", "crc"} & store.commits[-1].progress.keys()
 
 
+async def test_without_a_record_of_the_log_the_keys_of_commands_go_by_the_time_of_the_rebuild() -> None:
+    """They would stay for decades by the time 0."""
+    store, what = FakeStore(), of(1)
+    await write(store, what._replace(timestamp=None, now=T + MINUTE))
+    [kept] = [kept for commit in store.commits for *_, kept in commit.operations]
+    assert kept == OPERATION_KEPT_MS + 10
+
+
 @pytest.mark.parametrize("store", [FakeStore(cleared=False), FakeStore(0), FakeStore(2)])
 async def test_whoever_moves_the_partition_meanwhile_stops_the_rebuild(store: FakeStore) -> None:
     """At its beginning, in its middle and at its end."""

@@ -1,10 +1,12 @@
 """The last record applied is read again and must be the one that progress remembers."""
 
 from collections.abc import AsyncIterator
+from unittest.mock import patch
 
 import pytest
 
 from tests.world import World, breaker
+from worker.ports import Page
 
 REBUILD = "it was cut or made anew, or progress was changed; run `sleepctl rebuild`"
 
@@ -94,6 +96,19 @@ async def test_markers_of_a_transaction_before_progress_are_no_matter(world: Wor
     world.held().progress[b"next"] = b"5"
     assert await finding(world) is None
     assert world.held().next == 6
+
+
+async def test_a_short_page_is_read_on(world: World) -> None:
+    """Kafka may answer with less than was asked for."""
+    world.events().skip(2)
+    world.held().progress[b"next"] = b"5"
+    read = world.reader.read
+
+    async def short(topic: str, partition: int, offset: int, most: int) -> Page:
+        return await read(topic, partition, offset, min(most, 1))
+
+    with patch.object(world.reader, "read", short):
+        assert await finding(world) is None
 
 
 async def test_a_last_record_that_went_with_retention_is_not_missed(world: World) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Connection, Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException
 
 from schemas.settings import Settings
-from worker.ports import Commit, Due, Loaded, StoreError
+from worker.ports import Commit, Due, Index, Loaded, StoreError
 from worker.store import Store, _Script
 
 Sent = list[tuple[Any, ...]]
@@ -71,6 +71,37 @@ async def test_a_load_sends_the_position_and_what_to_read() -> None:
 async def test_a_load_that_the_fence_refuses_is_none() -> None:
     """The script answers false."""
     assert await store_of(_Redis(None)).load(3, 17, ["acme"], []) is None
+
+
+async def test_what_stands_beside_records_is_read_page_by_page() -> None:
+    """Timers and the open set may be long."""
+    pages = [(7, [(b"acme", 12.0)]), (0, [(b"bolt", 13.0)]), (9, [b"acme"]), (0, [b"corp"])]
+    redis = _Redis({b"freeze": b"2"}, *pages)
+    found = await store_of(redis).index(3)
+    assert found == Index({"acme": 12, "bolt": 13}, {"freeze": 2}, {"acme", "corp"})
+    assert [(name, key, cursor) for name, key, cursor, *_ in redis.sent[1:]] == [
+        ("zscan", "{sleep:3}:timers", 0),
+        ("zscan", "{sleep:3}:timers", 7),
+        ("sscan", "{sleep:3}:open", 0),
+        ("sscan", "{sleep:3}:open", 9),
+    ]
+
+
+async def test_what_stands_beside_some_records_is_read_at_one_place() -> None:
+    """None where the partition stands elsewhere."""
+    redis = _Redis([[b"12", None], [0, 1], [b"freeze", b"2"]], None)
+    store = store_of(redis)
+    assert await store.index_at(3, 17, ["acme", "bolt"]) == Index({"acme": 12}, {"freeze": 2}, {"bolt"})
+    assert redis.sent[0][:3] == ("eval", text_of("index"), 5)
+    assert redis.sent[0][8:] == (17, "acme", "bolt")
+    assert await store.index_at(3, 18, []) is None
+
+
+async def test_commands_are_read_wherever_the_partition_stands() -> None:
+    """In the order asked."""
+    redis = _Redis([b"o", None])
+    assert await store_of(redis).operations(3, [("acme", "op-1"), ("bolt", "op-2")]) == [b"o", None]
+    assert redis.sent == [("mget", ["{sleep:3}:operation:acme/op-1", "{sleep:3}:operation:bolt/op-2"])]
 
 
 @pytest.mark.parametrize(("answer", "expected"), [(1, True), (0, False)])

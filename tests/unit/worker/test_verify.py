@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.names import OPERATION_KEPT_MS
+from schemas.operation import OperationRecord
 from schemas.policy import parse_rules
 from schemas.progress import Progress
 from schemas.record import pack
-from tests.unit.worker.batches import Lane, apply_all, logs
-from tests.unit.worker.build import Source, breaker, mode, rules
-from tests.unit.worker.test_rebuild import compacted, log_of, topic
+from tests.unit.worker.batches import Lane, apply_all, failing_at, logs
+from tests.unit.worker.build import MINUTE, Source, T, breaker, mode, rules, sleep
+from tests.unit.worker.test_rebuild import compacted, log_of, set_aside, topic
+from worker.ports import Index
 from worker.recovery.audit import Audit
 from worker.recovery.history import History
 from worker.recovery.rebuild import Found
@@ -24,12 +27,13 @@ def verification(
 ) -> Verification:
     """Return a verification that has read what a lane published, and the log from an offset on."""
     end = log[-1].offset + 1 if cut is None else cut
-    history, audit = History(0, 1, before=end, settled=start), Audit(0, end)
+    aside = set_aside(lane.dead_letters)
+    history, audit = History(0, 1, before=end, settled=start, aside=aside), Audit(0, end, aside)
     for record in topic(lane.states) if states is None else states:
         history.read(record)
-    for record in topic(lane.transitions) if start else []:
+    for record in topic(lane.transitions) if start or aside else []:
         audit.read(record)
-    found = Verification(0, 1, Found(history, audit, start, end, end))
+    found = Verification(0, 1, Found(history, audit, start, end, end, aside))
     found.fold.read([record for record in log if start <= record.offset < end])
     return found
 
@@ -37,6 +41,12 @@ def verification(
 def redis(verified: Verification, lane: Lane) -> list[Difference]:
     """Return what differs in a lane's store."""
     return verified.redis(sorted(verified.tenants() | lane.packed.keys()), lane.packed, lane.rules)
+
+
+def index(lane: Lane) -> Index:
+    """Return what a lane's store holds beside its records."""
+    timers = {tenant: item.due for tenant, item in lane.written.items() if item.due is not None}
+    return Index(timers, lane.counts, {tenant for tenant, open_ended in lane.open_ended.items() if open_ended})
 
 
 def stated(states: Sequence[Source], start: int) -> set[bytes | None]:
@@ -62,6 +72,11 @@ def test_nothing_differs_where_a_lane_did_all_of_it(log: list[Source], compacts:
     unsure = {record.key.decode() for record in states if record.key and record.key not in stated(states, start)}
     assert [found for found in [*redis(verified, lane), *verified.states()] if found.tenant not in unsure] == []
     assert list(verified.progress(progress(lane, log[-1]), len(lane.packed))) == []
+    assert verified.index(sorted(lane.written), lane.packed, lane.rules, index(lane)) == []
+    if not unsure:
+        assert verified.counts(index(lane)) == []
+    keys = verified.fold.operations.keys() & lane.operations.keys()
+    assert verified.operations({key: lane.operations[key] for key in keys if key[0] not in unsure}) == {}
 
 
 def test_a_record_that_is_not_the_folds_is_named_with_its_fields() -> None:
@@ -138,6 +153,59 @@ def test_a_tenant_that_moved_is_right_once_the_log_is_read_on() -> None:
     assert [found.tenant for found in redis(verified, lane)] == ["acme"]
     verified.fold.read(log[1:])
     assert redis(verified, lane) == []
+
+
+def test_what_stands_beside_a_record_is_compared_with_it() -> None:
+    """By the record in Redis where it can be read: one that is wrong is named already."""
+    log = log_of(breaker("open"), breaker("open", tenant="bolt"))
+    lane = apply_all(log)
+    record = lane.record("acme")
+    assert record is not None
+    claims = {key: claim._replace(expires_at=None) for key, claim in record.claims.items()}
+    lane.packed["acme"] = pack(record._replace(claims=claims), lane.rules[0].terms.schedule)
+    found = verification(lane, log).index(["acme", "bolt"], lane.packed, lane.rules, index(lane))
+    assert [(difference.tenant, difference.what) for difference in found] == [("acme", "timer"), ("acme", "open_ended")]
+
+
+def test_what_stands_beside_a_record_that_cannot_be_read_is_compared_with_the_log() -> None:
+    """So that only the record is named."""
+    log = log_of(breaker("open"), breaker("open", tenant="bolt"))
+    lane = apply_all(log)
+    beside = index(lane)
+    lane.packed = {"acme": b"?"}
+    assert verification(lane, log).index(["acme", "bolt"], lane.packed, lane.rules, beside) == []
+
+
+def test_a_command_that_is_not_as_it_was_judged_is_named() -> None:
+    """With what the log says, and what was found; the wording of a refusal and what a rebuild lacks are left out."""
+    log = log_of(sleep("op-1"))
+    lane = apply_all(log)
+    verified = verification(lane, log)
+    operation = OperationRecord.unpack(lane.operations["acme", "op-1"])
+    untold = operation._replace(detail="worded", trace_id=None, target_state=None, expires_at=None)
+    assert verified.operations({("acme", "op-1"): untold.pack()}) == {}
+    wrong = operation._replace(code="too_late", refused=True)
+    [difference] = verified.operations({("acme", "op-1"): wrong.pack()}).values()
+    assert difference.what == "operation op-1 differs"
+    assert difference.fields == {"refused": (False, True), "code": (None, "too_late")}
+
+
+def test_a_command_whose_key_may_have_gone_by_itself_is_not_looked_for() -> None:
+    """Nine days after its end, and the clocks may differ by some."""
+    log = log_of(sleep("op-1", "deep", MINUTE))
+    verified = verification(apply_all(log), log)
+    gone = T + MINUTE + OPERATION_KEPT_MS
+    assert verified.remembered(gone - 3 * MINUTE) == [("acme", "op-1")]
+    assert verified.remembered(gone - MINUTE) == []
+
+
+def test_a_record_that_was_set_aside_makes_no_difference() -> None:
+    """The fold passes over it, as the lane did."""
+    log = log_of(breaker("open"), mode("m-1", "deep"), breaker("half_open"))
+    with failing_at(1):
+        lane = apply_all(log)
+    verified = verification(lane, log)
+    assert [*redis(verified, lane), *verified.states()] == []
 
 
 def test_progress_that_is_not_the_logs_is_named() -> None:

@@ -1,0 +1,147 @@
+"""A rebuilt partition in a store that others write to as well: lanes, other rebuilds, and one that was stopped."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from unittest.mock import patch
+
+import pytest
+from structlog.testing import capture_logs
+
+from schemas.policy import BUILT_IN_RULES
+from schemas.progress import pack_rules
+from tests.fakes import Held
+from tests.unit.worker.build import Source
+from tests.unit.worker.test_rebuild import found, rebuilt, topic
+from tests.world import World, breaker, operation
+from worker.ports import Commit, Output, StoreError
+from worker.recovery.rebuild import Rebuilt
+from worker.recovery.restore import MovedError, restore
+
+TENANTS = 3
+# The slices of so many tenants, one each, then the commands, then the progress.
+COMMITS = TENANTS + 2
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tenant is a slice."""
+    monkeypatch.setattr("worker.recovery.restore.SLICE", 1)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """A partition whose owner has folded events and a command of three tenants, and gone."""
+    async with World() as world:
+        world.log(*[breaker(f"t-{number}", "open") for number in range(TENANTS)], operation("t-0", "op-1"))
+        world.assign()
+        await world.run()
+        await world.end()
+        yield world
+
+
+def rebuilt_of(world: World) -> Rebuilt:
+    """Return what a rebuild makes of the topics."""
+
+    def published(name: str) -> list[Source]:
+        return topic([Output(record.key, record.value, record.headers) for record in world.kafka.records(name)])
+
+    log = [
+        Source(record.offset, record.timestamp, record.key, record.value, record.headers)
+        for record in world.events().records
+    ]
+    what = found(published(world.topics.states), published(world.topics.transitions), 0, len(log), committed=len(log))
+    return rebuilt(what, log)
+
+
+async def write(world: World, *, expected: int | None, mark: int) -> None:
+    """Run a rebuild."""
+    end = world.states().end
+    await restore(world.store, 0, 1, rebuilt_of(world), expected=expected, mark=mark, end=end)
+
+
+def content(held: Held) -> Held:
+    """Return what is held, but for how long the keys of commands stay; no rules may be said in two ways."""
+    kept = copy.deepcopy(held)
+    kept.progress.setdefault(b"rules", pack_rules([BUILT_IN_RULES]))
+    kept.operations = {key: (packed, 0) for key, (packed, _) in kept.operations.items()}
+    kept.counts = +kept.counts
+    return kept
+
+
+def lose(world: World) -> Held:
+    """Take away everything that the store holds, and return it."""
+    return world.store.partitions.pop(0)
+
+
+async def test_a_rebuild_that_stopped_after_a_slice_is_refused_by_lanes_and_can_be_run_again(world: World) -> None:
+    """A lane waits, says what to run, and goes on by itself afterwards; nothing is folded meanwhile."""
+    before = lose(world)
+    commit = world.store.commit
+    slices = 0
+
+    async def stops(partition: int, what: Commit) -> bool:
+        nonlocal slices
+        slices += 1
+        if slices == 2:
+            raise StoreError("redis is away")
+        return await commit(partition, what)
+
+    with patch.object(world.store, "commit", stops), pytest.raises(StoreError):
+        await write(world, expected=None, mark=-7)
+    assert (world.held().next, len(world.held().tenants)) == (-7, 1)
+    world.log(breaker("t-0", "closed"))
+    with capture_logs():
+        lane = world.assign()
+        await world.advance(3)
+    assert (lane.stopped, lane.position) == (False, None)
+    assert lane.finding == "the partition is being rebuilt; if nobody is at it any more, run `sleepctl rebuild`"
+    assert (world.held().next, len(world.held().tenants)) == (-7, 1)
+    [last] = world.events().records[-1:]
+    world.events().cut(last.offset)
+    await write(world, expected=-7, mark=-8)
+    assert content(world.held()) == content(before)
+    world.log(breaker("t-0", "closed"))
+    await world.advance(5)
+    assert (lane.position, world.held().next) == (5, 5)
+
+
+async def test_of_two_rebuilds_at_once_one_wins(world: World) -> None:
+    """The other is told, and what is held is whole."""
+    before = lose(world)
+    done = await asyncio.gather(
+        write(world, expected=None, mark=-7), write(world, expected=None, mark=-8), return_exceptions=True
+    )
+    assert sorted(type(result).__name__ for result in done) == ["MovedError", "NoneType"]
+    assert content(world.held()) == content(before)
+
+
+@pytest.mark.parametrize("slices", range(COMMITS))
+async def test_a_rebuild_that_takes_over_another_leaves_the_partition_whole(world: World, slices: int) -> None:
+    """Wherever the other stands: what it writes afterwards is refused."""
+    before = lose(world)
+    commit = world.store.commit
+    written = 0
+
+    async def overtaken(partition: int, what: Commit) -> bool:
+        nonlocal written
+        if what.position == -7:
+            if written == slices:
+                await write(world, expected=-7, mark=-8)
+            written += 1
+        return await commit(partition, what)
+
+    with patch.object(world.store, "commit", overtaken), pytest.raises(MovedError):
+        await write(world, expected=None, mark=-7)
+    assert written == slices + 1
+    assert content(world.held()) == content(before)
+
+
+async def test_commands_in_the_store_outlive_a_rebuild(world: World) -> None:
+    """It takes away what it makes again, and does not know of every command: nobody lists their keys."""
+    world.held().operations["t-1", "op-9"] = b"?", 60_000
+    assert await world.store.clear(0, world.held().next, -7)
+    assert world.held().operations.keys() == {("t-0", "op-1"), ("t-1", "op-9")}
+    held = world.held()
+    assert [len(part) for part in (held.tenants, held.timers, held.counts, held.open)] == [0, 0, 0, 0]
+    assert not await world.store.clear(0, 4, -8)
