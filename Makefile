@@ -51,8 +51,8 @@ run: install ## start everything embedded, play the scenario, serve until Ctrl-C
 
 test: unit levels ## all tests, with the best services that this machine can get
 
-unit: install ## unit tests with branch coverage: no socket, no sleep
-	$(PYTEST) tests/unit --cov --cov-report=term $(ARGS)
+unit: install ## unit tests on all cores, with branch coverage: no socket, no sleep
+	$(PYTEST) tests/unit --numprocesses=auto --cov --cov-report=term $(ARGS)
 
 levels: install
 	$(PYTEST) $(LEVELS) --durations=20 $(ARGS)

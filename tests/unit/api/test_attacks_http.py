@@ -207,14 +207,15 @@ async def test_every_answer_carries_the_security_headers(world: World) -> None:
         assert "server" not in response.headers
 
 
-async def test_ten_thousand_random_bodies(world: World) -> None:
-    """Never a 500; a refusal is a problem that says where, and publishes nothing."""
-    random_ = random.Random(20_261_124)
+@pytest.mark.parametrize("seed", range(4))
+async def test_ten_thousand_random_bodies(world: World, seed: int) -> None:
+    """Never a 500; a refusal is a problem that says where, and publishes nothing. A quarter of them a seed."""
+    random_ = random.Random(20_261_124 + seed)
     world.replies.answer = outcome()
     world.limiter.amount = 1_000_000
     statuses: dict[int, int] = {}
     with structlog.testing.capture_logs():
-        for (method, path), _ in zip(cycle(BODIES), range(10_000), strict=False):
+        for (method, path), _ in zip(cycle(BODIES), range(2_500), strict=False):
             before = len(world.log.published)
             headers = {
                 "Content-Type": random_.choice(
@@ -229,8 +230,8 @@ async def test_ten_thousand_random_bodies(world: World) -> None:
                 assert response.status_code in {400, 412, 413, 415, 422}, problem
                 assert problem["errors"] if response.status_code == 422 else problem["detail"]
                 assert len(world.log.published) == before
-    print(f"10,000 random bodies: {statuses}")
-    assert statuses[422] > 1_000
+    print(f"2,500 random bodies: {statuses}")
+    assert statuses[422] > 250
 
 
 def _body(random_: random.Random) -> bytes:
