@@ -198,7 +198,7 @@ class _Fold:
             log.states.append((self.tenant, None))
             log.rows += self.rows
             return
-        if self.changed():
+        if self.change() is not None:
             self.keep()
             log.rows += self.rows
         else:
@@ -388,13 +388,15 @@ class _Fold:
         }  # fmt: skip
         self.rows.append(row)
 
-    def changed(self) -> bool:
-        """Tell whether the state record shows anything else than before the event."""
-        return self.before is None or naive.shown(self.before) != naive.shown(self.log.document_of(self.record))
+    def change(self) -> Document | None:
+        """Return the state record where it shows anything else than before the event."""
+        after = self.log.document_of(self.record)
+        return after if self.before is None or naive.shown(self.before) != naive.shown(after) else None
 
     def keep(self) -> None:
         """Keep the record, and publish it where it shows a change."""
         self.log.tenants[self.tenant] = self.record
-        if self.changed():
-            self.record.update(at=self.now, position=self.position, version=self.record["version"] + 1)
-            self.log.states.append((self.tenant, self.log.document_of(self.record)))
+        if (after := self.change()) is not None:
+            told = {"at": self.now, "position": self.position, "version": self.record["version"] + 1}
+            self.record.update(told)
+            self.log.states.append((self.tenant, {**after, **told}))

@@ -45,7 +45,7 @@ class Network:
     """
 
     def __init__(
-        self, loop: Loop, chance: random.Random, chances: Chances, database: Database, trace: Callable[[str], None]
+        self, loop: Loop, chance: random.Random, chances: Chances, database: Database, trace: Callable[..., None]
     ) -> None:
         self.calm = False
         self.in_flight: Counter[str] = Counter()
@@ -148,7 +148,8 @@ class Network:
             except Exception as raised:  # noqa: BLE001 - the caller's to see
                 loop.call_later(self._delay(link, loop.time()), _fail, answer, raised, context=OUTSIDE)
                 return
-            self._trace(f"{machine.name} {name} {fate}: {result}" if name in BATCH_CALLS else "")
+            if name in BATCH_CALLS:
+                self._trace(machine.name, name, f"{fate}:", result)
             if fate == "unacknowledged":
                 self._fault(machine, name, fate)
                 return
@@ -176,7 +177,7 @@ class Network:
     def _fault(self, machine: Machine, name: str, fate: str) -> None:
         if name in BATCH_CALLS:
             self._count_hit()
-        self._trace(f"{machine.name} {name} {fate}")
+        self._trace(machine.name, name, fate)
 
     def _delay(self, link: Link, now: float) -> float:
         if self.calm:

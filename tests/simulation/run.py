@@ -72,17 +72,19 @@ class World:
         self._seed = seed
         self._started = 0
 
-    def trace(self, line: str) -> None:
+    def trace(self, *words: object) -> None:
         """Note a line of the trace."""
-        if self._verbose and line:
-            self.lines.append(f"{self.loop.time():9.4f}  {line}")
+        if self._verbose:
+            self.lines.append(f"{self.loop.time():9.4f}  {' '.join(map(str, words))}")
 
     def log(self, _: object, level: str, entry: Any) -> Any:  # noqa: ANN401 - structlog's
         """Take a line of the worker's own log."""
-        fields = " ".join(f"{name}={value}" for name, value in entry.items() if name != "exc_info")
-        self.trace(f"    {fields}")
-        if level == "error" and not (self.emptied and entry["event"] == "lane_stopped"):
-            self.errors.append(f"{fields} {entry.get('exc_info', '')}")
+        wrong = level == "error" and not (self.emptied and entry["event"] == "lane_stopped")
+        if self._verbose or wrong:
+            fields = " ".join(f"{name}={value}" for name, value in entry.items() if name != "exc_info")
+            self.trace("   ", fields)
+            if wrong:
+                self.errors.append(f"{fields} {entry.get('exc_info', '')}")
         raise structlog.DropEvent
 
     async def live(self) -> None:

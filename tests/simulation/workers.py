@@ -39,7 +39,7 @@ class Surroundings(Protocol):
     partitions: int
     group: "Group"
 
-    def trace(self, line: str) -> None:
+    def trace(self, *words: object) -> None:
         """Note a line of the trace."""
 
 
