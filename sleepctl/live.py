@@ -20,7 +20,7 @@ from sleepctl.player import Player, View
 from sleepctl.scenario import ACME, STEPS, TENANTS
 from sleepctl.view import Serving
 from sleepctl.watch import Doors, TransitionView, read_transitions
-from worker.app import serve as serve_worker
+from worker.process import serve as serve_worker
 
 Result = TypeVar("Result")
 SCOPES: Final = "sleep:read sleep:write sleep:policy sleep:override sleep:emit"

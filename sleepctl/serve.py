@@ -17,7 +17,7 @@ def worker() -> None:
     settings = settings_or_fail()
     configure_logging(settings.log_level, settings.log_format)
     # Faust takes a second to load and this is the one process that needs it.
-    from worker.app import serve  # noqa: PLC0415
+    from worker.process import serve  # noqa: PLC0415
     from worker.topics import TopicsError  # noqa: PLC0415
 
     async def main(stop: asyncio.Event) -> None:

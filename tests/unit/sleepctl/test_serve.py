@@ -11,7 +11,7 @@ from schemas.settings import Settings, SettingsError
 from tests.unit.sleepctl.conftest import Run
 from worker.topics import TopicsError
 
-SERVES = {"worker": "worker.app.serve", "api": "api.serve.serve"}
+SERVES = {"worker": "worker.process.serve", "api": "api.serve.serve"}
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from schemas.redis_health import RedisHealth
 from schemas.settings import Settings
 from tests.world import World, breaker
-from worker.app import Worker
 from worker.ingress import Ingress
 from worker.ports import OutputError
+from worker.process import Worker
 from worker.status import StatusPage
 
 SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"})
