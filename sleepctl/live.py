@@ -13,13 +13,13 @@ from schemas.errors import describe
 from schemas.settings import Settings
 from sleepctl import client
 from sleepctl.client import Door
+from sleepctl.doors import Doors, TransitionView, read_transitions
 from sleepctl.embedded import Embedded
 from sleepctl.errors import CommandError
 from sleepctl.kafka import KafkaLog
 from sleepctl.player import Player, View
 from sleepctl.scenario import ACME, STEPS, TENANTS
 from sleepctl.view import Serving
-from sleepctl.watch import Doors, TransitionView, read_transitions
 from worker.process import serve as serve_worker
 
 Result = TypeVar("Result")

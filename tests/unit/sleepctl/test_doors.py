@@ -10,11 +10,10 @@ from pydantic_core import to_json
 
 from schemas.cloudevents import decode
 from schemas.settings import Settings
-from sleepctl import watch
 from sleepctl.client import Door
+from sleepctl.doors import Doors, read_transitions
 from sleepctl.errors import CommandError
 from sleepctl.scenario import Trip
-from sleepctl.watch import Doors, read_transitions
 from tests.unit.sleepctl.fakes import FakeApi, FakeLog, FakeView, present, transition
 
 Api = Callable[..., FakeApi]
@@ -96,7 +95,7 @@ async def test_a_tenant_that_never_shows_what_happened_is_told(
 ) -> None:
     """The audit is a moment ahead of the record; for ever would be a defect."""
     api(200, present(position=position))
-    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(doors, "_LOOK_SECONDS", 0)
     with pytest.raises(CommandError, match="acme does not show what happened at 0:1"):
         await _doors().watch(_rows(transition("acme", "active", "freeze")), FakeView())
 
