@@ -95,7 +95,7 @@ async def test_a_tenant_that_never_shows_what_happened_is_told(
 ) -> None:
     """The audit is a moment ahead of the record; for ever would be a defect."""
     api(200, present(position=position))
-    monkeypatch.setattr(doors, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr("sleepctl.doors._LOOK_SECONDS", 0)
     with pytest.raises(CommandError, match="acme does not show what happened at 0:1"):
         await _doors().watch(_rows(transition("acme", "active", "freeze")), FakeView())
 
