@@ -35,7 +35,7 @@ from worker.ports import (
     Store,
     StoreError,
 )  # fmt: skip
-from worker.start import check_last_applied, check_standing, checksum, refolds_to
+from worker.start import check_last_applied, check_standing, checksum, last_before
 from worker.states import States
 from worker.stored import REBUILD, LaneStoppedError
 from worker.timers import Timers
@@ -108,6 +108,7 @@ class Lane:
     def _refolding(self) -> str | None:
         if self.position is None or self.position >= self._refolds_to:
             return None
+        # Until that is done, nobody can tell a tenant that is not there yet from one that never was.
         return f"Redis held nothing of this partition: it is folded anew, and at {self.position} of {self._refolds_to}"
 
     def offer(self, fetched: Fetched, acknowledge: Callable[[], object]) -> None:
@@ -202,11 +203,13 @@ class Lane:
         await check_last_applied(progress, events, self.partition, services.reader, services.bounds)
         if not await self.states.settle(progress):
             return False
+        if progress.next or standing.records:
+            self._refolds_to = progress.refolds_to
         # A lane that stood at the beginning and stands there again has published the states of its first batch itself.
-        if self.states.end and self._stood_at != 0:
-            self._refolds_to = await refolds_to(progress, bounds[1], events, self.partition, services.reader)
-            if progress.next < self._refolds_to:
-                self._log.warning("folds_anew", position=progress.next, to=self._refolds_to)
+        elif self.states.end and self._stood_at != 0:
+            last = await last_before(bounds[1], events, self.partition, services.reader)
+            self._refolds_to = 0 if last is None else last.offset + 1
+            self._log.warning("folds_anew", to=self._refolds_to)
         return True
 
     def _begin(self, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError as StoreError
 
 from schemas.cloudevents import Headers
 from schemas.names import Topics
-from schemas.progress import Progress
+from schemas.progress import LAYOUT, Progress
 
 
 class Standing(NamedTuple):
@@ -85,8 +85,11 @@ class Commit(NamedTuple):
 
     @classmethod
     def of_progress(cls, position: int, progress: dict[str, bytes | str | int]) -> "Commit":
-        """Return a commit of some fields of the progress of a partition that stays where it is."""
-        return cls(position, progress, {}, [], {}, [], {}, {}, [])
+        """Return a commit of some fields of the progress of a partition that stays where it is.
+
+        The script writes what the present layout knows, so the layout goes with it.
+        """
+        return cls(position, {"layout": LAYOUT, **progress}, {}, [], {}, [], {}, {}, [])
 
 
 class Output(NamedTuple):

@@ -92,18 +92,3 @@ async def last_before(offset: int, topic: str, partition: int, reader: Reader) -
         if last is not None:
             return last
     return None
-
-
-async def refolds_to(progress: Progress, end: int, topic: str, partition: int, reader: Reader) -> int:
-    """Return the offset up to which a partition of which states were published is folded anew, 0 where it need not be.
-
-    Where Redis holds nothing of it, it is folded from the log's beginning. Until that is done, nobody can tell a tenant
-    that is not there yet from one that never was.
-
-    Raises:
-        OutputError: if the broker does not answer.
-    """
-    if progress.next or progress.refolds_to or not end:
-        return progress.refolds_to
-    last = await last_before(end, topic, partition, reader)
-    return 0 if last is None else last.offset + 1

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from schemas.errors import describe
-from schemas.progress import LAYOUT, Progress
+from schemas.progress import Progress
 from worker.ports import Clock, Commit, Kept, Output, OutputError, Outputs, Reader, Store
 from worker.repair import Repair
 
@@ -142,7 +142,7 @@ class States:
                 return False
             if not cursor:
                 break
-        commit = Commit.of_progress(progress.next, {"states_next": repair.end, "layout": LAYOUT})
+        commit = Commit.of_progress(progress.next, {"states_next": repair.end})
         if not await self._store.commit(self._partition, commit):
             return False
         self.end = repair.end

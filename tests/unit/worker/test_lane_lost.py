@@ -79,6 +79,24 @@ async def test_a_partition_that_was_never_used_is_not_folded_anew(world: World) 
     assert "folds_anew" not in [line["event"] for line in logs]
 
 
+async def test_a_partition_that_was_rebuilt_for_a_log_made_anew_is_whole(world: World) -> None:
+    """Its tenants are there, as their states were published; the new log is folded on top."""
+    await lived(world, 3)
+    world.events().trim(3)
+    world.events().cut(0)
+    world.events().start = 0
+    held = world.held()
+    held.progress = {b"next": b"0", b"records": b"3", b"timers": b"3", b"layout": b"2"}
+    held.progress[b"states_next"] = str(world.states().end).encode()
+    world.log(breaker("another", "open"))
+    with capture_logs() as logs:
+        lane = world.assign()
+        await world.run()
+    assert "folds_anew" not in [line["event"] for line in logs]
+    assert b"refolds_to" not in world.held().progress
+    assert (lane.finding, world.held().next) == (None, 1)
+
+
 async def test_a_command_that_redis_remembers_and_the_log_has_not_told_yet_is_no_repeat(world: World) -> None:
     """All was lost but what is remembered of commands: each would be taken for a repeat of itself, and do nothing."""
     world.log(operation("acme", "op-1"))

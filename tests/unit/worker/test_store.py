@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Connection, Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException
 
+from schemas.progress import LAYOUT
 from schemas.settings import Settings
 from worker.ports import Commit, Due, Index, Loaded, StoreError
 from worker.store import Store, _Script
@@ -157,6 +158,11 @@ async def test_a_commit_of_nothing_but_progress_sends_empty_sections() -> None:
     redis = _Redis(1)
     await store_of(redis).commit(0, Commit(0, {"next": 1}, {}, [], {}, [], {}, {}, []))
     assert redis.sent[0][8:] == (0, 1, "next", 1, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_whoever_writes_progress_writes_its_layout() -> None:
+    """The script counts timers and open-ended tenants; a version that does not must not go on from there."""
+    assert Commit.of_progress(3, {"swept": 1}).progress == {"layout": LAYOUT, "swept": 1}
 
 
 async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
