@@ -327,7 +327,8 @@ class FakeStore:
             by_time = sorted(held.timers.items(), key=lambda timer: (timer[1], timer[0]))
             due = [timer for timer in by_time if timer[1] <= now]
             later = next((at for _, at in by_time if at > now), None)
-            whole = int(held.progress.get(b"timers", len(held.timers))) == len(held.timers)
+            known = int(held.progress.get(b"layout", b"1")) > 1 and b"timers" in held.progress
+            whole = not known or int(held.progress[b"timers"]) == len(held.timers)
             return Due(held.next, due[skip : skip + most], later, whole=whole)
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:

@@ -1,6 +1,6 @@
 -- Reads a page of the timers that are due, and where the partition stands, in one step.
 --
--- KEYS[1] progress  hash, `next` and `timers`
+-- KEYS[1] progress  hash, `next`, `timers` and `layout`
 -- KEYS[2] timers    sorted set, tenant by the time of its next timer, ms
 -- ARGV[1] now, ms
 -- ARGV[2] how many due timers to pass over
@@ -14,6 +14,7 @@ local flat = {}
 for _, item in ipairs(due) do
   flat[#flat + 1] = item
 end
-local number = redis.call('HGET', KEYS[1], 'timers')
-local whole = not number or tonumber(number) == redis.call('ZCARD', KEYS[2])
+-- What stands in `timers` beside layout 1 was left by a worker that did not keep it.
+local layout, number = unpack(redis.call('HMGET', KEYS[1], 'layout', 'timers'))
+local whole = not number or tonumber(layout or '1') < 2 or tonumber(number) == redis.call('ZCARD', KEYS[2])
 return {redis.call('HGET', KEYS[1], 'next') or '0', flat, later[2] or '', whole and 1 or 0}

@@ -124,6 +124,20 @@ def test_what_is_said_of_another_partition_count_can_be_done() -> None:
     assert "new SLEEP_TOPIC_PREFIX and SLEEP_REDIS_PREFIX" in OTHER_COUNT
 
 
+async def test_a_partition_of_the_layout_before_is_gone_on_with_in_the_present_one(world: World) -> None:
+    """Layout 1 knew no number of timers; what an older worker left in its place says nothing."""
+    world.log(breaker("acme", "open"))
+    world.assign()
+    await world.run()
+    await world.end()
+    world.held().progress.update({b"layout": b"1", b"timers": b"7", b"open": b"7"})
+    world.log(breaker("acme", "closed"))
+    lane = world.assign()
+    await world.run()
+    assert (lane.finding, lane.position) == (None, 2)
+    assert (world.held().progress[b"layout"], world.held().progress[b"timers"]) == (b"2", b"1")
+
+
 async def test_a_stopped_lane_wants_nothing_and_publishes_no_timers(world: World) -> None:
     """Only a person makes it go on."""
     world.held().progress[b"next"] = b"5"
