@@ -100,7 +100,7 @@ async def test_the_fake_and_the_scripts_answer_the_same_to_the_same_calls(
     chance = random.Random(seed)
     done = lost = 0
     for _ in range(_CALLS):
-        if chance.random() < 0.05:
+        if chance.random() < 0.2:
             partition, tenant = chance.randrange(2), chance.choice(_TENANTS)
             async with redis_client(services.redis) as redis:
                 await redis.zrem(real.keys(partition).timers, tenant)
