@@ -1,46 +1,20 @@
 """Commands over HTTP, through the log and back, with an API and a worker on real services."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from pydantic_core import from_json
 
 from schemas import events
 from schemas.cloudevents import encode
 from schemas.partition import partition_of
 from tests.installation import Door, Installation
+from tests.integration.conftest import PARTITIONS
 from tests.load import Sent, rules_for_all
-from tests.services import Namespace, Services
 from worker.ports import Output
 
 pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
-
-PARTITIONS = 4
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def installation(
-    services: Services, module_namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    """One worker on four partitions."""
-    directory: Path = tmp_path_factory.mktemp("commands")
-    async with Installation.open(services, module_namespace, directory, partitions=PARTITIONS) as opened:
-        opened.start("worker")
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(installation: Installation) -> Door:
-    """The API in front of it, once a command has gone through."""
-    door = await installation.open_door()
-    async with asyncio.timeout(60), door.client("warm-up") as client:
-        while (await client.post("/api/brain/sleep_mode", json={"target_state": "active"})).status_code != 200:
-            await asyncio.sleep(0.2)
-    return door
 
 
 async def _audit(installation: Installation, tenant: str) -> list[dict[str, Any]]:

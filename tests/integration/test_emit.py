@@ -1,46 +1,20 @@
 """Breakers over HTTP and previews of a policy, through the log and back, on real services."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
-import pytest_asyncio
 from pydantic_core import from_json, to_json
 
 from schemas.partition import partition_of
 from tests.installation import Door, Installation
-from tests.services import Namespace, Services
+from tests.integration.conftest import PARTITIONS
 
 pytestmark = [pytest.mark.needs_kafka, pytest.mark.asyncio(loop_scope="module")]
 
-PARTITIONS: Final = 4
 URL: Final = "/api/breakers/events"
 BATCH: Final = "application/cloudevents-batch+json"
 STRUCTURED: Final = "application/cloudevents+json"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def installation(
-    services: Services, module_namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Installation]:
-    """One worker on four partitions."""
-    directory: Path = tmp_path_factory.mktemp("emit")
-    async with Installation.open(services, module_namespace, directory, partitions=PARTITIONS) as opened:
-        opened.start("worker")
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(installation: Installation) -> Door:
-    """The API in front of it, once a command has gone through."""
-    door = await installation.open_door()
-    async with asyncio.timeout(60), door.client("warm-up") as client:
-        while (await client.post("/api/brain/sleep_mode", json={"target_state": "active"})).status_code != 200:
-            await asyncio.sleep(0.2)
-    return door
 
 
 def _client(door: Door, tenant: str, scope: str) -> httpx.AsyncClient:
