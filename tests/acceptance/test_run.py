@@ -20,7 +20,6 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, list[Path]
     return code, running.told, list(folder.iterdir())
 
 
-@pytest.mark.smoke
 def test_once_ends_well_when_every_expected_state_was_seen(once: tuple[int, str, list[Path]]) -> None:
     """The exit status is what a script looks at."""
     code, told, _ = once

@@ -3,7 +3,7 @@
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 from tests.simulation.broken import broken
 from tests.simulation.run import Outcome, simulate
 
-_SLICE: Final = 50
+_SLICE: Final = 20
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
@@ -56,27 +56,26 @@ class Report:
         return "\n".join([figures, *(f"{again} {seed}: {text}" for seed, text in sorted(self.failures.items()))])
 
 
-def sweep(first: int, count: int, *, without: str | None = None, most_failures: int | None = None) -> Iterator[Report]:
-    """Run seeds on all cores; yield the report so far after each slice, and end early after so many failures.
+def sweep(first: int, count: int, *, without: str | None = None) -> Generator[Report]:
+    """Run seeds on all cores; yield the report so far after each slice. Whoever has seen enough closes the iterator.
 
     Args:
         first: the first seed.
         count: how many.
         without: what to take away from the pipeline, see `broken`.
-        most_failures: end when there are so many, None for never.
     """
     report = Report()
     starts = range(first, first + count, _SLICE)
     # Spawned: nothing of this process, such as pytest's threads, is of use there.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         slices = [pool.submit(_run, start, min(start + _SLICE, first + count), without) for start in starts]
-        for done in as_completed(slices):
-            for outcome in done.result():
-                report.add(outcome)
-            yield report
-            if most_failures is not None and len(report.failures) >= most_failures:
-                pool.shutdown(cancel_futures=True)
-                return
+        try:
+            for done in as_completed(slices):
+                for outcome in done.result():
+                    report.add(outcome)
+                yield report
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _run(start: int, end: int, without: str | None) -> list[Outcome]:
