@@ -72,6 +72,8 @@ async def _run(task: Task) -> None:
             await task()
         except Exception:
             log.exception("background_task_failed")
+            if (ours := asyncio.current_task()) is not None and ours.cancelling():
+                raise
             await asyncio.sleep(_RESTART_SECONDS)
         else:
             return

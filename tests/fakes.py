@@ -259,6 +259,16 @@ class Held:
         """The fence of `load.lua` and `commit.lua`."""
         return self.next == position and int(self.progress.get(b"records", b"0")) == len(self.tenants)
 
+    def has_still(self, name: bytes, number: int) -> bool:
+        """Whether there are as many as the last commit left; beside layout 1 nobody has said."""
+        known = int(self.progress.get(b"layout", b"1")) > 1 and name in self.progress
+        return not known or int(self.progress[name]) == number
+
+    @property
+    def keeps_what_it_had(self) -> bool:
+        """The rest of the fence of `commit.lua`."""
+        return self.has_still(b"timers", len(self.timers)) and self.has_still(b"open", len(self.open))
+
 
 class FakeStore:
     """`worker.ports.Store` in a few dicts, fenced as the scripts are; faults carry the methods' names."""
@@ -301,7 +311,7 @@ class FakeStore:
     async def commit(self, partition: int, commit: Commit) -> bool:
         async with self.faults.of("commit"):
             held = self.partitions[partition]
-            if not held.stands_at(commit.position):
+            if not (held.stands_at(commit.position) and held.keeps_what_it_had):
                 return False
             held.tenants.update(commit.records)
             held.timers.update(commit.timers)
@@ -327,8 +337,7 @@ class FakeStore:
             by_time = sorted(held.timers.items(), key=lambda timer: (timer[1], timer[0]))
             due = [timer for timer in by_time if timer[1] <= now]
             later = next((at for _, at in by_time if at > now), None)
-            known = int(held.progress.get(b"layout", b"1")) > 1 and b"timers" in held.progress
-            whole = not known or int(held.progress[b"timers"]) == len(held.timers)
+            whole = held.has_still(b"timers", len(held.timers))
             return Due(held.next, due[skip : skip + most], later, whole=whole)
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:

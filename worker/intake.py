@@ -2,12 +2,14 @@
 
 Offsets may have gaps, and a gap is not a hole. A batch that does not begin where the last one ended is taken only
 as the first after a seek, when the lane then asks the broker whether anything is missing; otherwise it is dropped
-and the lane seeks again. Each seek begins a generation, and what was fetched under an older one is dropped.
+and the lane seeks again. Each seek begins a generation, and what was fetched under an older one, or for a lane that
+was there before, is dropped.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -22,6 +24,8 @@ _QUEUED_RECORDS: Final = 2 * _MAX_RECORDS
 _QUEUED_BYTES: Final = 2 * _MAX_BYTES
 _FUTURE_MS: Final = 60_000
 _FUTURE_POLL_SECONDS: Final = 1.0
+# No two lanes share one: what was fetched for a lane may come to the next lane of its partition.
+_generations: Final = count(1)
 
 
 class Fetched(NamedTuple):
@@ -35,12 +39,12 @@ class Intake:
     """The queue between the transport, which never waits, and the lane.
 
     Attributes:
-        generation: number of the present generation.
+        generation: number of the present generation, which no other intake of the process has or had.
         finding: why nothing is handed over although something is queued, else None.
     """
 
     def __init__(self, clock: Clock, log: FilteringBoundLogger) -> None:
-        self.generation = 0
+        self.generation = next(_generations)
         self.finding: str | None = None
         self._clock = clock
         self._log = log
@@ -72,7 +76,7 @@ class Intake:
 
     def drop(self) -> None:
         """Drop what is queued and want nothing more until the next seek; whoever waits in `take` gets nothing."""
-        self.generation += 1
+        self.generation = next(_generations)
         self._expected = self._seek_to = None
         self._queue.clear()
         self._queued_bytes = 0

@@ -134,8 +134,9 @@ class Worker:
         """Run Faust, and start it afresh should it give up, until stopped."""
         backoff = Backoff(self._random)
         while not stop.is_set():
-            app = self._app = build_app(self._settings, self.lanes, self.ingress)
+            app: faust.App | None = None
             try:
+                app = self._app = build_app(self._settings, self.lanes, self.ingress)
                 consuming = asyncio.create_task(self._consume(app), name="consumer")
                 await _first(stop.wait(), consuming)
                 if not consuming.cancelled():
@@ -143,10 +144,11 @@ class Worker:
             except (KafkaError, OSError) as error:
                 self.kafka_finding = describe(error)
             finally:
-                crash = app.crash_reason
+                crash = None if app is None else app.crash_reason
                 # The lanes first, so that what is in hand is committed while the partitions are still ours.
                 await self.lanes.end()
-                await _within(STOP_SECONDS, app.stop(), "consumer")
+                if app is not None:
+                    await _within(STOP_SECONDS, app.stop(), "consumer")
                 # A rebalance on the way may have brought new lanes, for which the next consumer has not sought.
                 await self.lanes.end()
             if not stop.is_set():

@@ -11,7 +11,6 @@ from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, 
 from schemas.settings import Settings
 
 _DAY_MS: Final = 86_400_000
-_UNCLEAN: Final = "unclean.leader.election.enable"
 _PROMISED: Final = ("message.timestamp.type", "cleanup.policy")
 _AT_LEAST: Final = ("retention.ms", "delete.retention.ms", "min.insync.replicas")
 _NEEDS: Final = {True: "needs", False: "should have"}
@@ -47,7 +46,7 @@ class Finding(NamedTuple):
 def wanted_topics(settings: Settings) -> list[Topic]:
     """Return the topics of an installation."""
     topics, partitions = settings.topics, settings.partitions
-    common = {_UNCLEAN: "false"}
+    common = {"unclean.leader.election.enable": "false"}
     if settings.replication >= 3:  # noqa: PLR2004 - two of three must have a record before it counts
         common["min.insync.replicas"] = "2"
 
@@ -159,8 +158,7 @@ def _compare(topic: Topic, config: Mapping[str, str | None]) -> Iterator[Finding
         found = config.get(name)
         least = "at least " if name in _AT_LEAST else ""
         if found != value and not (least and found is not None and _no_less(found, value)):
-            # Not every broker tells of unclean elections; whose time it is and what is kept, each does.
-            stops = name in _PROMISED or (name == _UNCLEAN and found is not None)
+            stops = name in _PROMISED
             yield Finding(f"topic {topic.name} has {name}={found}, and {_NEEDS[stops]} {least}{value}", stops=stops)
 
 

@@ -119,8 +119,8 @@ class BatchConsumer(Consumer):
         for found_tp, records in found.items():
             tp = TP(*found_tp)
             lane, generation = fetch.asked.get(tp, (None, 0))
-            # A lane that came meanwhile counts its generations anew, and would take an older lane's batch for its own.
-            # Of ingress, whatever was fetched before an assignment is fetched again after it.
+            # A lane that came meanwhile would drop it, for its generation. Of ingress, whatever was fetched before an
+            # assignment is fetched again after it.
             waited_for = self.lanes.get(tp.partition) is lane if lane else fetch.assignment == self._assignment
             if records and waited_for:
                 batches[tp] = [Fetched(generation, records)]
@@ -175,7 +175,8 @@ class BatchConsumer(Consumer):
             return False
         message.acked = True
         self._unacked_messages.discard(message)
-        if message.tp.topic != self.events_topic:
+        # What was handed over before a partition was given up says nothing of where its present owner is.
+        if message.tp.topic != self.events_topic and message.tp in self._followed:
             self._acked[message.tp] = [message.offset]
         return True
 

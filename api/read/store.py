@@ -160,9 +160,12 @@ class RedisStore:
         keys = self._keys[partition]
         with answering():
             pipeline = self._client.pipeline(transaction=False)
+            # Whether all is there is read first, and the rules last: a commit between two commands of a pipeline must
+            # neither make an absent record look like one that never was, nor give it rules that are not among these.
+            pipeline.execute_command("HMGET", keys.progress, *_REACHED)
             pipeline.execute_command("HGET", keys.tenants, tenant)
-            pipeline.execute_command("HMGET", keys.progress, "rules", *_REACHED)
-            packed, (packed_rules, *reached) = await pipeline.execute()
+            pipeline.execute_command("HGET", keys.progress, "rules")
+            reached, packed, packed_rules = await pipeline.execute()
             rules = _rules(packed_rules)
             record = None if packed is None else unpack(packed, rules)
             return TenantView(partition, record, rules, whole=_whole(*reached))

@@ -27,10 +27,16 @@
 
 local SLICE = 1000 -- below the limit of Lua's stack for unpack; even, so that pairs stay together
 
-local next_offset = redis.call('HGET', KEYS[1], 'next') or '0'
-local records = tonumber(redis.call('HGET', KEYS[1], 'records') or '0')
-if next_offset ~= ARGV[1] or redis.call('HLEN', KEYS[2]) ~= records then
+local fields = redis.call('HMGET', KEYS[1], 'next', 'records', 'layout', 'timers', 'open')
+if (fields[1] or '0') ~= ARGV[1] or redis.call('HLEN', KEYS[2]) ~= tonumber(fields[2] or '0') then
   return 0
+end
+-- What was lost must not become what should be there. Beside layout 1 these were left by a worker that did not keep them.
+if tonumber(fields[3] or '1') >= 2 then
+  local timers, open = tonumber(fields[4] or '-1'), tonumber(fields[5] or '-1')
+  if (timers >= 0 and timers ~= redis.call('ZCARD', KEYS[3])) or (open >= 0 and open ~= redis.call('SCARD', KEYS[5])) then
+    return 0
+  end
 end
 
 local cursor = 2

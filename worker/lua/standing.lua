@@ -10,7 +10,7 @@
 
 local counted = 0
 for _, number in ipairs(redis.call('HVALS', KEYS[4])) do
-  counted = counted + tonumber(number)
+  counted = counted + (tonumber(number) or 0)
 end
 return {redis.call('HGETALL', KEYS[1]), redis.call('HLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]), counted,
   redis.call('SCARD', KEYS[5])}

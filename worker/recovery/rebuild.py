@@ -317,13 +317,18 @@ class Rebuild:
         # Commands whose event the log should hold, and does not: what the row tells is all that is left of them.
         for command in reversed(self._judged.values()):
             self.operations.setdefault(command.key, command.record(self._partition, None, None))
+        # Nor is a command, which a lane would take for one that is still to come.
+        operations = {
+            key: found if found.offset < self.next else found._replace(position=f"{self._partition}:{self.next - 1}")
+            for key, found in self.operations.items()
+        }
         last = self.last
         return Rebuilt(
             self.next,
             None if last is None else last.timestamp,
             None if last is None else checksum(last.key, last.value),
             records,
-            self.operations,
+            operations,
             self.rules if len(self.rules) >= len(self._all_rules) else self._all_rules,
             [state for key, state in self.states.items() if not self._is_there(key.decode())],
             self._transitions,

@@ -149,6 +149,24 @@ async def test_tasks_run_from_start_to_stop(world: World, monkeypatch: pytest.Mo
     assert [line["event"] for line in logs] == ["background_task_failed"]
 
 
+async def test_a_task_that_fails_as_it_is_cancelled_does_not_run_again(world: World) -> None:
+    """The process would never end."""
+    began: list[int] = []
+
+    async def stubborn() -> NoReturn:
+        began.append(1)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("oops")
+
+    app = create_app(Wiring(world.services, [stubborn]))
+    with structlog.testing.capture_logs():
+        async with asyncio.timeout(5), app.router.lifespan_context(app):
+            await world.services.status.began.wait()
+    assert began == [1]
+
+
 async def test_a_lifespan_message_passes_the_edge(world: World) -> None:
     """Only requests are counted."""
     received: Iterator[Message] = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])

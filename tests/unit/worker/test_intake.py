@@ -121,6 +121,17 @@ async def test_a_batch_of_an_older_generation_is_dropped_and_acknowledged(desk: 
     assert desk.warnings == []
 
 
+async def test_a_batch_that_was_fetched_for_the_lane_before_is_dropped(desk: Desk) -> None:
+    """It may come to the next one, since whoever brings it knows only the partition: as the first after its seek."""
+    before = Desk().intake
+    before.seek(10)
+    desk.intake.seek(10)
+    desk.offer("of the lane before", records(11, 12), generation=before.generation)
+    desk.offer("ours", records(10, 10))
+    assert desk.acknowledged == ["of the lane before"]
+    assert offsets(await desk.intake.take()) == [10]
+
+
 def test_an_empty_batch_is_acknowledged_and_changes_nothing(desk: Desk) -> None:
     """The first batch after it may still begin with a gap."""
     desk.offer("empty", [])

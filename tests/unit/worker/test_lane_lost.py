@@ -124,6 +124,20 @@ async def test_timers_that_are_lost_stop_the_lane_within_a_second(world: World) 
     assert lane.finding == "Redis holds 0 timers where progress says 1; run `sleepctl rebuild`"
 
 
+@pytest.mark.parametrize("lost", ["timers", "open"])
+async def test_what_is_lost_just_before_a_commit_does_not_become_what_should_be_there(world: World, lost: str) -> None:
+    """A busy partition commits more often than anybody looks."""
+    world.log(breaker("acme", "forced_open"), breaker("other", "open"))
+    lane = world.assign()
+    await world.run()
+    getattr(world.held(), lost).clear()
+    world.log(breaker("third", "open"))
+    await world.run()
+    assert lane.stopped
+    assert "where progress says 1; run `sleepctl rebuild`" in str(lane.finding)
+    assert set(world.held().tenants) == {"acme", "other"}
+
+
 @pytest.mark.parametrize(
     ("lost", "finding"),
     [

@@ -202,6 +202,11 @@ async def test_topics_that_are_as_they_should_be_are_accepted(admin: _Admin) -> 
             {"unclean.leader.election.enable": None},
             "unclean.leader.election.enable=None, and should have false",
         ),
+        (
+            "sleep.transitions",
+            {"unclean.leader.election.enable": "true"},
+            "unclean.leader.election.enable=true, and should have false",
+        ),
     ],
 )
 async def test_a_topic_that_is_weaker_than_asked_is_told_and_stops_no_worker(
@@ -263,12 +268,6 @@ async def test_a_topic_that_is_missing_is_not_asked_for_by_name(admin: _Admin) -
             8,
             {"cleanup.policy": "compact"},
             "topic sleep.events has cleanup.policy=compact, and needs delete",
-        ),
-        (
-            "sleep.transitions",
-            8,
-            {"unclean.leader.election.enable": "true"},
-            "topic sleep.transitions has unclean.leader.election.enable=true, and needs false",
         ),
     ],
 )

@@ -412,6 +412,7 @@ def message_of(tp: TP, offset: int) -> Message:
 
 async def test_an_ingress_batch_is_committed_when_it_was_acknowledged(faust: _Consumer) -> None:
     """Ingress has no place of its own to keep its position."""
+    await faust.fetch(more=(INGRESS,))
     assert faust.consumer.ack(message_of(INGRESS, 6))
     await faust.commit()
     await faust.commit()
@@ -420,6 +421,7 @@ async def test_an_ingress_batch_is_committed_when_it_was_acknowledged(faust: _Co
 
 async def test_an_ingress_commit_that_failed_is_tried_again(faust: _Consumer) -> None:
     """Otherwise the batch would be forwarded again after the next start."""
+    await faust.fetch(more=(INGRESS,))
     assert faust.consumer.ack(message_of(INGRESS, 6))
     faust.thread.failing = True
     await faust.commit()
@@ -429,8 +431,20 @@ async def test_an_ingress_commit_that_failed_is_tried_again(faust: _Consumer) ->
     assert faust.thread.commits == [{INGRESS: 7}] * 2
 
 
+async def test_an_acknowledgement_that_comes_after_the_partition_was_given_up_counts_for_nothing(
+    faust: _Consumer,
+) -> None:
+    """Its present owner knows better; and nobody may commit for a partition that is somebody else's."""
+    await faust.fetch(more=(INGRESS,))
+    await faust.consumer.on_partitions_assigned(set(), 2)
+    assert faust.consumer.ack(message_of(INGRESS, 6))
+    await faust.commit()
+    assert faust.thread.commits == []
+
+
 async def test_what_was_acknowledged_under_an_earlier_assignment_is_not_committed(faust: _Consumer) -> None:
     """Another member may have gone further meanwhile."""
+    await faust.fetch(more=(INGRESS,))
     assert faust.consumer.ack(message_of(INGRESS, 6))
     await faust.consumer.on_partitions_assigned({INGRESS}, 2)
     await faust.commit()
@@ -439,6 +453,7 @@ async def test_what_was_acknowledged_under_an_earlier_assignment_is_not_committe
 
 async def test_an_acknowledgement_counts_once(world: World, faust: _Consumer) -> None:
     """And that of an events batch moves nothing: the lane says what is applied."""
+    await faust.fetch(more=(INGRESS,))
     message = message_of(INGRESS, 6)
     assert faust.consumer.ack(message)
     assert not faust.consumer.ack(message)
