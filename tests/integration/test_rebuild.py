@@ -68,7 +68,7 @@ async def assert_fold(installation: Installation) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_an_emptied_redis_is_rebuilt_while_the_api_says_503_and_workers_go_on(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:
