@@ -8,10 +8,14 @@ python -m tests.simulation --seeds 500 --without "the hole rule"
 import argparse
 import sys
 import time
+from typing import Final
 
 from tests.simulation.broken import BREAKS, broken
 from tests.simulation.run import simulate
 from tests.simulation.sweep import Report, sweep
+
+# A run of an hour says how far it is, on whatever it prints to.
+_LINE: Final = 10_000
 
 
 def main() -> int:
@@ -39,8 +43,11 @@ def _one(seed: int, without: str | None, *, verbose: bool) -> int:
 
 
 def _many(first: int, count: int, without: str | None) -> int:
-    report, began, told = Report(), time.monotonic(), 0.0
+    report, began, told, next_line = Report(), time.monotonic(), 0.0, _LINE
     for report in sweep(first, count, without=without):
+        if report.runs >= next_line:
+            next_line += _LINE
+            print(f"{time.monotonic() - began:,.0f} s: {report}", flush=True)
         if sys.stderr.isatty() and time.monotonic() - told > 1:
             told = time.monotonic()
             print(
