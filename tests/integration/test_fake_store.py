@@ -100,7 +100,7 @@ async def test_the_fake_and_the_scripts_answer_the_same_to_the_same_calls(
     chance = random.Random(seed)
     done = lost = 0
     for _ in range(_CALLS):
-        if chance.random() < 0.2:
+        if chance.random() < 0.05:
             partition, tenant = chance.randrange(2), chance.choice(_TENANTS)
             async with redis_client(services.redis) as redis:
                 await redis.zrem(real.keys(partition).timers, tenant)
@@ -110,7 +110,12 @@ async def test_the_fake_and_the_scripts_answer_the_same_to_the_same_calls(
         expected = await answer_of(fake, number, position)
         assert await answer_of(real, number, position) == expected
         done += expected is True
-        lost += isinstance(expected, Due) and not expected.whole
+        if isinstance(expected, Due) and not expected.whole:
+            # Nothing is committed any more, until somebody begins a rebuild.
+            lost += 1
+            partition = random.Random(number).randrange(2)
+            assert await fake.clear(partition, await fake.mark(partition), -1)
+            assert await real.clear(partition, await real.mark(partition), -1)
     assert done > _CALLS // 8
     assert lost
     async with redis_client(services.redis, decode_responses=True) as redis:
