@@ -18,7 +18,6 @@ from schemas.settings import Settings
 from tests.fakes import settle
 from tests.world import World, breaker
 from worker.app import build_app
-from worker.clock import Backoff
 from worker.ingress import Ingress
 from worker.intake import Fetched
 from worker.transport import BatchConsumer
@@ -178,24 +177,6 @@ async def test_an_ingress_batch_is_published_and_then_acknowledged(world: World)
     assert event.acknowledged == 1
     assert [record.key for record in world.kafka.records("sleep.events")] == [b"acme"]
     assert [record.value for record in world.kafka.records("sleep.deadletter")] == [b"rubbish"]
-
-
-class _Impatient(Backoff):
-    """Waits for nothing, and notes for how long it would have."""
-
-    waits: list[float]
-
-    def next(self) -> float:
-        self.waits.append(super().next())
-        return 0.0
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds for which the worker would have waited."""
-    _Impatient.waits = []
-    monkeypatch.setattr("worker.app.Backoff", _Impatient)
-    return _Impatient.waits
 
 
 async def test_ingress_waits_for_a_kafka_that_is_away_and_says_so_once(world: World, waits: list[float]) -> None:

@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 from schemas.names import Topics
 from schemas.settings import Settings
 from tests.fakes import FakeStore, settle
-from worker.clock import Backoff
 from worker.process import Worker, _wait, serve
 from worker.topics import TopicsError
 
@@ -20,25 +19,6 @@ from worker.topics import TopicsError
 def settings_of(**more: object) -> Settings:
     """Return settings with these deviations."""
     return Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"} | more)
-
-
-class _Impatient(Backoff):
-    """Waits for nothing, and notes for how long it would have."""
-
-    waits: list[float]
-
-    def next(self) -> float:
-        self.waits.append(super().next())
-        return 0.0
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds for which the worker would have waited."""
-    _Impatient.waits = []
-    monkeypatch.setattr("worker.process.Backoff", _Impatient)
-    monkeypatch.setattr("worker.process._wait", lambda *_: asyncio.sleep(0))
-    return _Impatient.waits
 
 
 class _App:
