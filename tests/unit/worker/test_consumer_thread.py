@@ -99,6 +99,16 @@ async def thread() -> AsyncIterator[BatchConsumerThread]:
         found.thread_loop.close()
 
 
+@pytest.fixture
+def at_once(thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the thread is to do is done here and now, since it is not started."""
+
+    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
+        return await function(*arguments)
+
+    monkeypatch.setattr(thread, "call_thread", call_thread)
+
+
 def steps_of(thread: BatchConsumerThread) -> list[tuple[Any, ...]]:
     """Return what the thread did with aiokafka."""
     return cast("_Aiokafka", thread._consumer).steps
@@ -113,15 +123,11 @@ async def test_the_broker_holds_a_fetch_back_for_a_short_time_only(thread: Batch
     await found.stop()
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_in_the_thread_the_seek_comes_before_the_fetch(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
+    thread: BatchConsumerThread,
 ) -> None:
     """In one hop, so that nothing comes between."""
-
-    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
-        return await function(*arguments)
-
-    monkeypatch.setattr(thread, "call_thread", call_thread)
     found = await thread.seek_and_fetch({TP(EVENTS, 0): 17}, {TP(EVENTS, 0)}, 0.5)
     assert found == {TP(EVENTS, 0): []}
     assert steps_of(thread) == [
@@ -130,28 +136,20 @@ async def test_in_the_thread_the_seek_comes_before_the_fetch(
     ]
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_a_partition_that_was_given_up_on_the_way_to_the_thread_is_not_sought(
-    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
+    thread: BatchConsumerThread,
 ) -> None:
     """Aiokafka would raise, and the worker leave its group for that."""
-
-    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
-        return await function(*arguments)
-
-    monkeypatch.setattr(thread, "call_thread", call_thread)
     await thread.seek_and_fetch({TP(EVENTS, 0): 17, TP(EVENTS, 1): 5}, {TP(EVENTS, 0), TP(EVENTS, 1)}, 0.5)
     assert [step for step in steps_of(thread) if step[0] == "seek"] == [("seek", TopicPartition(EVENTS, 0), 17)]
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_where_ingress_goes_on_is_asked_of_the_group_and_else_of_the_log(
     thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A coordinator that does not answer keeps nobody for long."""
-
-    async def call_thread(function: Callable[..., Awaitable[object]], *arguments: object) -> object:
-        return await function(*arguments)
-
-    monkeypatch.setattr(thread, "call_thread", call_thread)
     assert await thread.committed(INGRESS) == 3
     aiokafka = cast("_Aiokafka", thread._consumer)
     aiokafka.offset = 0
