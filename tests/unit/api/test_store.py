@@ -37,6 +37,7 @@ class _Redis:
         self.hashes: dict[tuple[str, str], bytes] = {}
         self.sets: list[tuple[str, dict[str, Any]]] = []
         self.trips = 0
+        self.queued: list[str] = []
         self.failure: Exception | None = None
         self._queued: list[Any] = []
 
@@ -50,6 +51,7 @@ class _Redis:
         return self
 
     def execute_command(self, name: str, *arguments: str) -> object:
+        self.queued.append(" ".join((name, *arguments)))
         if name == "HGET":
             self._queued.append(self.hashes.get((arguments[0], arguments[1])))
             return self
@@ -103,6 +105,17 @@ async def test_a_tenant_and_its_rules_are_read_in_one_round_trip() -> None:
     view = await _store(redis).tenant("acme")
     assert (view.partition, view.record, redis.trips) == (PARTITION, record, 1)
     assert view.rules[-1].policy.document["ceiling"] == "deep"
+
+
+async def test_whether_a_partition_is_whole_is_read_before_the_record_and_the_rules_after_it() -> None:
+    """A commit between two of them must not make a tenant that has just come back look like one that never was."""
+    redis = _Redis()
+    await _store(redis).tenant("acme")
+    assert redis.queued == [
+        f"HMGET {KEYS.progress} next refolds_to",
+        f"HGET {KEYS.tenants} acme",
+        f"HGET {KEYS.progress} rules",
+    ]
 
 
 @pytest.mark.parametrize(

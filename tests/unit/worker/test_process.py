@@ -75,7 +75,7 @@ class _Rig:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[str] = []
         self.apps: list[_App] = []
-        self.failures: dict[str, list[Exception]] = {"verify": [], "connect": [], "app": []}
+        self.failures: dict[str, list[Exception]] = {"verify": [], "connect": [], "build": [], "app": []}
         monkeypatch.setattr("worker.process.StatusPage", lambda *_: self._service("page"))
         monkeypatch.setattr("worker.process.verify_topics", self._verify)
         monkeypatch.setattr("worker.process.build_app", self._build)
@@ -105,6 +105,8 @@ class _Rig:
         self.steps.append("topics verified")
 
     def _build(self, *_: object) -> _App:
+        if self.failures["build"]:
+            raise self.failures["build"].pop(0)
         self.apps.append(_App(self.steps, self.failures["app"].pop(0) if self.failures["app"] else None))
         return self.apps[-1]
 
@@ -248,6 +250,17 @@ async def test_a_consumer_that_finds_no_broker_is_tried_again_until_it_does(rig:
     rig.stop.set()
     await running
     assert rig.steps.count("app stops") == 3
+
+
+async def test_a_consumer_that_cannot_be_made_is_waited_for(rig: _Rig) -> None:
+    """Its certificate may be away for a moment, while another takes its place."""
+    rig.failures["build"] = [OSError("SLEEP_KAFKA_SSL_CAFILE: the file cannot be read")]
+    worker = rig.worker()
+    running = asyncio.create_task(worker.run(rig.stop))
+    await rig.until(lambda: worker.joined)
+    rig.stop.set()
+    await running
+    assert rig.steps.count("app stops") == 1
 
 
 async def test_a_consumer_that_does_not_stop_does_not_keep_the_worker(
