@@ -20,8 +20,8 @@ class Standing(NamedTuple):
     Attributes:
         progress: what the last commit said.
         begun: whether there is any progress at all.
-        records, timers, counted, open: the numbers of tenants with a record, with a timer, in the counts by state, and
-            among the open-ended ones.
+        records, timers, counted, open: the numbers of tenants with a record, with a timer, in the counts by state (-1
+            where one of these is no number), and among the open-ended ones.
     """
 
     progress: Progress
@@ -56,7 +56,7 @@ class Index(NamedTuple):
 
     Attributes:
         timers: the time of each tenant's next timer, ms.
-        counts: the number of tenants in each state.
+        counts: the number of tenants in each state, -1 where what is there is none.
         open: tenants with a pin or an open-ended claim.
     """
 

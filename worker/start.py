@@ -31,6 +31,8 @@ def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int)
     start, end = bounds
     if not standing.begun and (standing.timers or standing.counted or standing.open):
         raise LaneStoppedError(f"Redis holds keys of the partition and no progress: a part of it was lost; {REBUILD}")
+    if standing.counted < 0:
+        raise LaneStoppedError(f"Redis holds counts of tenants that are no numbers; {REBUILD}")
     if progress.partitions not in (None, partitions):
         raise LaneStoppedError(
             f"progress was made with {progress.partitions} partitions and the topic has {partitions}: {OTHER_COUNT}"

@@ -169,7 +169,7 @@ class Store:
             while cursor:
                 cursor, members = await redis.sscan(keys.open, cursor, count=_PAGE)
                 open_ended.update(map(_text, members))
-        return Index(timers, {_text(state): int(number) for state, number in counts.items()}, open_ended)
+        return Index(timers, {_text(state): _count(number) for state, number in counts.items()}, open_ended)
 
     async def index_at(self, partition: int, position: int, tenants: Sequence[str]) -> Index | None:
         """Return what a partition holds of some tenants beside their records; None where it stands elsewhere.
@@ -186,7 +186,7 @@ class Store:
         timed = zip(tenants, times, strict=True)
         return Index(
             timers={tenant: int(float(at)) for tenant, at in timed if at is not None},
-            counts={_text(state): int(number) for state, number in zip(flat[::2], flat[1::2], strict=True)},
+            counts={_text(state): _count(number) for state, number in zip(flat[::2], flat[1::2], strict=True)},
             open={tenant for tenant, member in zip(tenants, members, strict=True) if member},
         )
 
@@ -225,6 +225,14 @@ class Store:
 
 def _text(raw: bytes) -> str:
     return raw.decode(errors="replace")
+
+
+def _count(raw: bytes) -> int:
+    """Return a number of tenants, -1 where somebody wrote something else."""
+    try:
+        return int(raw)
+    except ValueError:
+        return -1
 
 
 @contextmanager

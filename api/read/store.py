@@ -232,10 +232,11 @@ class RedisStore:
                 pipeline.execute_command("HGETALL", keys.counts)
                 pipeline.execute_command("SCARD", keys.open)
             answers = await pipeline.execute()
-        counts = {
-            label: sum(int(of_partition.get(label.encode(), 0)) for of_partition in answers[::2]) for label in LABELS
-        }
-        return Totals(counts, sum(answers[1::2]))
+            counts = {
+                label: sum(int(of_partition.get(label.encode(), 0)) for of_partition in answers[::2])
+                for label in LABELS
+            }
+            return Totals(counts, sum(answers[1::2]))
 
     async def progress(self) -> dict[int, int]:
         """Return each partition's next offset to apply, 0 where none has begun."""

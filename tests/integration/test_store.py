@@ -199,6 +199,31 @@ async def test_counts_and_open_ended_tenants_are_kept_as_they_move(real: Store, 
     assert await redis.smembers(keys.open) == {b"other"}
 
 
+async def test_a_count_that_is_none_is_read_as_one_below_none(real: Store, redis: Client) -> None:
+    """So that `verify` names it, as it would another number."""
+    await redis.hset(real.keys(0).counts, mapping={"deep": b"2", "light": b"many"})
+    expected = {"deep": 2, "light": -1}
+    assert (await real.index(0)).counts == expected
+    found = await real.index_at(0, 0, [])
+    assert found is not None
+    assert found.counts == expected
+
+
+@pytest.mark.parametrize("count", [b"many", b"1.0", b"9" * 16])
+async def test_nothing_is_added_to_a_count_that_is_none_and_nothing_else_is_written(
+    real: Store, redis: Client, count: bytes
+) -> None:
+    """A script that failed halfway would leave records which the progress does not know of."""
+    acme = commit(0, 1, records={"acme": b"A"})._replace(counts={"freeze": 1})
+    assert await real.commit(0, acme)
+    await redis.hset(real.keys(0).counts, "light", count)
+    changed = commit(1, 2, records={"acme": b"B"})._replace(counts={"freeze": -1, "light": 1})
+    assert not await real.commit(0, changed)
+    assert await real.load(0, 1, ["acme"], []) == ports.Loaded([b"A"], [])
+    assert await redis.hgetall(real.keys(0).counts) == {b"freeze": b"1", b"light": count}
+    assert (await real.standing(0)).counted == -1
+
+
 async def test_an_operation_ends_by_itself_and_takes_its_receipt_with_it(real: Store, redis: Client) -> None:
     """The receipt was only there until the command was applied."""
     keys = real.keys(0)

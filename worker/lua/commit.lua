@@ -39,6 +39,14 @@ if tonumber(fields[3] or '1') >= 2 then
   end
 end
 
+-- A script that fails halfway leaves what it has written, so a count to which nothing can be added is refused before;
+-- below 2^53, Lua's numbers are whole.
+for _, number in ipairs(redis.call('HVALS', KEYS[4])) do
+  if #number > 15 or not string.match(number, '^-?%d+$') then
+    return 0
+  end
+end
+
 local cursor = 2
 
 -- Steps over a section of `width` arguments an item and returns its first and last index.

@@ -6,11 +6,16 @@
 -- KEYS[4] counts    hash, state -> number of tenants
 -- KEYS[5] open      set
 --
--- Returns {{field, value, ...} of progress, number of tenants, of timers, of tenants counted, of open-ended tenants}.
+-- Returns {{field, value, ...} of progress, number of tenants, of timers, of tenants counted, of open-ended tenants};
+-- -1 tenants are counted where a count is none.
 
 local counted = 0
 for _, number in ipairs(redis.call('HVALS', KEYS[4])) do
-  counted = counted + (tonumber(number) or 0)
+  if #number > 15 or not string.match(number, '^-?%d+$') then -- as in commit.lua
+    counted = -1
+    break
+  end
+  counted = counted + tonumber(number)
 end
 return {redis.call('HGETALL', KEYS[1]), redis.call('HLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]), counted,
   redis.call('SCARD', KEYS[5])}

@@ -96,6 +96,9 @@ async def test_a_walk_without_redis_is_no_empty_walk() -> None:
     redis = _Redis({"HSCAN": (0, {b"acme": b"{}"}), "HGET": None})
     with pytest.raises(UnavailableError, match="cannot be read"):
         await _store(redis).scan(0, 0, 100, open_ended=False)
+    redis = _Redis({"HGETALL": {b"active": b"many"}, "SCARD": 1})
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        await _store(redis).totals()
     redis.failure = RedisConnectionError("refused")
     for asked in (_store(redis).scan(0, 0, 100, open_ended=True), _store(redis).totals()):
         with pytest.raises(UnavailableError, match="redis"):

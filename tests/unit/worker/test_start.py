@@ -1,5 +1,6 @@
 """The last record applied is read again and must be the one that progress remembers."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from unittest.mock import patch
 
@@ -64,6 +65,12 @@ async def test_a_lost_progress_beside_other_keys_stops_the_lane(world: World) ->
         await finding(world)
         == "Redis holds keys of the partition and no progress: a part of it was lost; run `sleepctl rebuild`"
     )
+
+
+async def test_counts_that_are_no_numbers_stop_the_lane(world: World) -> None:
+    """No commit could add to them; the store tells by one below none."""
+    world.held().counts = Counter(active=-1)
+    assert await finding(world) == "Redis holds counts of tenants that are no numbers; run `sleepctl rebuild`"
 
 
 async def test_an_edited_progress_stops_the_lane(world: World) -> None:
