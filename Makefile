@@ -6,7 +6,9 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(PYTHON) -m pytest
 # The services themselves come first: when they break their promises, what follows means nothing.
-LEVELS := tests/services $(wildcard tests/integration tests/acceptance tests/faults tests/simulation)
+LEVELS := tests/services $(wildcard tests/integration tests/acceptance tests/faults)
+# With `--jobs`, what only computes gives way to the levels, which mostly wait.
+ASIDE  := nice
 
 # A name on the PATH proves nothing (a version manager's shim may refuse to run), so each candidate is run.
 CANDIDATES := python3.13 python3.12 python3.11 python3 python
@@ -19,7 +21,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test unit levels integration acceptance check lint types generated arrows policy format \
-	generate bench simulate chaos soak lock images clean
+	generate bench simulation simulate chaos soak lock images clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,13 +51,16 @@ $(STAMP): requirements/dev.lock pyproject.toml
 run: install ## start everything embedded, play the scenario, serve until Ctrl-C (ARGS=--once ends after it)
 	@$(VENV)/bin/sleepctl run $(ARGS)
 
-test: unit levels ## all tests, with the best services that this machine can get
+test: unit levels simulation ## all tests, with the best services that this machine can get
 
 unit: install ## unit tests on all cores, with branch coverage: no socket, no sleep
-	$(PYTEST) tests/unit --numprocesses=auto --cov --cov-report=term $(ARGS)
+	$(ASIDE) $(PYTEST) tests/unit --numprocesses=auto --cov --cov-report=term $(ARGS)
 
 levels: install
 	$(PYTEST) $(LEVELS) --durations=20 $(ARGS)
+
+simulation: install ## tests of whole workers in virtual time: 2,000 seeds, and that a missing safeguard is noticed
+	$(ASIDE) $(PYTEST) tests/simulation --durations=3 $(ARGS)
 
 integration: install ## tests against Kafka, Redis and OPA
 	$(PYTEST) tests/integration $(ARGS)
