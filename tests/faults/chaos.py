@@ -124,7 +124,7 @@ class Chaos:
             case Kind.WORKER_REMOVED:
                 await fleet.remove_worker(step.target)
             case Kind.REDIS_ROLLED_BACK:
-                await self._roll_back(step.seconds)
+                await self._roll_back(step.seconds, say)
             case Kind.REDIS_EMPTIED:
                 await self._empty(say)
             case Kind.BROKER_KILLED:
@@ -132,13 +132,15 @@ class Chaos:
                 await asyncio.sleep(step.seconds)
                 await asyncio.to_thread(self._services.broker.start)
 
-    async def _roll_back(self, seconds: float) -> None:
+    async def _roll_back(self, seconds: float, say: Say) -> None:
         """Kill Redis, take away what it wrote in its last second, and start it."""
         store = self._services.store
         before = await asyncio.to_thread(self._file.sizes)
         await asyncio.sleep(_LOST_SECONDS)
         await asyncio.to_thread(store.kill)
-        self._lost_bytes += await asyncio.to_thread(self._file.cut, before)
+        lost = await asyncio.to_thread(self._file.cut, before)
+        self._lost_bytes += lost
+        say(f"          {lost:,} bytes of the append-only file are gone; a second before it was {before}")
         await asyncio.sleep(seconds)
         await asyncio.to_thread(store.start)
 
