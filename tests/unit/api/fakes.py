@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -32,6 +32,8 @@ from schemas.state import LABELS, SleepState
 NOW = 1_795_334_837_992
 ISSUER, AUDIENCE, KID = "https://issuer.example", "sleep", "key-1"
 DECISION = "0" * 32
+NO_TEXTS: Final[tuple[object, ...]] = (None, 1, ["ES256"], {})
+"""What may stand where a text belongs, in a token or in a key."""
 ALL_SCOPES = "sleep:read sleep:write sleep:policy sleep:override"
 
 

@@ -2,125 +2,20 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import Any, Self
 
 import pytest
 
-from api.operate.dependency import Dependency, UnavailableError
-from api.operate.metrics import Metrics
-from api.read.views import Reads
+from api.operate.dependency import UnavailableError
 from api.stream import catchup
-from api.stream import feed as feeds
-from api.stream.catchup import MOST_RECORDS, Catchup
-from api.stream.feed import Feed, Listener
-from api.stream.response import Session
+from api.stream.catchup import MOST_RECORDS
 from schemas.partition import partition_of
 from schemas.policy import BUILT_IN_RULES
 from schemas.record import Record, new_record
-from tests.sse import Event, parse_block
-from tests.unit.api.fakes import NOW, FakeClock, FakeLog, FakeStore
-from tests.unit.api.topic import PARTITIONS, FakeTopic
+from tests.sse import Event
+from tests.unit.api.fakes import NOW
+from tests.unit.api.topic import PARTITIONS, FakeTopic, Setup
 
 ACME = partition_of("acme", PARTITIONS)
-
-
-class Client:
-    """One stream: its bytes, taken one chunk at a time."""
-
-    def __init__(self, chunks: AsyncGenerator[bytes, None], listener: Listener) -> None:
-        self.chunks = chunks
-        self.listener = listener
-        self.events: list[Event] = []
-
-    async def chunk(self) -> list[Event]:
-        """Take one chunk."""
-        async with asyncio.timeout(5):
-            text = (await anext(self.chunks)).decode()
-        assert text.endswith("\n\n")
-        found = [parse_block(block) for block in text.removesuffix("\n\n").split("\n\n")]
-        self.events += found
-        return found
-
-    async def until(self, count: int) -> list[str]:
-        """Take chunks until so many transitions have come; return their ids."""
-        while len(self.ids) < count:
-            await self.chunk()
-        return self.ids
-
-    async def until_quiet(self) -> list[str]:
-        """Take chunks until a heartbeat comes; return the ids of the transitions."""
-        while Event("", None, None) not in await self.chunk():
-            pass
-        return self.ids
-
-    @property
-    def ids(self) -> list[str]:
-        """Ids of the transitions that came."""
-        return [event.id or "" for event in self.events if event.name == "transition"]
-
-    def named(self, name: str) -> list[Any]:
-        """The data of all events of a name."""
-        return [event.data for event in self.events if event.name == name]
-
-
-class Setup:
-    """A feed over a topic, and clients of it."""
-
-    def __init__(self, topic: FakeTopic, *, kept: int = 50, at_once: int = 2) -> None:
-        self.topic = topic
-        self.store = FakeStore()
-        self.store.applied = dict.fromkeys(range(PARTITIONS), 0)
-        self.dependency = Dependency("transitions")
-        self.metrics = Metrics()
-        self.feed = Feed(topic.open, PARTITIONS, self.dependency, self.metrics, kept=kept)
-        self.catchup = Catchup(topic.open, at_once=at_once)
-        self.reads = Reads(self.store, FakeClock(), FakeLog())
-        self._stack = AsyncExitStack()
-        self.running: asyncio.Task[Any] | None = None
-
-    async def __aenter__(self) -> Self:
-        await self.hear()
-        return self
-
-    async def hear(self) -> None:
-        """Start the shared consumer."""
-        self.running = asyncio.create_task(self.feed.run())
-        await self.topic.heard()
-
-    async def lose(self) -> None:
-        """Have the shared consumer's connection break."""
-        assert self.running is not None
-        self.topic.down = ConnectionError("refused")
-        await self.topic.heard()
-        with pytest.raises(ConnectionError):
-            await self.running
-        self.dependency.found_down("refused")
-        self.topic.down = None
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-        if self.running is not None:
-            self.running.cancel()
-            await asyncio.gather(self.running, return_exceptions=True)
-
-    async def client(self, tenant: str | None = "acme", last_id: str | None = None, heartbeat: float = 0) -> Client:
-        """Connect."""
-        return await self._stack.enter_async_context(self.connected(tenant, last_id, heartbeat))
-
-    @asynccontextmanager
-    async def connected(self, tenant: str | None, last_id: str | None, heartbeat: float) -> AsyncIterator[Client]:
-        """Connect, for the block."""
-        session = Session(self.feed, self.catchup, self.reads, self.store, tenant=tenant, last_id=last_id)
-        with self.feed.listener() as listener:
-            async with aclosing(session.chunks(listener, heartbeat)) as chunks:
-                yield Client(chunks, listener)
-
-    def gauge(self) -> str:
-        """The number of open streams, as Prometheus reads it."""
-        [line] = [text for text in self.metrics.render().decode().splitlines() if text.startswith("sleep_api_streams ")]
-        return line.removeprefix("sleep_api_streams ")
 
 
 def _at(event: int) -> Record:
@@ -325,88 +220,6 @@ async def test_all_tenants_come_in_one_stream_that_can_be_gone_on_with() -> None
         assert [row["tenant"] for row in again.named("transition")] == ["acme", "hooli"]
 
 
-async def test_a_client_that_does_not_keep_up_is_dropped_with_what_waits_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The others go on."""
-    monkeypatch.setattr(feeds, "QUEUE_ROWS", 5)
-    async with Setup(FakeTopic()) as setup:
-        slow, good = await setup.client(), await setup.client()
-        await slow.chunk()
-        await good.until_quiet()
-        ids = []
-        for event in range(6):
-            ids.append(setup.topic.put("acme", event))
-            await setup.topic.heard()
-            if event < 5:
-                assert not slow.listener.ended.done()
-            await good.until(event + 1)
-        assert slow.listener.ended.result() == "slow"
-        assert len(slow.listener.rows) == 5
-        assert not good.listener.ended.done()
-        assert good.ids == ids
-
-
-async def test_a_stream_that_ends_leaves_nothing_behind() -> None:
-    """Neither in the gauge nor among those that are told."""
-    async with Setup(FakeTopic()) as setup:
-        async with setup.connected("acme", None, 0) as client:
-            await client.until_quiet()
-            assert setup.gauge() == "1.0"
-        setup.topic.put("acme", 1)
-        await setup.topic.heard()
-        assert setup.gauge() == "0.0"
-        assert not client.listener.rows
-
-
-async def test_an_outage_of_kafka_is_bridged_without_a_gap() -> None:
-    """The shared consumer goes on where it was; meanwhile nobody new is let in."""
-    async with Setup(FakeTopic()) as setup:
-        client = await setup.client()
-        first = setup.topic.put("acme", 1)
-        await setup.topic.heard()
-        await client.until(1)
-        await setup.lose()
-        missed = setup.topic.put("acme", 2)
-        with pytest.raises(UnavailableError, match="kafka: transitions: refused"):
-            await (await setup.client()).chunk()
-        await setup.hear()
-        assert await client.until_quiet() == [first, missed]
-        assert not client.listener.ended.done()
-
-
-@pytest.mark.parametrize("how", ["trimmed", "made-anew"])
-async def test_a_topic_that_is_not_where_it_was_ends_all_streams(how: str) -> None:
-    """They come back with their ids, and are told what became of these."""
-    topic = FakeTopic()
-    for event in range(4):
-        topic.put("acme", event)
-    async with Setup(topic) as setup:
-        client = await setup.client()
-        await client.until_quiet()
-        await setup.lose()
-        if how == "trimmed":
-            for event in range(4, 8):
-                topic.put("acme", event)
-            topic.kept[ACME] = 6
-        else:
-            topic.records[ACME] = []
-        await setup.hear()
-        assert client.listener.ended.result() == "lost"
-        again = await setup.client(last_id=client.ids[-1])
-        await again.until_quiet()
-        assert len(again.named("reset")) == 1
-
-
-async def test_when_the_process_stops_streams_end_those_to_come_too() -> None:
-    """At once, whatever they are at."""
-    async with Setup(FakeTopic()) as setup:
-        client = await setup.client()
-        setup.feed.release()
-        late = await setup.client()
-        assert client.listener.ended.result() == late.listener.ended.result() == "stopping"
-
-
 async def test_only_a_few_read_back_at_once() -> None:
     """The others wait for their turn."""
     topic = FakeTopic(page_records=1)
@@ -432,22 +245,3 @@ async def test_one_tenant_does_not_take_every_turn_to_read_back(monkeypatch: pyt
         other = await setup.client("globex", ids["globex"][0])
         await other.until_quiet()
         assert other.ids == ids["globex"][1:]
-
-
-async def test_kafka_away_while_reading_back_is_said_as_such() -> None:
-    """Before anything was sent, it is a problem and no stream."""
-    topic = FakeTopic()
-    ids = [topic.put("acme", event) for event in range(9)]
-    async with Setup(topic, kept=2) as setup:
-        topic.down = ConnectionError("refused")
-        with pytest.raises(UnavailableError, match="kafka: ConnectionError: refused"):
-            await (await setup.client(last_id=ids[0])).chunk()
-        topic.down = None
-
-
-async def test_redis_away_is_no_stream() -> None:
-    """A state is not made up."""
-    async with Setup(FakeTopic()) as setup:
-        setup.store.down.add("tenant")
-        with pytest.raises(UnavailableError, match="redis"):
-            await (await setup.client()).chunk()

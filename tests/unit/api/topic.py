@@ -1,13 +1,23 @@
-"""The transitions topic as lists in memory, at the boundary where the API reads it."""
+"""The transitions topic as lists in memory, at the boundary where the API reads it; and streams over it."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, Final, Self
 
+import pytest
+
+from api.operate.dependency import Dependency
+from api.operate.metrics import Metrics
+from api.read.views import Reads
+from api.stream.catchup import Catchup
+from api.stream.feed import Feed, Listener
+from api.stream.response import Session
 from api.stream.transitions import Bounds, Reader, Row, parse
 from schemas.partition import partition_of
+from tests.sse import Event, parse_block
+from tests.unit.api.fakes import FakeClock, FakeLog, FakeStore
 
 PARTITIONS: Final = 8
 
@@ -100,3 +110,100 @@ class FakeReader:
             rows += [parse(partition, offset + index, record) for index, record in enumerate(fresh)]
             self._next[partition] = offset + len(fresh)
         return rows
+
+
+class Client:
+    """One stream: its bytes, taken one chunk at a time."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], listener: Listener) -> None:
+        self.chunks = chunks
+        self.listener = listener
+        self.events: list[Event] = []
+
+    async def chunk(self) -> list[Event]:
+        """Take one chunk."""
+        async with asyncio.timeout(5):
+            text = (await anext(self.chunks)).decode()
+        assert text.endswith("\n\n")
+        found = [parse_block(block) for block in text.removesuffix("\n\n").split("\n\n")]
+        self.events += found
+        return found
+
+    async def until(self, count: int) -> list[str]:
+        """Take chunks until so many transitions have come; return their ids."""
+        while len(self.ids) < count:
+            await self.chunk()
+        return self.ids
+
+    async def until_quiet(self) -> list[str]:
+        """Take chunks until a heartbeat comes; return the ids of the transitions."""
+        while Event("", None, None) not in await self.chunk():
+            pass
+        return self.ids
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the transitions that came."""
+        return [event.id or "" for event in self.events if event.name == "transition"]
+
+    def named(self, name: str) -> list[Any]:
+        """The data of all events of a name."""
+        return [event.data for event in self.events if event.name == name]
+
+
+class Setup:
+    """A feed over a topic, and clients of it."""
+
+    def __init__(self, topic: FakeTopic, *, kept: int = 50, at_once: int = 2) -> None:
+        self.topic = topic
+        self.store = FakeStore()
+        self.store.applied = dict.fromkeys(range(PARTITIONS), 0)
+        self.dependency = Dependency("transitions")
+        self.metrics = Metrics()
+        self.feed = Feed(topic.open, PARTITIONS, self.dependency, self.metrics, kept=kept)
+        self.catchup = Catchup(topic.open, at_once=at_once)
+        self.reads = Reads(self.store, FakeClock(), FakeLog())
+        self._stack = AsyncExitStack()
+        self.running: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.hear()
+        return self
+
+    async def hear(self) -> None:
+        """Start the shared consumer."""
+        self.running = asyncio.create_task(self.feed.run())
+        await self.topic.heard()
+
+    async def lose(self) -> None:
+        """Have the shared consumer's connection break."""
+        assert self.running is not None
+        self.topic.down = ConnectionError("refused")
+        await self.topic.heard()
+        with pytest.raises(ConnectionError):
+            await self.running
+        self.dependency.found_down("refused")
+        self.topic.down = None
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.gather(self.running, return_exceptions=True)
+
+    async def client(self, tenant: str | None = "acme", last_id: str | None = None, heartbeat: float = 0) -> Client:
+        """Connect."""
+        return await self._stack.enter_async_context(self.connected(tenant, last_id, heartbeat))
+
+    @asynccontextmanager
+    async def connected(self, tenant: str | None, last_id: str | None, heartbeat: float) -> AsyncIterator[Client]:
+        """Connect, for the block."""
+        session = Session(self.feed, self.catchup, self.reads, self.store, tenant=tenant, last_id=last_id)
+        with self.feed.listener() as listener:
+            async with aclosing(session.chunks(listener, heartbeat)) as chunks:
+                yield Client(chunks, listener)
+
+    def gauge(self) -> str:
+        """The number of open streams, as Prometheus reads it."""
+        [line] = [text for text in self.metrics.render().decode().splitlines() if text.startswith("sleep_api_streams ")]
+        return line.removeprefix("sleep_api_streams ")

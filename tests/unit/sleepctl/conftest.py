@@ -1,4 +1,4 @@
-"""How commands are called here."""
+"""How commands are called here, and an installation behind them."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sleepctl.main import app
-from tests.unit.sleepctl.fakes import REQUIRED, FakeApi, FakeLog
+from tests.fakes import NOW
+from tests.unit.sleepctl.fakes import REQUIRED, FakeApi, FakeLog, Installation
 
 Run = Callable[..., "Outcome"]
 
@@ -62,3 +63,21 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeApi]:
         return fake
 
     return put
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """An installation behind the commands."""
+    found = Installation()
+
+    async def nothing() -> None:
+        return None
+
+    monkeypatch.setattr(found.outputs, "start", nothing, raising=False)
+    monkeypatch.setattr(found.outputs, "stop", nothing, raising=False)
+    for module in ("rebuilding", "verifying"):
+        monkeypatch.setattr(f"sleepctl.{module}.TopicReader", lambda _: found.reader)
+        monkeypatch.setattr(f"sleepctl.{module}.Store.connect", lambda _: found.store)
+        monkeypatch.setattr(f"sleepctl.{module}.now_ms", lambda: NOW)
+    monkeypatch.setattr("sleepctl.rebuilding.Outputs", lambda _: found.outputs)
+    return found

@@ -1,6 +1,6 @@
-"""Fakes at the edges of the command line: a log, an API, an outside world."""
+"""Fakes at the edges of the command line: a log, an API, an outside world, and an installation's topics and store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -8,11 +8,23 @@ import httpx
 from aiokafka.errors import KafkaError
 from pydantic_core import from_json, to_json
 
+from schemas.names import PartitionKeys, Topics
+from schemas.partition import partition_of
 from sleepctl.client import Answer
 from sleepctl.errors import CommandError
+from sleepctl.reader import Bounds
 from sleepctl.scenario import Trip
+from tests.fakes import NOW, FakeClock, FakeKafka, FakeOutputs, FakeStore, Held
+from tests.unit.worker.batches import Lane
+from tests.unit.worker.build import breaker, sleep, source
+from worker.deadletter import SourceRecord
+from worker.ports import Output
 
 REQUIRED = {"SLEEP_KAFKA_BOOTSTRAP": "broker:9092", "SLEEP_REDIS_URL": "redis://:hunter2@store/0"}
+
+TOPICS = Topics.of("sleep")
+PARTITIONS = 8
+ACME = partition_of("acme", PARTITIONS)
 
 
 class FakeLog:
@@ -90,6 +102,76 @@ class FakeOutside:
 
     async def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+class _Store(FakeStore):
+    """The store, with what a rebuild asks of it."""
+
+    def keys(self, partition: int) -> PartitionKeys:
+        return PartitionKeys("sleep", partition)
+
+    async def close(self) -> None:
+        return None
+
+
+class FakeReader:
+    """`sleepctl.reader.TopicReader` of a fake Kafka."""
+
+    def __init__(self, kafka: FakeKafka) -> None:
+        self.workers = 0
+        self.partitions = PARTITIONS
+        self.commits: dict[int, int] = {}
+        self._kafka = kafka
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def bounds(self, topic: str) -> dict[int, Bounds]:
+        logs = [self._kafka.log(topic, number) for number in range(self.partitions)]
+        return {log.partition: Bounds(log.start, log.end) for log in logs}
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = id
+    ) -> AsyncIterator[list[SourceRecord]]:
+        records: list[SourceRecord] = [
+            record for record in self._kafka.log(topic, partition).records if start <= record.offset < end
+        ]
+        yield records
+        advance(end - start)
+
+    async def members(self) -> int:
+        return self.workers
+
+    async def committed(self) -> dict[int, int]:
+        return self.commits
+
+
+class Installation:
+    """Topics and a store, as a worker left them that folded one event and one command of acme."""
+
+    def __init__(self) -> None:
+        self.kafka = FakeKafka(FakeClock(NOW))
+        self.reader = FakeReader(self.kafka)
+        self.store = _Store()
+        self.outputs = FakeOutputs(self.kafka, TOPICS)
+        self.lane = Lane(partitions=PARTITIONS, partition=ACME)
+        events = self.kafka.log(TOPICS.events, ACME)
+        log = [source(offset, NOW, document) for offset, document in enumerate((breaker("open"), sleep("op-1")))]
+        events.append([Output(record.key, record.value, record.headers) for record in log])
+        for record in log:
+            record.partition = ACME
+        self.lane.apply(log)
+        self.kafka.log(TOPICS.states, ACME).append(self.lane.states)
+        self.kafka.log(TOPICS.transitions, ACME).append(self.lane.transitions)
+        self.reader.commits = {ACME: 2}
+
+    @property
+    def held(self) -> Held:
+        """What the store holds of acme's partition."""
+        return self.store.partitions[ACME]
 
 
 class FakeView:

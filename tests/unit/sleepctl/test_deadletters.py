@@ -7,7 +7,7 @@ import pytest
 from schemas.partition import partition_of
 from tests.fakes import NOW, FakeClock, FakeKafka, FakeOutputs
 from tests.unit.sleepctl.conftest import Run
-from tests.unit.sleepctl.test_rebuild import PARTITIONS, TOPICS, Reader
+from tests.unit.sleepctl.fakes import PARTITIONS, TOPICS, FakeReader
 from tests.unit.worker.build import Source
 from worker.deadletter import Failure, dead_letter
 from worker.ports import Output
@@ -26,7 +26,7 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeKafka:
 
     monkeypatch.setattr(outputs, "start", nothing, raising=False)
     monkeypatch.setattr(outputs, "stop", nothing, raising=False)
-    monkeypatch.setattr("sleepctl.reader.TopicReader", lambda _: Reader(found))
+    monkeypatch.setattr("sleepctl.reader.TopicReader", lambda _: FakeReader(found))
     monkeypatch.setattr("worker.outputs.Outputs", lambda _: outputs)
     letters = [
         dead_letter(Source(5, NOW, b"acme", b"{", partition=2), Failure("undecodable", "no JSON")),

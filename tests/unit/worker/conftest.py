@@ -1,11 +1,14 @@
-"""How long the properties search: HYPOTHESIS_PROFILE=thorough looks at fifty times as many examples; and impatience."""
+"""How long the properties search (HYPOTHESIS_PROFILE=thorough: fifty times as long); impatience; Faust's consumer."""
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.unit.worker.consumer import Consumer
+from tests.world import World
 from worker.clock import Backoff
 
 # No limit on one example's time: on a shared machine it would fail by chance.
@@ -32,3 +35,18 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr("worker.process.Backoff", _Impatient)
     monkeypatch.setattr("worker.process._wait", lambda *_: asyncio.sleep(0))
     return _Impatient.waits
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """Four partitions, one worker, nothing in the log."""
+    async with World(partitions=4) as world:
+        yield world
+
+
+@pytest.fixture
+async def faust(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Consumer]:
+    """The consumer of this world's worker; it has to be made inside the loop."""
+    found = Consumer(world, monkeypatch)
+    yield found
+    found.real_thread.thread_loop.close()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.worker.batches import apply_all, failing_at
 from tests.unit.worker.build import Source, T, breaker, rules, source
-from tests.unit.worker.test_rebuild import log_of, set_aside
+from tests.unit.worker.rebuilds import log_of, set_aside
 from worker.deadletter import Failure, dead_letter
 
 POISON = source(1, T + 10, breaker("half_open"))

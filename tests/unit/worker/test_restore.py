@@ -6,7 +6,7 @@ from schemas.names import OPERATION_KEPT_MS
 from schemas.progress import unpack_rules
 from tests.unit.worker.batches import apply_all
 from tests.unit.worker.build import MINUTE, T, breaker, sleep
-from tests.unit.worker.test_rebuild import found, log_of, rebuilt, topic
+from tests.unit.worker.rebuilds import found, log_of, rebuilt, topic
 from worker.ports import Commit
 from worker.recovery.rebuild import Rebuilt
 from worker.recovery.restore import SLICE, MovedError, kept_ms, restore

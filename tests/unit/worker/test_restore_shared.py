@@ -12,7 +12,7 @@ from schemas.policy import BUILT_IN_RULES
 from schemas.progress import pack_rules
 from tests.fakes import Held
 from tests.unit.worker.build import Source
-from tests.unit.worker.test_rebuild import found, rebuilt, topic
+from tests.unit.worker.rebuilds import found, rebuilt, topic
 from tests.world import World, breaker, operation
 from worker.ports import Commit, Output, StoreError
 from worker.recovery.rebuild import Rebuilt

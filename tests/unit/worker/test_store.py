@@ -1,47 +1,14 @@
 """What the store sends to Redis and makes of the answers; the scripts themselves are tested on a real Redis."""
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
 from hashlib import sha1
 from importlib import resources
-from types import SimpleNamespace
-from typing import Any, cast
-from unittest.mock import patch
 
 import pytest
-from redis.asyncio import Connection, Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisClusterException
+from redis.exceptions import NoScriptError
 
 from schemas.progress import LAYOUT
-from schemas.settings import Settings
-from worker.ports import Commit, Due, Index, Loaded, StoreError
-from worker.store import Store, _Script
-
-Sent = list[tuple[Any, ...]]
-
-
-class _Redis:
-    """Notes what is sent and answers what the test has laid out."""
-
-    def __init__(self, *answers: object) -> None:
-        self.sent: Sent = []
-        self.answers: deque[Any] = deque(answers)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        async def command(*arguments: object, **options: object) -> object:
-            self.sent.append((name, *arguments, *options.items()))
-            answer = self.answers.popleft() if self.answers else None
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        return command
-
-
-def store_of(redis: _Redis) -> Store:
-    """Return a store on a client that notes what is sent."""
-    return Store(cast("Redis", redis), "sleep")
+from tests.unit.worker.redis_client import FakeRedis, store_of
+from worker.ports import Commit, Due, Index, Loaded
 
 
 def text_of(name: str) -> str:
@@ -51,7 +18,7 @@ def text_of(name: str) -> str:
 
 async def test_a_load_sends_the_position_and_what_to_read() -> None:
     """Every key is passed as a key, with one hash tag."""
-    redis = _Redis([[b"a", None], [b"o"]])
+    redis = FakeRedis([[b"a", None], [b"o"]])
     loaded = await store_of(redis).load(3, 17, ["acme", "other"], [("acme", "op-1")])
     assert redis.sent == [
         (
@@ -71,13 +38,13 @@ async def test_a_load_sends_the_position_and_what_to_read() -> None:
 
 async def test_a_load_that_the_fence_refuses_is_none() -> None:
     """The script answers false."""
-    assert await store_of(_Redis(None)).load(3, 17, ["acme"], []) is None
+    assert await store_of(FakeRedis(None)).load(3, 17, ["acme"], []) is None
 
 
 async def test_what_stands_beside_records_is_read_page_by_page() -> None:
     """Timers and the open set may be long."""
     pages = [(7, [(b"acme", 12.0)]), (0, [(b"bolt", 13.0)]), (9, [b"acme"]), (0, [b"corp"])]
-    redis = _Redis({b"freeze": b"2"}, *pages)
+    redis = FakeRedis({b"freeze": b"2"}, *pages)
     found = await store_of(redis).index(3)
     assert found == Index({"acme": 12, "bolt": 13}, {"freeze": 2}, {"acme", "corp"})
     assert [(name, key, cursor) for name, key, cursor, *_ in redis.sent[1:]] == [
@@ -90,7 +57,7 @@ async def test_what_stands_beside_records_is_read_page_by_page() -> None:
 
 async def test_what_stands_beside_some_records_is_read_at_one_place() -> None:
     """None where the partition stands elsewhere."""
-    redis = _Redis([[b"12", None], [0, 1], [b"freeze", b"2"]], None)
+    redis = FakeRedis([[b"12", None], [0, 1], [b"freeze", b"2"]], None)
     store = store_of(redis)
     assert await store.index_at(3, 17, ["acme", "bolt"]) == Index({"acme": 12}, {"freeze": 2}, {"bolt"})
     assert redis.sent[0][:3] == ("eval", text_of("index"), 5)
@@ -100,7 +67,7 @@ async def test_what_stands_beside_some_records_is_read_at_one_place() -> None:
 
 async def test_commands_are_read_wherever_the_partition_stands() -> None:
     """In the order asked."""
-    redis = _Redis([b"o", None])
+    redis = FakeRedis([b"o", None])
     assert await store_of(redis).operations(3, [("acme", "op-1"), ("bolt", "op-2")]) == [b"o", None]
     assert redis.sent == [("mget", ["{sleep:3}:operation:acme/op-1", "{sleep:3}:operation:bolt/op-2"])]
 
@@ -109,12 +76,12 @@ async def test_commands_are_read_wherever_the_partition_stands() -> None:
 async def test_a_commit_tells_whether_the_fence_let_it_pass(answer: int, *, expected: bool) -> None:
     """The script answers 1 or 0."""
     commit = Commit(5, {"next": 6}, {}, [], {}, [], {}, {}, [])
-    assert await store_of(_Redis(answer)).commit(0, commit) is expected
+    assert await store_of(FakeRedis(answer)).commit(0, commit) is expected
 
 
 async def test_a_commit_sends_its_sections_each_led_by_its_number_of_items() -> None:
     """In the order in which the script reads them."""
-    redis = _Redis(1)
+    redis = FakeRedis(1)
     commit = Commit(
         position=17,
         progress={"next": 19, "rules": b"[]"},
@@ -155,7 +122,7 @@ async def test_a_commit_sends_its_sections_each_led_by_its_number_of_items() -> 
 
 async def test_a_commit_of_nothing_but_progress_sends_empty_sections() -> None:
     """A batch may change no tenant."""
-    redis = _Redis(1)
+    redis = FakeRedis(1)
     await store_of(redis).commit(0, Commit(0, {"next": 1}, {}, [], {}, [], {}, {}, []))
     assert redis.sent[0][8:] == (0, 1, "next", 1, 0, 0, 0, 0, 0, 0, 0, 0)
 
@@ -167,7 +134,7 @@ def test_whoever_writes_progress_writes_its_layout() -> None:
 
 async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
     """Redis answers scores as text."""
-    redis = _Redis([b"17", [b"acme", b"1795334837992", b"other", b"1795334837993"], b"1.795334838e+12", 0])
+    redis = FakeRedis([b"17", [b"acme", b"1795334837992", b"other", b"1795334837993"], b"1.795334838e+12", 0])
     due = await store_of(redis).due(3, 1_795_334_837_994, 2_000, 500)
     assert redis.sent == [
         ("eval", text_of("due"), 2, "{sleep:3}:progress", "{sleep:3}:timers", 1_795_334_837_994, 2_000, 500)
@@ -177,12 +144,12 @@ async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
 
 async def test_no_timer_at_all_is_an_empty_page() -> None:
     """The script answers an empty string for none that comes later."""
-    assert await store_of(_Redis([b"0", [], b"", 1])).due(0, 5, 0, 10) == Due(0, [], None)
+    assert await store_of(FakeRedis([b"0", [], b"", 1])).due(0, 5, 0, 10) == Due(0, [], None)
 
 
 async def test_a_script_is_sent_whole_once_and_by_its_digest_afterwards() -> None:
     """Kilobytes on every batch would be a waste."""
-    redis = _Redis(None, None, None)
+    redis = FakeRedis(None, None, None)
     store = store_of(redis)
     for _ in range(3):
         await store.load(0, 0, [], [])
@@ -193,7 +160,7 @@ async def test_a_script_is_sent_whole_once_and_by_its_digest_afterwards() -> Non
 
 async def test_a_script_that_redis_has_forgotten_is_sent_again() -> None:
     """It was restarted, or a replica took over."""
-    redis = _Redis(None, NoScriptError("NOSCRIPT"), [[], []])
+    redis = FakeRedis(None, NoScriptError("NOSCRIPT"), [[], []])
     store = store_of(redis)
     await store.load(0, 0, [], [])
     assert await store.load(0, 0, [], []) == Loaded([], [])
@@ -202,7 +169,7 @@ async def test_a_script_that_redis_has_forgotten_is_sent_again() -> None:
 
 async def test_where_a_partition_stands_is_read_in_one_step() -> None:
     """A commit between the two reads would look like a Redis that has lost records."""
-    redis = _Redis([[b"next", b"17", b"records", b"2"], 2, 3, 4, 5])
+    redis = FakeRedis([[b"next", b"17", b"records", b"2"], 2, 3, 4, 5])
     standing = await store_of(redis).standing(3)
     keys = [f"{{sleep:3}}:{name}" for name in ("progress", "tenants", "timers", "counts", "open")]
     assert redis.sent == [("eval", text_of("standing"), 5, *keys)]
@@ -212,26 +179,26 @@ async def test_where_a_partition_stands_is_read_in_one_step() -> None:
 
 async def test_a_partition_without_progress_has_not_begun() -> None:
     """Or it has lost it."""
-    assert not (await store_of(_Redis([[], 0, 0, 0, 0])).standing(3)).begun
+    assert not (await store_of(FakeRedis([[], 0, 0, 0, 0])).standing(3)).begun
 
 
 async def test_a_progress_of_a_newer_layout_is_refused() -> None:
     """Rather than damaged."""
     with pytest.raises(ValueError, match="layout 9, newer than 2"):
-        await store_of(_Redis([[b"layout", b"9"], 0, 0, 0, 0])).standing(0)
+        await store_of(FakeRedis([[b"layout", b"9"], 0, 0, 0, 0])).standing(0)
 
 
 async def test_a_scan_goes_on_from_its_cursor() -> None:
     """Pages of the tenants' hash."""
-    redis = _Redis((b"42", {b"acme": b"record"}))
+    redis = FakeRedis((b"42", {b"acme": b"record"}))
     assert await store_of(redis).scan(3, 7, 500) == (42, {b"acme": b"record"})
     assert redis.sent == [("hscan", "{sleep:3}:tenants", 7, ("count", 500))]
 
 
 async def test_where_a_partition_stands_is_read_for_a_rebuild_whatever_else_is_wrong() -> None:
     """Its progress may be damaged, and that is why it is rebuilt."""
-    assert await store_of(_Redis(None)).mark(3) is None
-    redis = _Redis(b"-7")
+    assert await store_of(FakeRedis(None)).mark(3) is None
+    redis = FakeRedis(b"-7")
     assert await store_of(redis).mark(3) == -7
     assert redis.sent == [("hget", "{sleep:3}:progress", "next")]
 
@@ -241,170 +208,8 @@ async def test_a_partition_is_cleared_and_marked_only_where_it_stands_as_expecte
     expected: int | None, sent: object
 ) -> None:
     """Somebody may have moved it since."""
-    redis = _Redis(1, 0)
+    redis = FakeRedis(1, 0)
     assert await store_of(redis).clear(3, expected, -7)
     assert not await store_of(redis).clear(3, expected, -7)
     keys = [f"{{sleep:3}}:{name}" for name in ("progress", "tenants", "timers", "counts", "open")]
     assert redis.sent[0] == ("eval", text_of("clear"), 5, *keys, sent, -7)
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda store: store.ping(),
-        lambda store: store.standing(0),
-        lambda store: store.load(0, 0, [], []),
-        lambda store: store.scan(0, 0, 10),
-        lambda store: store.commit(0, Commit.of_progress(0, {"next": 1})),
-    ],
-)
-async def test_a_cluster_of_which_no_node_answers_is_an_outage_like_any_other(
-    call: Callable[[Store], Awaitable[object]],
-) -> None:
-    """Its client has an error for that which is no RedisError, and would stop the lanes."""
-    store = store_of(_Redis(RedisClusterException("Redis Cluster cannot be connected")))
-    with pytest.raises(StoreError, match="cannot be connected"):
-        await call(store)
-
-
-async def test_a_ping_and_a_close_go_to_the_client() -> None:
-    """For /status, and for the end."""
-    redis = _Redis(b"PONG", None)
-    store = store_of(redis)
-    await store.ping()
-    await store.close()
-    assert redis.sent == [("ping",), ("aclose",)]
-
-
-def settings_of(url: str) -> Settings:
-    """Return settings with this Redis."""
-    return Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": url})
-
-
-async def test_a_client_neither_waits_for_ever_nor_repeats_a_command_by_itself() -> None:
-    """A commit that was repeated blindly could only be refused; the lane looks first what became of it."""
-    store = Store.connect(settings_of("rediss://:secret@redis.example:6380/2"))
-    client = store._redis  # noqa: SLF001 - what the client was told is all there is to see without a socket
-    assert isinstance(client, Redis)
-    told = client.connection_pool.connection_kwargs
-    assert (told["host"], told["port"], told["db"], told["password"]) == ("redis.example", 6380, 2, "secret")
-    assert told["socket_timeout"] == told["socket_connect_timeout"] == 5.0
-    assert told["retry"].get_retries() == 0
-    await store.close()
-
-
-async def test_a_cluster_is_spoken_to_as_one() -> None:
-    """The URL says so."""
-    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
-    assert isinstance(store._redis, RedisCluster)  # noqa: SLF001 - as above
-    await store.close()
-
-
-async def test_info_of_a_single_server_has_no_name() -> None:
-    """It is the only one."""
-    redis = _Redis({"aof_enabled": 1})
-    assert await store_of(redis).info() == {"": {"aof_enabled": 1}}
-    assert redis.sent == [("info",)]
-
-
-class _Cluster(RedisCluster):
-    """Knows two primaries, until it is made to look: then it is another one in the place of the first."""
-
-    def __init__(self, role: str) -> None:
-        """Connect to nothing."""
-        self.asked: list[object] = []
-        self.told = role
-        self.names = ["a:1", "b:1"]
-        self.nodes_manager = cast("Any", SimpleNamespace(initialize=self.look))
-
-    def __del__(self, *_: object) -> None:
-        """Nothing to close."""
-
-    async def initialize(self, *_: object, **__: object) -> "RedisCluster":
-        return self
-
-    async def look(self) -> None:
-        self.asked.append("look")
-        self.told, self.names = "master", ["c:1", "b:1"]
-
-    def get_primaries(self) -> list[Any]:
-        return [SimpleNamespace(name=name) for name in self.names]
-
-    async def info(self, *, target_nodes: SimpleNamespace) -> dict[str, object]:  # type: ignore[override]
-        self.asked.append(target_nodes.name)
-        return {"role": "master" if target_nodes.name == "b:1" else self.told}
-
-
-@pytest.mark.parametrize(
-    ("role", "asked"), [("master", ["a:1", "b:1"]), ("slave", ["a:1", "b:1", "look", "c:1", "b:1"])]
-)
-async def test_info_of_a_cluster_is_asked_of_each_primary(role: str, asked: list[str]) -> None:
-    """Where one is a replica by now, the client is made to look who took over; it counts no replicas itself."""
-    cluster = _Cluster(role)
-    with patch.object(_Script, "__init__", lambda *_: None):
-        store = Store(cluster, "sleep")
-    assert await store.info() == {name: {"role": "master"} for name in asked[-2:]}
-    assert cluster.asked == asked
-
-
-async def test_a_cluster_that_was_away_as_a_whole_is_found_again() -> None:
-    """The client would forget each node that did not answer."""
-    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
-    client = store._redis  # noqa: SLF001 - as above
-    assert isinstance(client, RedisCluster)
-    assert client.nodes_manager.startup_nodes.pop("redis.example:7000", None) is not None
-    assert "redis.example:7000" in client.nodes_manager.startup_nodes
-    await store.close()
-
-
-class _ClosedWriter:
-    """What a loop leaves behind of a connection that was closed while nobody looked."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def writelines(self, _: object) -> None:
-        raise self._error
-
-
-@pytest.mark.parametrize(
-    "writer",
-    [
-        None,
-        _ClosedWriter(RuntimeError("the handler is closed")),
-        _ClosedWriter(OSError("no route to host")),
-        _ClosedWriter(TimeoutError()),
-        _ClosedWriter(asyncio.IncompleteReadError(b"", 1)),
-    ],
-)
-async def test_a_connection_that_was_closed_under_a_call_is_waited_out(writer: object) -> None:
-    """What comes out of the client then is no error of Redis; the lane waits, and is not ended by it."""
-
-    class _Closing:
-        async def ping(self) -> None:
-            connection = Connection()
-            vars(connection)["_writer"] = writer
-            await connection._send_packed_command([b"PING"])  # noqa: SLF001 - what it comes to without a socket
-
-    with pytest.raises(StoreError):
-        await store_of(cast("Any", _Closing())).ping()
-
-
-async def test_a_defect_of_ours_is_no_outage() -> None:
-    """It ends the lane, loudly."""
-
-    class _Broken:
-        async def ping(self) -> None:
-            _ = cast("Any", None).tenant
-
-    with pytest.raises(AttributeError):
-        await store_of(cast("Any", _Broken())).ping()
-
-
-async def test_a_cluster_s_client_repeats_no_command_either() -> None:
-    """As that of a server."""
-    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
-    client = store._redis  # noqa: SLF001 - as above
-    assert isinstance(client, RedisCluster)
-    assert client.retry.get_retries() == 0
-    await store.close()

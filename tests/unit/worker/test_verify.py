@@ -13,7 +13,7 @@ from schemas.progress import Progress
 from schemas.record import pack
 from tests.unit.worker.batches import Lane, apply_all, failing_at, logs
 from tests.unit.worker.build import MINUTE, Source, T, breaker, mode, rules, sleep
-from tests.unit.worker.test_rebuild import compacted, log_of, set_aside, topic
+from tests.unit.worker.rebuilds import compacted, log_of, set_aside, topic
 from worker.ports import Index
 from worker.recovery.audit import Audit
 from worker.recovery.history import History

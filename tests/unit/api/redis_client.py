@@ -1,0 +1,79 @@
+"""A client of Redis as two dicts, a store on it, and settings that name another."""
+
+from collections.abc import Generator
+from typing import Any, cast
+
+from api.read.store import RedisClient, RedisStore
+from schemas.settings import Settings
+
+
+class FakeRedis:
+    """Just the commands that are used, over two dicts; counts round trips."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.hashes: dict[tuple[str, str], bytes] = {}
+        self.sets: list[tuple[str, dict[str, Any]]] = []
+        self.trips = 0
+        self.queued: list[str] = []
+        self.failure: Exception | None = None
+        self._queued: list[Any] = []
+
+    def _trip(self) -> None:
+        self.trips += 1
+        if self.failure is not None:
+            raise self.failure
+
+    def pipeline(self, *, transaction: bool) -> "FakeRedis":
+        assert not transaction
+        return self
+
+    def execute_command(self, name: str, *arguments: str) -> object:
+        self.queued.append(" ".join((name, *arguments)))
+        if name == "HGET":
+            self._queued.append(self.hashes.get((arguments[0], arguments[1])))
+            return self
+        if name == "HMGET":
+            self._queued.append([self.hashes.get((arguments[0], field)) for field in arguments[1:]])
+            return self
+        assert name == "MGET"
+
+        async def found() -> list[bytes | None]:
+            self._trip()
+            return [self.values.get(key) for key in arguments]
+
+        return found()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._only().__await__()
+
+    async def _only(self) -> object:
+        [answer] = await self.execute()
+        return answer
+
+    async def execute(self) -> list[Any]:
+        self._trip()
+        answers, self._queued = self._queued, []
+        return answers
+
+    async def set(self, key: str, value: bytes, **options: object) -> bool | None:
+        self._trip()
+        self.sets.append((key, options))
+        if "nx" in options and key in self.values:
+            return None
+        self.values[key] = value
+        return True
+
+    async def delete(self, key: str) -> None:
+        self._trip()
+        del self.values[key]
+
+
+def store_of(redis: FakeRedis) -> RedisStore:
+    """A store on such a client."""
+    return RedisStore(cast("RedisClient", redis), "sleep", 8)
+
+
+def settings_of(url: str) -> Settings:
+    """Settings with this Redis."""
+    return Settings(kafka_bootstrap="kafka:9092", redis_url=url)  # type: ignore[arg-type]  # a str becomes a secret
