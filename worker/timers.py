@@ -7,7 +7,7 @@ so that a change reaches those who sleep.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -26,6 +26,7 @@ _REPEAT_MS: Final = 5_000
 # Tenants to whom a sweep after new rules sends timers in one go, and the pause between: about 10,000 a second.
 _SWEEP_PAGE: Final = 500
 _SWEEP_PAUSE_MS: Final = 50
+_WALKS: Final = 2
 
 
 class Owner(Protocol):
@@ -46,11 +47,17 @@ class _Published(NamedTuple):
 
 @dataclass(slots=True)
 class _Sweep:
-    """How far the tenants have been told of the rules with this number, and when the next page may be."""
+    """Who has been told of the rules with this number, and when the next page may be.
+
+    A cursor means nothing to a Redis that was started anew or failed over since, and nobody need notice that between
+    two pages. So the tenants are walked through twice, and once more from the start after anything that failed; what
+    was told lies in the log and is not said again.
+    """
 
     number: int
+    told: set[str] = field(default_factory=set)
     cursor: int = 0
-    told: int = 0
+    walks: int = 0
     again_at: int = 0
 
 
@@ -80,11 +87,12 @@ class Timers:
         self._suspected: tuple[int, int] | None = None
 
     def begin(self, swept: int, newest: int) -> None:
-        """Start afresh from what progress says: the rules that tenants were told of, and the newest."""
+        """Go on from what progress says: the rules that tenants were told of, and the newest.
+
+        What was published lies in the log, however often the lane begins: it has its five seconds to be folded.
+        """
         self.swept, self._newest = swept, newest
-        self._sweep = None
-        self._published.clear()
-        self._not_before.clear()
+        self._walk_anew()
         self._woken.set()
 
     def sweep(self, number: int) -> None:
@@ -127,6 +135,7 @@ class Timers:
                 if not self._failing:
                     self._log.warning("timers_waiting", reason=describe(error))
                 self._failing = True
+                self._walk_anew()
                 await self._clock.sleep(_LONGEST_WAIT_SECONDS)
 
     async def _wait(self, owner: Owner) -> None:
@@ -151,6 +160,7 @@ class Timers:
             # The clock was set back: what was noted by it would wait for as long as it went back.
             self._published.clear()
             self._not_before.clear()
+            self._walk_anew()
         self._latest = now
         self._next = None
         skip = 0
@@ -198,6 +208,10 @@ class Timers:
         self._arm(now + _REPEAT_MS)
         return _output(tenant, due)
 
+    def _walk_anew(self) -> None:
+        if self._sweep is not None:
+            self._sweep = _Sweep(self._sweep.number, self._sweep.told)
+
     async def _sweep_page(self, owner: Owner) -> None:
         """Send the next tenants of the partition a timer, so that they are folded under the newest rules."""
         sweep = self._sweep
@@ -208,18 +222,28 @@ class Timers:
             self._arm(sweep.again_at)
             return
         cursor, page = await self._store.scan(self.partition, sweep.cursor, _SWEEP_PAGE)
-        outputs = [_output(tenant.decode(), now) for tenant in page]
+        untold = {tenant.decode() for tenant in page} - sweep.told
+        outputs = [_output(tenant, now) for tenant in sorted(untold)]
         await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+        sweep.told |= untold
+        if self._sweep is not sweep:
+            return
         sweep.cursor = cursor
-        sweep.told += len(outputs)
+        sweep.walks += not cursor
         sweep.again_at = self._clock.now() + _SWEEP_PAUSE_MS
         self._arm(sweep.again_at)
-        if not cursor and self._sweep is sweep:
-            self.swept = sweep.number
-            self._log.info("rules_announced", number=sweep.number, tenants=sweep.told)
+        if sweep.walks == _WALKS:
+            before, self.swept = self.swept, sweep.number
             if owner.position is not None:
                 # An idle partition may have no next batch; where this is refused there is one.
-                await self._store.commit(self.partition, Commit.of_progress(owner.position, {"swept": self.swept}))
+                commit = Commit.of_progress(owner.position, {"swept": self.swept})
+                try:
+                    await self._store.commit(self.partition, commit)
+                except StoreError:
+                    self.swept = before
+                    raise
+            self._log.info("rules_announced", number=sweep.number, tenants=len(sweep.told))
+            self._sweep = None
 
 
 def _output(tenant: str, due: int) -> Output:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from unittest.mock import patch
 
 import pytest
 from pydantic_core import from_json
@@ -184,8 +185,8 @@ async def test_an_announcement_holds_up_no_timer_that_falls_due(world: World) ->
     assert world.held().next == world.events().end
 
 
-async def test_an_announcement_that_fails_goes_on_where_it_was(world: World) -> None:
-    """Nobody is told twice for a hiccup of Redis."""
+async def test_an_announcement_that_fails_begins_anew_and_tells_nobody_twice(world: World) -> None:
+    """A hiccup of Redis costs no more than another walk."""
     world.assign()
     world.log(*(breaker(f"tenant-{number}", "open") for number in range(1_200)))
     await world.run()
@@ -197,6 +198,76 @@ async def test_an_announcement_that_fails_goes_on_where_it_was(world: World) -> 
     world.store.faults.heal()
     await world.advance(3)
     assert len({record.key for record in timers(world)}) == len(timers(world)) == 1_200
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_an_announcement_forgets_nobody_where_redis_starts_anew_and_walks_in_another_order(
+    world: World, *, noticed: bool
+) -> None:
+    """A cursor means nothing then, and a start between two pages fails no call."""
+    world.assign()
+    world.log(*(breaker(f"tenant-{number}", "open") for number in range(1_200)))
+    await world.run()
+    scan = world.store.scan
+
+    async def backwards(partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
+        await scan(partition, cursor, count)
+        tenants = sorted(world.held().tenants.items(), reverse=True)
+        page = {tenant.encode(): packed for tenant, packed in tenants[cursor : cursor + count]}
+        return (cursor + count if cursor + count < len(tenants) else 0), page
+
+    world.log(rules({"policy": {"ceiling": "light"}}))
+    await world.advance(0.01)
+    assert len(timers(world)) == 500
+    with patch.object(world.store, "scan", backwards):
+        if noticed:
+            world.store.faults.down.add("scan")
+            await world.advance(2)
+            world.store.faults.heal()
+        await world.advance(3)
+    assert world.held().counts["light"] == 1_200
+    assert len({record.key for record in timers(world)}) == len(timers(world)) == 1_200
+
+
+async def test_a_store_that_refuses_writes_makes_no_flood_of_timers(world: World) -> None:
+    """It answers what is due, and the lane begins again and again; a timer has its five seconds all the same."""
+    world.assign()
+    world.log(*(operation(f"tenant-{number}", "op-1", ttl_ms=1_000) for number in range(20)))
+    await world.run()
+    world.store.faults.down.add("commit")
+    await world.advance(60)
+    assert max(Counter(record.key for record in timers(world)).values()) <= 60 / 5
+    world.store.faults.heal()
+    await world.advance(10)
+    assert world.held().counts["active"] == 20
+
+
+async def test_an_announcement_to_a_store_that_refuses_writes_tells_everybody_once(world: World) -> None:
+    """What it says waits in the log, whatever the lane can make of it."""
+    world.assign()
+    world.log(*(breaker(f"tenant-{number}", "open") for number in range(20)), rules({"policy": {"ceiling": "light"}}))
+    await world.run()
+    assert len(timers(world)) == 20
+    world.store.faults.down.add("commit")
+    await world.advance(60)
+    assert len(timers(world)) == 20
+    world.store.faults.heal()
+    await world.advance(10)
+    assert world.held().counts["light"] == 20
+    assert world.held().progress[b"swept"] == b"1"
+    assert len(timers(world)) == 20
+
+
+async def test_a_clock_that_is_set_back_stops_no_announcement(world: World) -> None:
+    """The pause between two pages was noted by it."""
+    world.assign()
+    world.log(*(breaker(f"tenant-{number}", "open") for number in range(600)), rules({}))
+    await world.run()
+    assert len(timers(world)) == 500
+    world.clock.jump(-3_600)
+    world.log(operation("acme", "op-1", ttl_ms=60_000))
+    await world.advance(3)
+    assert {f"tenant-{number}".encode() for number in range(600)} <= {record.key for record in timers(world)}
 
 
 async def test_a_rollback_of_an_idle_partition_is_noticed_at_the_second_look(world: World) -> None:
