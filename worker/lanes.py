@@ -9,8 +9,9 @@ import structlog
 from worker.intake import Fetched
 from worker.lane import Lane, Services
 
-# A revoked lane may finish its batch: one produce (10 s) and two round trips to Redis (5 s each), less what a
-# rebalance leaves (60 s). After that it is cancelled, and the fence keeps whatever it still sends from counting.
+# A revoked lane may finish its batch: one produce (10 s where there is no leader) and two round trips to Redis (5 s
+# each), less what a rebalance leaves (60 s). After that it is cancelled, and the fence keeps whatever it still sends
+# from counting.
 END_SECONDS: Final = 15.0
 
 log = structlog.get_logger("worker.lanes")

@@ -12,6 +12,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record import MemoryRecords
 
 from schemas.settings import Settings
+from tests.fakes import settle
 from worker.outputs import Outputs
 from worker.ports import Output, OutputError
 
@@ -27,6 +28,8 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no ty
         self.logs: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]]] = {}
         self.batches: list[int] = []
         self.failure: Exception | None = None
+        self.failures: list[Exception] = []
+        self.gate: asyncio.Future[None] | None = None
         self.started = False
         self.client = SimpleNamespace(fetch_all_metadata=self._fetch, close=self._nothing)
 
@@ -48,12 +51,18 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no ty
         if self.failure is not None:
             future.set_exception(self.failure)
             return future
+        if self.failures:
+            future.set_exception(self.failures.pop())
+            return future
         log = self.logs.setdefault((topic, partition), [])
         offset = len(log)
         records = MemoryRecords(bytes(batch._build())).next_batch()  # noqa: SLF001 - as aiokafka's own sender does
         log += [(record.key, record.value, list(record.headers)) for record in records]
         self.batches.append(len(log) - offset)
-        future.set_result(SimpleNamespace(offset=offset))
+        if self.gate is None:
+            future.set_result(SimpleNamespace(offset=offset))
+        else:
+            self.gate.add_done_callback(lambda _: future.set_result(SimpleNamespace(offset=offset)))
         return future
 
 
@@ -119,6 +128,37 @@ async def test_a_record_that_is_not_acknowledged_is_an_error(outputs: Outputs) -
     producer_of(outputs).failure = KafkaTimeoutError("no answer")
     with pytest.raises(OutputError, match="no answer"):
         await outputs.send("sleep.states", 0, [Output(b"a", b"1")])
+
+
+async def test_what_fails_is_told_when_nothing_is_under_way_any_more(outputs: Outputs) -> None:
+    """A later batch would overtake what is sent again."""
+    producer = producer_of(outputs)
+    producer.failures, producer.gate = [KafkaTimeoutError("no leader")], asyncio.get_running_loop().create_future()
+    records = [Output(str(number).encode(), b"x" * 100_000) for number in range(15)]
+    sending = asyncio.create_task(outputs.send("sleep.states", 0, records))
+    await settle()
+    assert producer.batches == [6]
+    assert not sending.done()
+    producer.gate.set_result(None)
+    with pytest.raises(OutputError, match="no leader"):
+        await sending
+
+
+async def test_records_that_nobody_acknowledges_are_found_out_though_a_broker_answers(
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader without its replicas takes none, and aiokafka tries for ever."""
+    producer = producer_of(outputs)
+    producer.gate = asyncio.get_running_loop().create_future()
+    sending = asyncio.create_task(outputs.send("sleep.states", 0, [Output(b"a", b"1")]))
+    await settle()
+    await outputs.ping()
+    monkeypatch.setattr("worker.outputs.UNACKNOWLEDGED_SECONDS", 0.0)
+    with pytest.raises(OutputError, match="have not been acknowledged"):
+        await outputs.ping()
+    producer.gate.set_result(None)
+    await sending
+    await outputs.ping()
 
 
 async def test_dead_letters_are_spread_as_their_sources_are(outputs: Outputs) -> None:
