@@ -26,6 +26,9 @@ from worker.transport import transport_for
 _SESSION_SECONDS: Final = 20.0
 _REBALANCE_SECONDS: Final = 60.0
 _REQUEST_SECONDS: Final = 60.0
+# A broker that has just come up may not name the topics to the worker that leads the group, which then gives nothing to
+# anybody until it has asked again; by default it would ask after five minutes.
+_METADATA_MS: Final = 5_000
 # A partition that stands still is shown in /status; leaving the group for it would only move the trouble.
 _MAX_POLL_SECONDS: Final = 86_400.0
 _FETCHED_RECORDS: Final = 2_000
@@ -77,6 +80,7 @@ def build_app(settings: Settings, lanes: Lanes, ingress: Ingress) -> faust.App:
         broker_commit_livelock_soft_timeout=_MAX_POLL_SECONDS,
         stream_processing_timeout=_MAX_POLL_SECONDS,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=_METADATA_MS,
         stream_buffer_maxsize=_STREAM_BUFFER,
         stream_wait_empty=False,
         stream_recovery_delay=0.0,

@@ -123,6 +123,13 @@ async def test_the_broker_holds_a_fetch_back_for_a_short_time_only(thread: Batch
     await found.stop()
 
 
+async def test_a_leader_asks_again_soon_for_topics_that_a_broker_did_not_name(thread: BatchConsumerThread) -> None:
+    """A broker that has just come up may not know them yet; until then nobody in the group has a partition."""
+    found = thread._create_worker_consumer(cast("Transport", thread.transport))
+    assert found._client._metadata_max_age_ms == 5_000
+    await found.stop()
+
+
 @pytest.mark.usefixtures("at_once")
 async def test_in_the_thread_the_seek_comes_before_the_fetch(
     thread: BatchConsumerThread,
