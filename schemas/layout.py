@@ -16,7 +16,7 @@ class NewerLayoutError(ValueError):
     """Bytes whose layout this version does not know."""
 
     def __init__(self, layout: int, newest: int) -> None:
-        super().__init__(f"layout {layout} is newer than {newest}; run the newer worker on this partition")
+        super().__init__(f"layout {layout} is newer than {newest}; run the newer version on this partition")
 
 
 def seal(content: bytes) -> bytes:

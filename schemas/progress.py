@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from schemas.layout import seal, unseal
+from schemas.layout import NewerLayoutError, seal, unseal
 from schemas.policy import BUILT_IN_RULES, InvalidDocumentError, Rules, parse_rules
 
 LAYOUT: Final = 2
@@ -48,12 +48,12 @@ class Progress(NamedTuple):
         """Return the progress in a hash as Redis answers it; an empty hash is a partition not yet begun.
 
         Raises:
-            ValueError: if the layout is newer than this version, or a field is not what it should be.
+            NewerLayoutError: if a newer version wrote it.
+            ValueError: if a field is not what it should be.
         """
         layout = int(fields.get(b"layout", b"1"))
         if layout > LAYOUT:
-            msg = f"progress has layout {layout}, newer than {LAYOUT}; run the newer version on this partition"
-            raise ValueError(msg)
+            raise NewerLayoutError(layout, LAYOUT)
         if layout not in _READERS:
             msg = f"progress has layout {layout}, which there never was"
             raise ValueError(msg)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple
 
 from schemas.errors import describe
+from schemas.layout import NewerLayoutError
 from schemas.settings import Settings
 from sleepctl.errors import CommandError
 from sleepctl.kafka import unreachable
@@ -149,6 +150,12 @@ class Rebuilding:
         )
 
     async def _progress(self, partition: int) -> int | None:
+        try:
+            await self._store.standing(partition)
+        except NewerLayoutError as error:
+            raise CommandError(f"partition {partition}: progress: {error}") from None
+        except ValueError:
+            pass  # What is damaged is what a rebuild is for.
         try:
             return await self._store.mark(partition)
         except ValueError:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from schemas.errors import describe
+from schemas.layout import NewerLayoutError
 from schemas.policy import BUILT_IN_RULES, Rules
 from schemas.progress import LAYOUT, Progress, pack_rules
 from schemas.record import Record
@@ -190,6 +191,8 @@ class Lane:
     async def _standing(self) -> Standing:
         try:
             return await self._services.store.standing(self.partition)
+        except NewerLayoutError as error:
+            raise LaneStoppedError(f"progress: {error}") from error
         except ValueError as error:
             msg = f"progress cannot be used: {error} (if it is damaged, {REBUILD})"
             raise LaneStoppedError(msg) from error

@@ -119,7 +119,7 @@ async def test_a_flipped_bit_in_a_tenant_s_record_is_named_by_all_and_read_by_no
         ("next", b"3", "another record at offset 2 where the last one before 3 was applied"),
         ("next", b"soon", "progress cannot be used"),
         ("records", b"1", "tenant records where progress says 1"),
-        ("layout", b"99", "layout 99, newer than"),
+        ("layout", b"99", "layout 99 is newer than"),
     ],
 )
 async def test_a_progress_edited_by_hand_is_named(

@@ -1,11 +1,12 @@
 """Writing a rebuilt partition to Redis: in slices, the progress last.
 
 Until the last slice is in, `next` is a negative mark that nobody else knows. Lanes that load or commit are refused,
-readers are told that nothing is there yet, and whoever comes next may begin again.
+readers are told that nothing is there yet, and whoever comes next may begin again. Every write moves the mark, as a
+lane's commits move `next`: once Redis has lost a slice that it acknowledged, what follows is refused.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice, pairwise
 from typing import Final, Protocol, TypeVar
 
 from schemas.names import OPERATION_KEPT_MS
@@ -26,16 +27,16 @@ class Store(Protocol):
         """Take away what a partition holds, and mark it."""
 
     async def commit(self, partition: int, commit: Commit) -> bool:
-        """Write a slice under the mark."""
+        """Write a slice under the mark, and move it."""
 
 
 class MovedError(Exception):
-    """Somebody else moved the partition while it was rebuilt; what it holds now is not this rebuild's."""
+    """The partition moved, forward or back, while it was rebuilt; what it holds now is not what was written."""
 
     def __init__(self, partition: int) -> None:
         super().__init__(
-            f"partition {partition} was moved by somebody else meanwhile: stop every worker and other rebuild, and run "
-            "`sleepctl rebuild` again"
+            f"partition {partition} is not where this rebuild left it: Redis was rolled back or failed over, or a "
+            "worker or another rebuild is at it; stop every worker and other rebuild, and run the same command again"
         )
 
 
@@ -50,11 +51,11 @@ async def restore(
         partitions: how many there are.
         rebuilt: what it is to hold.
         expected: what `next` was when the rebuild began.
-        mark: a negative number that no other rebuild has.
+        mark: a negative number; no other rebuild has it, nor those below it that its writes move on to.
         end: the end of the states partition, behind which the next lane appends.
 
     Raises:
-        MovedError: if the partition is not, or no longer, as expected.
+        MovedError: if the partition is not as expected, or not where the last write left it.
         StoreError: if Redis does not answer; the partition is then refused until it is rebuilt again.
     """
 
@@ -64,14 +65,17 @@ async def restore(
 
     if not await store.clear(partition, expected, mark):
         raise MovedError(partition)
+    moves = pairwise(count(mark, -1))
     for tenants in _sliced(rebuilt.records):
-        await write(_slice_of(mark, rebuilt, tenants))
+        await write(_slice_of(*next(moves), rebuilt, tenants))
     now = rebuilt.timestamp if rebuilt.timestamp is not None else rebuilt.now
     kept = ((operation, kept_ms(operation, now)) for operation in rebuilt.operations.values())
     for operations in _sliced((operation, left) for operation, left in kept if left > 0):
         rows = [(found.tenant_id, found.operation_id, found.pack(), left) for found, left in operations]
-        await write(Commit(mark, {}, {}, [], {}, [], {}, {}, rows))
-    await write(Commit.of_progress(mark, _progress_of(rebuilt, partitions, end)))
+        under, then = next(moves)
+        await write(Commit(under, {"next": then}, {}, [], {}, [], {}, {}, rows))
+    under, _ = next(moves)
+    await write(Commit.of_progress(under, _progress_of(rebuilt, partitions, end)))
 
 
 def kept_ms(operation: OperationRecord, now: int) -> int:
@@ -79,12 +83,12 @@ def kept_ms(operation: OperationRecord, now: int) -> int:
     return max(operation.finished_at, operation.created_at) + OPERATION_KEPT_MS - now
 
 
-def _slice_of(mark: int, rebuilt: Rebuilt, tenants: Sequence[str]) -> Commit:
+def _slice_of(under: int, then: int, rebuilt: Rebuilt, tenants: Sequence[str]) -> Commit:
     records = {tenant: rebuilt.records[tenant] for tenant in tenants}
     written = {tenant: written_of(record, rebuilt.rules) for tenant, record in records.items()}
     return Commit(
-        position=mark,
-        progress={},
+        position=under,
+        progress={"next": then},
         records={tenant: item.packed for tenant, item in written.items() if item.packed is not None},
         removed=[],
         timers={tenant: item.due for tenant, item in written.items() if item.due is not None},

@@ -135,7 +135,7 @@ def test_bytes_that_are_no_command_s_record_are_refused(packed: bytes) -> None:
 
 def test_a_newer_layout_of_a_command_s_record_is_refused_as_such() -> None:
     """The worker stops, and the error says what to do."""
-    with pytest.raises(NewerLayoutError, match="layout 2 is newer than 1; run the newer worker"):
+    with pytest.raises(NewerLayoutError, match="layout 2 is newer than 1; run the newer version"):
         OperationRecord.unpack(seal(to_json([2, *RECORD])))
 
 

@@ -50,7 +50,7 @@ def test_rules_survive_redis() -> None:
 
 def test_a_newer_layout_is_refused() -> None:
     """The error says what to do."""
-    with pytest.raises(ValueError, match="run the newer version"):
+    with pytest.raises(ValueError, match="layout 3 is newer than 2; run the newer version"):
         Progress.unpack({b"layout": b"3"})
 
 

@@ -86,7 +86,7 @@ def test_a_newer_layout_is_refused_as_such() -> None:
     """The worker stops, and the error says what to do."""
     fields = packed_fields()
     fields[0] = LAYOUT + 1
-    with pytest.raises(NewerLayoutError, match="run the newer worker"):
+    with pytest.raises(NewerLayoutError, match="run the newer version"):
         unpack(seal(to_json([*fields, "a field of tomorrow"])), RULES)
 
 

@@ -196,4 +196,34 @@ def test_a_progress_that_is_no_number_says_what_to_delete(
 
     world.held.progress.clear()
     monkeypatch.setattr(world.store, "clear", moved)
-    assert "was moved by somebody else meanwhile" in run("rebuild").err
+    error = run("rebuild").err
+    assert "is not where this rebuild left it: Redis was rolled back or failed over" in error
+    assert "run the same command again" in error
+
+
+@pytest.mark.parametrize("position", [b"2", b"-9", b"not known yet"])
+@pytest.mark.parametrize("more", [[], ["--force"]])
+def test_what_a_newer_version_wrote_is_not_rebuilt(
+    run: Run, world: Installation, more: list[str], position: bytes
+) -> None:
+    """Wherever it says that the partition stands; nothing is taken away, and the error says what to run."""
+    run("rebuild")
+    world.held.progress |= {b"layout": b"99", b"next": position}
+    before = world.store.snapshot()
+    outcome = run("rebuild", "--partition", str(ACME), *more)
+    assert (outcome.code, outcome.err) == (
+        1,
+        f"sleepctl: partition {ACME}: progress: layout 99 is newer than 2; run the newer version on this partition\n",
+    )
+    assert world.store.partitions == before
+
+
+def test_verify_does_not_send_what_a_newer_version_wrote_to_a_rebuild(run: Run, world: Installation) -> None:
+    """As it does with what is damaged."""
+    run("rebuild")
+    world.held.progress[b"layout"] = b"99"
+    [newer] = json.loads(run("verify", "--json").out)["differences"]
+    assert newer["what"] == "progress: layout 99 is newer than 2; run the newer version on this partition"
+    world.held.progress[b"layout"] = b"0"
+    [damaged] = json.loads(run("verify", "--json").out)["differences"]
+    assert damaged["what"].endswith("; run `sleepctl rebuild`")

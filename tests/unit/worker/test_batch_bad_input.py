@@ -199,7 +199,7 @@ def broken(packed: bytes) -> Lane:
 @pytest.mark.parametrize(
     ("packed", "expected"),
     [
-        (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer worker"),
+        (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer version"),
         (
             b"\x00\xff",
             "the record of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`",
@@ -226,7 +226,7 @@ def test_nothing_is_folded_on_top_of_a_record_that_cannot_be_read(packed: bytes,
 @pytest.mark.parametrize(
     ("packed", "expected"),
     [
-        (seal(b"[2,0]"), "operation op of tenant acme: layout 2 is newer than 1; run the newer worker"),
+        (seal(b"[2,0]"), "operation op of tenant acme: layout 2 is newer than 1; run the newer version"),
         (
             b"[1,0]",
             "operation op of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`",

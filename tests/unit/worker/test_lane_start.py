@@ -82,10 +82,7 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
         ),
         (
             {b"next": b"2", b"layout": b"3"},
-            (
-                "progress cannot be used: progress has layout 3, newer than 2; run the newer version on this partition "
-                "(if it is damaged, run `sleepctl rebuild`)"
-            ),
+            "progress: layout 3 is newer than 2; run the newer version on this partition",
         ),
         (
             {b"next": b"two"},
@@ -234,7 +231,7 @@ async def test_a_record_of_a_newer_version_stops_the_lane_rather_than_be_damaged
     lane = world.assign()
     await world.run()
     assert lane.finding == (
-        "the record of tenant acme: layout 2 is newer than 1; run the newer worker on this partition"
+        "the record of tenant acme: layout 2 is newer than 1; run the newer version on this partition"
     )
     assert world.held().next == 0
 

@@ -44,14 +44,14 @@ async def write(store: FakeStore, what: Rebuilt) -> None:
 
 
 async def test_records_come_in_slices_and_the_progress_last() -> None:
-    """Each under the mark; only the last says where the partition stands."""
+    """Each under a mark of its own, at which the one before left the partition; only the last says where it stands."""
     store, what = FakeStore(), of(SLICE + 1)
     await write(store, what)
     assert store.clears == [(0, None, -7)]
     first, second, operations, last = store.commits
-    assert {commit.position for commit in store.commits} == {-7}
+    assert [commit.position for commit in store.commits] == [-7, -8, -9, -10]
     assert (len(first.records), len(second.records)) == (SLICE, 1)
-    assert [commit.progress for commit in (first, second, operations)] == [{}, {}, {}]
+    assert [commit.progress for commit in (first, second, operations)] == [{"next": -8}, {"next": -9}, {"next": -10}]
     assert first.counts == {"freeze": SLICE}
     assert (len(first.timers), len(operations.operations)) == (SLICE, 1)
     assert {name: last.progress[name] for name in ("next", "states_next", "swept", "partitions")} == {
@@ -81,7 +81,7 @@ async def test_without_a_record_of_the_log_the_keys_of_commands_go_by_the_time_o
 @pytest.mark.parametrize("store", [FakeStore(cleared=False), FakeStore(0), FakeStore(2)])
 async def test_whoever_moves_the_partition_meanwhile_stops_the_rebuild(store: FakeStore) -> None:
     """At its beginning, in its middle and at its end."""
-    with pytest.raises(MovedError, match="partition 0 was moved by somebody else"):
+    with pytest.raises(MovedError, match="partition 0 is not where this rebuild left it"):
         await write(store, of(1))
 
 

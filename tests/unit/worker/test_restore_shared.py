@@ -1,4 +1,7 @@
-"""A rebuilt partition in a store that others write to as well: lanes, other rebuilds, and one that was stopped."""
+"""A rebuilt partition in a store that others write to as well: lanes, other rebuilds, and one that was stopped.
+
+And in one that loses what it acknowledged.
+"""
 
 import asyncio
 import copy
@@ -21,6 +24,8 @@ from worker.recovery.restore import MovedError, restore
 TENANTS = 3
 # The slices of so many tenants, one each, then the commands, then the progress.
 COMMITS = TENANTS + 2
+# Every commit moves the mark down by one; the marks of one run are not those of another.
+MARK, ANOTHER = -7, -1_007
 
 
 @pytest.fixture(autouse=True)
@@ -88,18 +93,18 @@ async def test_a_rebuild_that_stopped_after_a_slice_is_refused_by_lanes_and_can_
         return await commit(partition, what)
 
     with patch.object(world.store, "commit", stops), pytest.raises(StoreError):
-        await write(world, expected=None, mark=-7)
-    assert (world.held().next, len(world.held().tenants)) == (-7, 1)
+        await write(world, expected=None, mark=MARK)
+    assert (world.held().next, len(world.held().tenants)) == (MARK - 1, 1)
     world.log(breaker("t-0", "closed"))
     with capture_logs():
         lane = world.assign()
         await world.advance(3)
     assert (lane.stopped, lane.position) == (False, None)
     assert lane.finding == "the partition is being rebuilt; if nobody is at it any more, run `sleepctl rebuild`"
-    assert (world.held().next, len(world.held().tenants)) == (-7, 1)
+    assert (world.held().next, len(world.held().tenants)) == (MARK - 1, 1)
     [last] = world.events().records[-1:]
     world.events().cut(last.offset)
-    await write(world, expected=-7, mark=-8)
+    await write(world, expected=MARK - 1, mark=ANOTHER)
     assert content(world.held()) == content(before)
     world.log(breaker("t-0", "closed"))
     await world.advance(5)
@@ -110,7 +115,7 @@ async def test_of_two_rebuilds_at_once_one_wins(world: World) -> None:
     """The other is told, and what is held is whole."""
     before = lose(world)
     done = await asyncio.gather(
-        write(world, expected=None, mark=-7), write(world, expected=None, mark=-8), return_exceptions=True
+        write(world, expected=None, mark=MARK), write(world, expected=None, mark=ANOTHER), return_exceptions=True
     )
     assert sorted(type(result).__name__ for result in done) == ["MovedError", "NoneType"]
     assert content(world.held()) == content(before)
@@ -125,15 +130,40 @@ async def test_a_rebuild_that_takes_over_another_leaves_the_partition_whole(worl
 
     async def overtaken(partition: int, what: Commit) -> bool:
         nonlocal written
-        if what.position == -7:
+        if what.position > ANOTHER:
             if written == slices:
-                await write(world, expected=-7, mark=-8)
+                await write(world, expected=what.position, mark=ANOTHER)
             written += 1
         return await commit(partition, what)
 
     with patch.object(world.store, "commit", overtaken), pytest.raises(MovedError):
-        await write(world, expected=None, mark=-7)
+        await write(world, expected=None, mark=MARK)
     assert written == slices + 1
+    assert content(world.held()) == content(before)
+
+
+@pytest.mark.parametrize("lost", range(COMMITS - 1))
+async def test_a_rebuild_stops_where_redis_lost_a_slice_that_it_acknowledged(world: World, lost: int) -> None:
+    """A replica takes over that did not have it, of records or of commands. Run again, the partition is whole."""
+    before = lose(world)
+    commit = world.store.commit
+    replica: dict[int, Held] = {}
+    written = 0
+
+    async def failing_over(partition: int, what: Commit) -> bool:
+        nonlocal replica, written
+        if written == lost:
+            replica = world.store.snapshot()
+        elif written == lost + 1:
+            world.store.restore(replica)
+        written += 1
+        return await commit(partition, what)
+
+    with patch.object(world.store, "commit", failing_over), pytest.raises(MovedError):
+        await write(world, expected=None, mark=MARK)
+    left = world.held().next
+    assert left < 0
+    await write(world, expected=left, mark=ANOTHER)
     assert content(world.held()) == content(before)
 
 

@@ -184,7 +184,7 @@ async def test_a_partition_without_progress_has_not_begun() -> None:
 
 async def test_a_progress_of_a_newer_layout_is_refused() -> None:
     """Rather than damaged."""
-    with pytest.raises(ValueError, match="layout 9, newer than 2"):
+    with pytest.raises(ValueError, match="layout 9 is newer than 2"):
         await store_of(FakeRedis([[b"layout", b"9"], 0, 0, 0, 0])).standing(0)
 
 
