@@ -18,6 +18,9 @@ from worker.deadletter import SourceRecord
 _POLL_MS: Final = 500
 _PAGE: Final = 5_000
 _FETCH_BYTES: Final = 8 << 20
+# A fetch at a topic's end holds up whatever is asked next on its connection; Kafka's default of 500 ms would do so at
+# each topic and partition.
+_FETCH_WAIT_MS: Final = 25
 # Longer than a leader election takes; an empty answer is given after each `_POLL_MS`.
 _PATIENCE_SECONDS: Final = 30.0
 _NOBODY: Final = ("Empty", "Dead")
@@ -52,6 +55,7 @@ class TopicReader:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 max_partition_fetch_bytes=_FETCH_BYTES,
+                fetch_max_wait_ms=_FETCH_WAIT_MS,
             )
             await self._consumer.start()
             self._admin = AIOKafkaAdminClient(**self._settings.kafka_client(), client_id="sleepctl")
@@ -104,7 +108,8 @@ class TopicReader:
             advance: told how many offsets lie behind, after each page.
 
         Raises:
-            CommandError: if Kafka does not answer, or nothing comes for 30 seconds, or the log ends before `end`.
+            CommandError: if Kafka does not answer, or nothing comes for 30 seconds, or the log ends before `end`, or
+                no longer holds what was to be read next. Dead letters alone may go meanwhile, and are passed over.
         """
         at, done, clock = TopicPartition(topic, partition), start, asyncio.get_running_loop().time
         moved = clock()
@@ -118,6 +123,13 @@ class TopicReader:
                 if position < done:
                     # The client begins anew where the log has no such offset.
                     raise CommandError(f"{topic} partition {partition} was cut while it was read: {done} is gone")
+                # And it goes on where a trimmed log begins; compaction and transactions leave holes as well.
+                first = found[0].offset if found else position
+                if first > done and topic != self._settings.topics.deadletter and await self._start(at) > done:
+                    raise CommandError(
+                        f"{topic} partition {partition} was trimmed while it was read: {done} is gone; run the same "
+                        "command again"
+                    )
                 if records := [record for record in found if record.offset < end]:
                     yield records
                 advance(position - done)
@@ -131,6 +143,10 @@ class TopicReader:
             ) from None
         except KafkaError as error:
             raise CommandError(f"{topic} partition {partition} cannot be read: {describe(error)}") from None
+
+    async def _start(self, at: TopicPartition) -> int:
+        found: dict[TopicPartition, int] = await self._consumer.beginning_offsets([at])
+        return found[at]
 
     async def members(self) -> int:
         """Return how many members the workers' group has, a rebalance counting as one.

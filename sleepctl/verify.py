@@ -76,3 +76,9 @@ def _print(found: "list[Verified]", differences: "list[Difference]") -> None:
     out.print(f"{tenants} tenants on {len(found)} partitions compared with {records} records of the log")
     if believed := sum(entry.believed for entry in found):
         out.print(f"the log no longer reaches back for {believed} of them: a published state of each was believed")
+    if behind := {entry.partition: entry.behind for entry in found if entry.behind}:
+        furthest = max(behind, key=behind.__getitem__)
+        out.print(
+            f"{len(behind)} partitions stood behind their log's end, by {sum(behind.values())} offsets in all; "
+            f"partition {furthest} the furthest, by {behind[furthest]}"
+        )

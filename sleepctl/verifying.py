@@ -1,15 +1,17 @@
 """What `sleepctl verify` does with a partition: reads its topics and Redis, folds, compares.
 
 It looks at a cut: where Redis stood at first. Tenants that moved while they were read are looked at again, at the
-place where Redis stands then, which one script reads together with their records.
+place where Redis stands then, which one script reads together with their records. States from beyond the cut are a
+worker's that has published and not committed yet, as long as Redis moves on.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, NamedTuple, TypeVar
 
 from schemas.errors import describe
+from schemas.layout import NewerLayoutError
 from schemas.settings import Settings
 from sleepctl.errors import CommandError
 from sleepctl.letters import Letters
@@ -23,6 +25,7 @@ from worker.recovery.rebuild import Found
 from worker.recovery.verify import Difference, Verification
 from worker.start import OTHER_COUNT
 from worker.store import Store
+from worker.stored import REBUILD
 
 _PAGE: Final = 1_000
 _LOOKS: Final = 100
@@ -36,6 +39,7 @@ class Verified(NamedTuple):
 
     Attributes:
         next: where Redis stood at first.
+        behind: how many offsets before the log's end that was, None where it was not compared.
         tenants: how many tenants were compared.
         records: how many records of the log were folded.
         again: how many tenants moved meanwhile and were looked at again.
@@ -44,6 +48,7 @@ class Verified(NamedTuple):
 
     partition: int
     next: int
+    behind: int | None
     tenants: int
     records: int
     again: int
@@ -98,8 +103,10 @@ class Verifying:
     async def _verify(self, partition: int) -> Verified:
         try:
             standing = await self._store.standing(partition)
+        except NewerLayoutError as error:
+            return _unreadable(partition, f"progress: {error}")
         except ValueError as error:
-            return _unreadable(partition, f"progress cannot be used: {error}; run `sleepctl rebuild`")
+            return _unreadable(partition, f"progress cannot be used: {error}; {REBUILD}")
         cut = standing.progress.next
         start, end = (await self._bounds(self._settings.topics.events))[partition]
         if not start <= cut <= end:
@@ -121,9 +128,12 @@ class Verifying:
             commands = list(verification.operations(held.operations))
             again = len({suspect.tenant for suspect in suspects if suspect.tenant is not None})
             suspects, cut = await self._look_again(verification, partition, suspects, commands, cut)
+        if (published := verification.published(later)) is not None:
+            differences += await self._uncommitted(partition, standing, published)
         return Verified(
             partition=partition,
             next=standing.progress.next,
+            behind=end - standing.progress.next,
             tenants=len(tenants),
             records=cut - start,
             again=again,
@@ -223,6 +233,24 @@ class Verifying:
         what = f"{who} could not be compared: Redis did not stand still for a moment, or was rolled back"
         return [Difference(partition, None, "redis", what, {})], cut
 
+    async def _uncommitted(self, partition: int, standing: Standing, published: int) -> list[Difference]:
+        """Wait for a worker to commit what it has published; return what differs where none does."""
+        stood = standing.progress.next
+        for _ in range(_LOOKS):
+            # A number that is none has not moved up, and the next run names it.
+            with suppress(ValueError):
+                # It need not have come all the way: whoever moves it is at work, and `behind` tells how far it was.
+                if (await self._store.mark(partition) or 0) > stood:
+                    return []
+            await asyncio.sleep(_PAUSE_SECONDS)
+        where = f"progress is {stood}" if standing.begun else "there is no progress"
+        lost = "rolled back" if standing.begun else "emptied"
+        what = (
+            f"{where} and states were published up to {published}, and nobody commits them: a worker died before it "
+            f"did, or Redis was {lost}; start a worker, or {REBUILD}"
+        )
+        return [Difference(partition, None, "redis", what, {})]
+
 
 def _compared(verification: Verification, tenants: Iterable[str], held: _Held, standing: Standing) -> list[Difference]:
     """Return what differs in Redis, of these tenants and of the commands that were read."""
@@ -241,4 +269,4 @@ def _chunks(items: list[Item], most: int) -> list[list[Item]]:
 
 
 def _unreadable(partition: int, what: str, cut: int = 0) -> Verified:
-    return Verified(partition, cut, 0, 0, 0, 0, [Difference(partition, None, "redis", what, {})])
+    return Verified(partition, cut, None, 0, 0, 0, 0, [Difference(partition, None, "redis", what, {})])

@@ -61,6 +61,7 @@ class Verification:
     def __init__(self, partition: int, partitions: int, found: Found) -> None:
         self.partition = partition
         self._history = found.history
+        self._cut = found.end
         # With the whole log, nothing needs to be believed.
         versions = found.history.tenants if found.start else {}
         self._base = {tenant: known.first or known.settled or known.highest for tenant, known in versions.items()}
@@ -194,6 +195,14 @@ class Verification:
             for tenant, offset in sorted(self._history.ahead.items())
             if offset >= end
         ]
+
+    def published(self, end: int) -> int | None:
+        """Return the highest offset from the cut on that a state or rules stem from, None where there is none.
+
+        Those from `end` on, where the log ends, are left out: `from_the_future` names them.
+        """
+        offsets = [*self._history.ahead.values(), self._history.newest]
+        return max((offset for offset in offsets if self._cut <= offset < end), default=None)
 
     def _state(self, tenant: str) -> Difference | None:
         versions = self._history.tenants.get(tenant)

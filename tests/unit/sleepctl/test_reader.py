@@ -25,11 +25,17 @@ class Kafka:
         self.failure: KafkaError | None = None
         self.group: tuple[Any, ...] = (0, "sleep-worker", "Empty", "consumer", "", [])
         self.position_ = 0
+        self.start_ = 3
         self.end = 9
         self.open = 0
 
     def __call__(self, **_: object) -> "Kafka":
         return self
+
+    def trim(self, start: int) -> None:
+        """Forget what lies before an offset, as retention does."""
+        self.start_ = start
+        self.records = [record for record in self.records if record.offset >= start]
 
     def _answer(self) -> None:
         if self.failure is not None:
@@ -52,7 +58,7 @@ class Kafka:
         return [{"partitions": [{"partition": 0}]}]
 
     async def beginning_offsets(self, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(wanted, 3)
+        return dict.fromkeys(wanted, self.start_)
 
     async def end_offsets(self, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(wanted, 9)
@@ -154,3 +160,37 @@ async def test_a_log_that_is_cut_while_it_is_read_is_told(kafka: Kafka) -> None:
         kafka.records = [Source(0, T, b"acme", b"{}")]
         with pytest.raises(CommandError, match=r"sleep\.events partition 0 was cut while it was read: 5 is gone"):
             await anext(pages)
+
+
+@pytest.mark.parametrize("start", [4, 7, 9])
+async def test_a_log_that_is_trimmed_before_it_is_read_is_told(kafka: Kafka, start: int) -> None:
+    """The client would go on behind what is gone, even where nothing is left."""
+    kafka.trim(start)
+    async with TopicReader(SETTINGS) as reader:
+        with pytest.raises(CommandError, match=r"events partition 0 was trimmed .*: 3 is gone; run the same command"):
+            [page async for page in reader.read(TOPIC, 0, 3, 9)]
+
+
+async def test_a_log_that_is_trimmed_while_it_is_read_is_told(kafka: Kafka) -> None:
+    """What was read before is worth nothing without what is gone."""
+    async with TopicReader(SETTINGS) as reader:
+        pages = reader.read(TOPIC, 0, 3, 9)
+        await anext(pages)
+        kafka.trim(7)
+        with pytest.raises(CommandError, match=r"events partition 0 was trimmed while it was read: 5 is gone"):
+            await anext(pages)
+
+
+async def test_a_topic_may_begin_with_a_hole(kafka: Kafka) -> None:
+    """Compaction leaves some, and markers of transactions do; its start stays where it was."""
+    kafka.records = kafka.records[1:]
+    async with TopicReader(SETTINGS) as reader:
+        assert [[found.offset for found in page] async for page in reader.read(TOPIC, 0, 3, 9)] == [[4, 7]]
+
+
+async def test_dead_letters_that_are_trimmed_meanwhile_are_passed_over(kafka: Kafka) -> None:
+    """Whoever wants one tells that it is no longer there."""
+    kafka.trim(4)
+    async with TopicReader(SETTINGS) as reader:
+        pages = reader.read(SETTINGS.topics.deadletter, 0, 3, 9)
+        assert [[found.offset for found in page] async for page in pages] == [[4, 7]]

@@ -60,6 +60,97 @@ def test_differences_are_told_field_by_field_and_fail(run: Run, world: Installat
     assert "progress is 2 and the log holds" in differences(run)[0]["what"]
 
 
+def _publishes(world: Installation) -> None:
+    """Have a worker fold one more event of acme and publish it, and no more than that."""
+    record = replace(source(2, NOW, breaker("closed")), partition=ACME)
+    world.kafka.log(TOPICS.events, ACME).append([Output(record.key, record.value, record.headers)])
+    before = len(world.lane.states)
+    world.lane.apply([record])
+    world.kafka.log(TOPICS.states, ACME).append(world.lane.states[before:])
+
+
+def test_an_emptied_redis_is_named_where_states_were_published(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no partition that was never begun."""
+    monkeypatch.setattr("sleepctl.verifying._PAUSE_SECONDS", 0.0)
+    run("rebuild")
+    world.store.partitions.clear()
+    [found] = differences(run)
+    assert (found["partition"], found["tenant"], found["where"]) == (ACME, None, "redis")
+    assert found["what"].startswith("there is no progress and states were published up to 1, and nobody commits them")
+    assert run("verify").code == 1
+
+
+def test_states_beyond_a_redis_that_stands_still_are_named(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker died before it committed, or Redis went back; the cure is the same."""
+    monkeypatch.setattr("sleepctl.verifying._PAUSE_SECONDS", 0.0)
+    run("rebuild")
+    _publishes(world)
+    outcome = run("verify")
+    assert (outcome.code, "1 differences" in outcome.err) == (1, True)
+    assert "progress is 2 and states were published up to 2, and nobody commits them" in outcome.out
+    assert "start a worker, or run `sleepctl rebuild`" in outcome.out
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_states_that_are_committed_a_moment_later_are_no_difference(
+    run: Run,
+    world: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bool,  # noqa: FBT001
+) -> None:
+    """A worker publishes before it commits, also its first batch."""
+    monkeypatch.setattr("sleepctl.verifying._PAUSE_SECONDS", 0.0)
+    run("rebuild")
+    _publishes(world)
+    if not begun:
+        world.store.partitions.clear()
+    looks: list[int | None] = []
+    mark = world.store.mark
+
+    async def commits(partition: int) -> int | None:
+        looks.append(await mark(partition))
+        if len(looks) == 3:
+            world.held.progress[b"next"] = b"3"
+        return looks[-1]
+
+    monkeypatch.setattr(world.store, "mark", commits)
+    assert differences(run) == []
+    assert looks == [2 if begun else None] * 3 + [3]
+
+
+def test_states_beyond_a_progress_that_is_no_number_by_now_are_named(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody edits it while `verify` looks; the next run says so."""
+    monkeypatch.setattr("sleepctl.verifying._PAUSE_SECONDS", 0.0)
+    run("rebuild")
+    _publishes(world)
+
+    async def edited(_: int) -> int | None:
+        return int("soon")
+
+    monkeypatch.setattr(world.store, "mark", edited)
+    assert [found["what"][:13] for found in differences(run)] == ["progress is 2"]
+
+
+def test_how_far_a_partition_stands_behind_its_log_is_told(run: Run, world: Installation) -> None:
+    """It is no difference; one that stands at the end is not worth a sentence."""
+    run("rebuild")
+    assert "behind" not in run("verify").out
+    events = [Output(b"acme", source(offset, NOW, breaker("open")).value) for offset in (2, 3)]
+    world.kafka.log(TOPICS.events, ACME).append(events)
+    world.kafka.log(TOPICS.events, (ACME + 1) % 8).append(events[:1])
+    outcome = run("verify", "--json")
+    behind = {entry["partition"]: entry["behind"] for entry in json.loads(outcome.out)["partitions"]}
+    assert (outcome.code, behind[ACME], sum(behind.values())) == (0, 2, 3)
+    told = f"2 partitions stood behind their log's end, by 3 offsets in all; partition {ACME} the furthest, by 2"
+    assert told in " ".join(run("verify").out.split())
+
+
 def test_many_differences_are_cut_for_people(run: Run, world: Installation) -> None:
     """Machines get them all."""
     run("rebuild")

@@ -145,6 +145,22 @@ def test_a_state_from_where_the_log_has_not_come_is_named() -> None:
     assert found.fields == {"position": ("before 2", 2)}
 
 
+def test_how_far_states_were_published_beyond_the_cut_is_known() -> None:
+    """What nobody can have folded yet aside."""
+    log = log_of(breaker("open"), breaker("half_open"), breaker("closed", tenant="bolt"))
+    states = topic(apply_all(log).states)
+    assert verification(apply_all(log), log, states=states).published(3) is None
+    verified = verification(apply_all(log[:1]), log, states=states, cut=1)
+    assert (verified.published(3), verified.published(2)) == (2, 1)
+
+
+def test_rules_that_were_published_beyond_the_cut_are_known_without_any_tenant() -> None:
+    """Every partition is told of them, also one that has no tenants."""
+    log = log_of(rules({"retire_after_seconds": 60}))
+    verified = verification(apply_all([]), log, states=topic(apply_all(log).states), cut=0)
+    assert verified.published(1) == 0
+
+
 def test_a_tenant_that_moved_is_right_once_the_log_is_read_on() -> None:
     """The fold follows to where Redis stands then."""
     log = log_of(breaker("open"), breaker("closed"))
