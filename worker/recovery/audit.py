@@ -44,6 +44,11 @@ class Judged(NamedTuple):
     reason: str | None
     decision: str
 
+    def told_by(self, found: OperationRecord) -> bool:
+        """Tell whether a command's record says the same: where and when it was judged, and what came of it."""
+        said = found.offset, found.created_at, found.code, found.previous_state, found.state
+        return said == (self.offset, self.at, self.code, self.before, self.after)
+
     def record(self, partition: int, event: CommandEvent | None, claim: Claim | None) -> OperationRecord:
         """Return the command's record.
 
@@ -85,18 +90,20 @@ class Audit:
 
     Args:
         partition: its number.
-        ids_from: the ids of rows from this offset of the events topic on are kept, None for none.
+        ids_from: the ids of rows from this offset of the events topic on are kept; what is before it was acknowledged.
         aside: told of every position that a row stems from.
 
     Attributes:
         judged: every command, in the order of its first row; an id that was forgotten may come again.
         ids: the ids of rows from `ids_from` on.
+        asleep: tenants that slept at `ids_from`, and so had a record: whoever wakes writes a row first.
         newest: the highest offset of the events topic that a row stems from, -1 for none.
     """
 
     def __init__(self, partition: int, ids_from: int, aside: SetAside | None = None) -> None:
         self.judged: list[Judged] = []
         self.ids: set[str] = set()
+        self.asleep: set[str] = set()
         self.newest = -1
         self._partition = partition
         self._ids_from = ids_from
@@ -138,6 +145,9 @@ class Audit:
         if row["operation_id"] is not None:
             self._judge(row, offset, enforced_before=enforced_before)
         self._enforced[tenant] = offset, enforced
+        if offset < self._ids_from:
+            sleeps = BY_LABEL[row["to"]] is not SleepState.active
+            (self.asleep.add if sleeps else self.asleep.discard)(tenant)
 
     def _judge(self, row: dict[str, Any], offset: int, *, enforced_before: bool) -> None:
         key = row["tenant"], row["operation_id"]

@@ -49,7 +49,7 @@ class Versions(NamedTuple):
 
     @property
     def base(self) -> Version | None:
-        """The version to go on from; None for a tenant that had no record yet.
+        """The version to go on from; None for a tenant that had no record before the dividing offset.
 
         One that is settled, since what was sent with a later one may not have been acknowledged. Where compaction
         has left none such, the latest.
@@ -84,6 +84,7 @@ class History:
     Attributes:
         tenants: the versions of each tenant.
         ahead: tenants with a version at `before` or later, and its offset, the highest of each.
+        erased: tenants of which a tombstone sent by hand took away what stood before it.
         stems: for each tenant a place of the log from which a state stems, so that the log must hold its record there.
         newest: the highest offset of the events topic that anything here stems from, -1 for none.
     """
@@ -99,6 +100,7 @@ class History:
     ) -> None:
         self.tenants: dict[str, Versions] = {}
         self.ahead: dict[str, int] = {}
+        self.erased: set[str] = set()
         self.stems: dict[int, str] = {}
         self.newest = -1
         self._partition = partition
@@ -139,6 +141,7 @@ class History:
             if POSITION_HEADER not in headers:
                 # Sent by hand, to take away what was none of ours.
                 self.tenants.pop(tenant, None)
+                self.erased.add(tenant)
                 return
             position = headers[POSITION_HEADER].decode()
         else:

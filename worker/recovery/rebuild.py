@@ -3,6 +3,11 @@
 Pure: what was read of the topics goes in, records and what is missing on the topics comes out. A tenant's record
 is its state as it was published, and the events after that position; positions that were dead letters are dead
 letters still and change nothing.
+
+Where the log no longer reaches back to its beginning, a fold from nothing is a guess. A record is published as soon as
+it is made, and that is acknowledged before its offset is committed. So a tenant of which the states topic has nothing
+had no record at the committed offset: there never was one, or its tombstone is gone by now. Its events before that
+make nothing. And what a row of the audit says of a command before that offset stands, whatever the fold says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +61,15 @@ class Found(NamedTuple):
     def applied(self) -> int:
         """The offset behind the last record that is known to have been applied."""
         return max(self.history.newest + 1, self.audit.newest + 1, self.committed or 0)
+
+    @property
+    def vacant(self) -> int:
+        """The offset at which a tenant of which the states topic has nothing had no record, 0 where that is unknown.
+
+        A log that reaches back tells it better, and one that ends before what was committed may be another.
+        """
+        committed = self.committed or 0
+        return committed if self.start and committed <= self.end else 0
 
     @property
     def ahead(self) -> dict[str, int]:
@@ -164,6 +178,10 @@ class Rebuild:
             based = ((tenant, versions.base) for tenant, versions in kept if versions is not None)
             base = {tenant: version for tenant, version in based if version is not None}
         self._known = {tenant: version.offset for tenant, version in base.items()}
+        self._vacant = found.vacant
+        # Of these the topic lacks what it held, so that they are folded from the log's start for want of better.
+        lost = self.passed_over.keys() | history.ahead.keys() | history.erased | found.audit.asleep
+        self._known |= dict.fromkeys(lost - base.keys(), -1)
         self.records = {tenant: history.record(tenant, version) for tenant, version in base.items()}
         self._check_rules_of_records()
         self._published = {
@@ -209,8 +227,12 @@ class Rebuild:
                 record = self.records.get(tenant)
                 claim = None if record is None else record.claims.get(("operation", operation_id))
                 self.operations[command.key] = command.record(self._partition, None, claim)
-            elif command.offset <= self._known.get(tenant, -1):
+            elif command.offset <= self._known_to(tenant) or command.offset < self._vacant:
                 self._judged[command.offset] = command
+
+    def _known_to(self, tenant: str) -> int:
+        """Return the offset up to which a tenant's events are not folded."""
+        return self._known.get(tenant, self._vacant - 1)
 
     def read(self, records: Sequence[SourceRecord]) -> None:
         """Take the next records of the log, up to `next`.
@@ -225,7 +247,7 @@ class Rebuild:
             if self._aside is not None and self._aside.holds(record):
                 continue
             tenant = None if record.key is None else record.key.decode(errors="replace")
-            if tenant is None or record.offset > self._known.get(tenant, -1):
+            if tenant is None or record.offset > self._known_to(tenant):
                 fresh.append(self._decoder.decode(record))
             elif record.offset in self._judged or record.offset >= self._dead_letters_from:
                 decoded = self._decoder.decode(record)
@@ -287,6 +309,15 @@ class Rebuild:
         self.rules = batch.rules
         self.records |= batch.records
         self.operations |= {key: operation for key, (operation, _) in batch.operations.items()}
+        for item in items:
+            if item.record.offset in self._judged and not isinstance(item.event, Failure):
+                self._correct(self._judged.pop(item.record.offset), item.event)
+
+    def _correct(self, command: Judged, event: Any) -> None:  # noqa: ANN401 - as above
+        """Have a command be what its row tells, unless the fold says so too, or a later one has its id."""
+        found = self.operations.get(command.key)
+        if found is None or (found.offset <= command.offset and not command.told_by(found)):
+            self._remember(command, event)
 
     def _compare_rules(self, rules: list[Rules]) -> None:
         newest = rules[-1]

@@ -67,6 +67,11 @@ class DeadLetter(NamedTuple):
             raise ValueError(msg) from None
 
     @property
+    def source(self) -> tuple[str, int, int, int, int]:
+        """Which record it was: its place, time and size; a topic that was made anew has the same places."""
+        return self.topic, self.partition, self.offset, self.at, self.size
+
+    @property
     def cut(self) -> bool:
         """Whether a part of the record is missing, so that it cannot be put back."""
         return self.headers_cut or self.size > MAX_BYTES or len(self.key or b"") >= MAX_BYTES
@@ -87,7 +92,7 @@ def in_order(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
     A worker that died may have set a record aside twice. Within a partition the order is that of the offsets, and
     between partitions that of the times.
     """
-    once = {(letter.topic, letter.partition, letter.offset): letter for letter in letters}
+    once = {letter.source: letter for letter in letters}
     latest: dict[tuple[str, int], int] = {}
     timed = []
     for source, letter in sorted(once.items()):

@@ -65,6 +65,17 @@ def test_all_but_what_was_cut_go_back_in_their_order(run: Run, kafka: FakeKafka)
     assert [record.value for record in kafka.log(TOPICS.events, 1).records] == [b"[]"]
 
 
+def test_of_a_topic_that_was_made_anew_both_records_of_a_place_go_back(run: Run, kafka: FakeKafka) -> None:
+    """The older one first; nobody is told of a record that is not put back and not refused."""
+    kafka.log(TOPICS.deadletter, 1).append(
+        dead_letter(Source(7, at, None, value, partition=1), Failure("unknown_type", "x"))
+        for at, value in ((NOW, b"new"), (NOW - 5_000, b"old"))
+    )
+    outcome = run("deadletters", "redrive", "--all", "--code", "unknown_type")
+    assert "2 records were put back, in their order" in outcome.out
+    assert [record.value for record in kafka.log(TOPICS.events, 1).records] == [b"old", b"new"]
+
+
 @pytest.mark.parametrize("bound", ["_PAGE_RECORDS", "_PAGE_BYTES"])
 def test_many_are_put_back_page_by_page_in_their_order(
     run: Run, kafka: FakeKafka, monkeypatch: pytest.MonkeyPatch, bound: str

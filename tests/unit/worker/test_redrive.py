@@ -46,6 +46,12 @@ def test_records_go_back_in_the_order_in_which_they_came() -> None:
     assert [(found.partition, found.offset) for found in in_order(letters)] == [(1, 2), (3, 1), (3, 8), (3, 9)]
 
 
+@pytest.mark.parametrize("other", [letter(8, T + 5), letter(8, value=b"[]")], ids=["time", "size"])
+def test_two_records_of_one_place_both_go_back(other: DeadLetter) -> None:
+    """The topic was made anew, and the dead letters of the one before are there for 30 days."""
+    assert list(in_order([letter(8), other, letter(8, place=77)])) == [letter(8, place=77), other]
+
+
 def test_a_tenants_record_goes_where_its_key_belongs() -> None:
     """What was set aside for being on the wrong partition heals by that."""
     back = put_back(letter(7), EVENTS, 8, {EVENTS})
