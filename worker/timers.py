@@ -160,7 +160,8 @@ class Timers:
             # The clock was set back: what was noted by it would wait for as long as it went back.
             self._published.clear()
             self._not_before.clear()
-            self._walk_anew()
+            if self._sweep is not None:
+                self._sweep.again_at = now
         self._latest = now
         self._next = None
         skip = 0
