@@ -51,13 +51,24 @@ class Progress(NamedTuple):
             NewerLayoutError: if a newer version wrote it.
             ValueError: if a field is not what it should be.
         """
-        layout = int(fields.get(b"layout", b"1"))
-        if layout > LAYOUT:
-            raise NewerLayoutError(layout, LAYOUT)
+        layout = known_layout(fields.get(b"layout"))
         if layout not in _READERS:
             msg = f"progress has layout {layout}, which there never was"
             raise ValueError(msg)
         return _READERS[layout](fields)
+
+
+def known_layout(found: bytes | None) -> int:
+    """Return the layout that progress has, 1 where it does not say.
+
+    Raises:
+        NewerLayoutError: if a newer version wrote it.
+        ValueError: if it is no number.
+    """
+    layout = 1 if found is None else int(found)
+    if layout > LAYOUT:
+        raise NewerLayoutError(layout, LAYOUT)
+    return layout
 
 
 def _number(fields: Mapping[bytes, bytes], name: bytes) -> int | None:

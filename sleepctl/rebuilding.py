@@ -151,13 +151,9 @@ class Rebuilding:
 
     async def _progress(self, partition: int) -> int | None:
         try:
-            await self._store.standing(partition)
+            return await self._store.mark(partition)
         except NewerLayoutError as error:
             raise CommandError(f"partition {partition}: progress: {error}") from None
-        except ValueError:
-            pass  # What is damaged is what a rebuild is for.
-        try:
-            return await self._store.mark(partition)
         except ValueError:
             raise CommandError(
                 f"the progress of partition {partition} is no number: delete the Redis key "

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from schemas.cloudevents import Headers
 from schemas.names import Topics
-from schemas.progress import Progress
+from schemas.progress import Progress, known_layout
 from worker.ports import Commit, Due, Index, Kept, Loaded, Output, OutputError, Page, Standing
 
 NOW: Final = 1_795_334_837_992
@@ -370,7 +370,9 @@ class FakeStore:
     async def mark(self, partition: int) -> int | None:
         """As `index`."""
         async with self.faults.of("mark"):
-            found = self.partitions[partition].progress.get(b"next")
+            progress = self.partitions[partition].progress
+            known_layout(progress.get(b"layout"))
+            found = progress.get(b"next")
             return None if found is None else int(found)
 
     async def clear(self, partition: int, expected: int | None, mark: int) -> bool:

@@ -1,5 +1,6 @@
 """The tenants' records in Redis: fenced load and commit, one script and one round trip each."""
 
+import re
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
@@ -13,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisClusterException
 
 from schemas.errors import describe
 from schemas.names import PartitionKeys
-from schemas.progress import Progress
+from schemas.progress import Progress, known_layout
 from schemas.redis_client import KeptNodes, from_the_client, info
 from schemas.settings import Settings
 from worker.ports import Commit, Due, Index, Loaded, Standing, StoreError
@@ -21,6 +22,8 @@ from worker.ports import Commit, Due, Index, Loaded, Standing, StoreError
 # A command that takes longer has failed: the lane reads progress again and finds out what became of it.
 _TIMEOUT_SECONDS: Final = 5.0
 _PAGE: Final = 1_000
+# What Redis itself takes for a number.
+_COUNT: Final = re.compile(rb"0|-?[1-9][0-9]*")
 
 
 class Store:
@@ -207,10 +210,12 @@ class Store:
 
         Raises:
             StoreError: if Redis does not answer.
+            NewerLayoutError: if a newer version wrote the progress.
             ValueError: if it is no number.
         """
         with _client_errors():
-            found = await cast("Awaitable[bytes | None]", self._redis.hget(self.keys(partition).progress, "next"))
+            found, layout = await cast("Any", self._redis).hmget(self.keys(partition).progress, ["next", "layout"])
+        known_layout(layout)
         return None if found is None else int(found)
 
     async def clear(self, partition: int, expected: int | None, mark: int) -> bool:
@@ -229,10 +234,7 @@ def _text(raw: bytes) -> str:
 
 def _count(raw: bytes) -> int:
     """Return a number of tenants, -1 where somebody wrote something else."""
-    try:
-        return int(raw)
-    except ValueError:
-        return -1
+    return int(raw) if _COUNT.fullmatch(raw) else -1
 
 
 @contextmanager

@@ -209,7 +209,7 @@ async def test_a_count_that_is_none_is_read_as_one_below_none(real: Store, redis
     assert found.counts == expected
 
 
-@pytest.mark.parametrize("count", [b"many", b"1.0", b"9" * 16])
+@pytest.mark.parametrize("count", [b"many", b"1.0", b"007", b"-0", b"9" * 16])
 async def test_nothing_is_added_to_a_count_that_is_none_and_nothing_else_is_written(
     real: Store, redis: Client, count: bytes
 ) -> None:

@@ -42,7 +42,7 @@ end
 -- A script that fails halfway leaves what it has written, so a count to which nothing can be added is refused before;
 -- below 2^53, Lua's numbers are whole.
 for _, number in ipairs(redis.call('HVALS', KEYS[4])) do
-  if #number > 15 or not string.match(number, '^-?%d+$') then
+  if #number > 15 or not (number == '0' or string.match(number, '^-?[1-9]%d*$')) then
     return 0
   end
 end

@@ -11,7 +11,7 @@
 
 local counted = 0
 for _, number in ipairs(redis.call('HVALS', KEYS[4])) do
-  if #number > 15 or not string.match(number, '^-?%d+$') then -- as in commit.lua
+  if #number > 15 or not (number == '0' or string.match(number, '^-?[1-9]%d*$')) then -- as in commit.lua
     counted = -1
     break
   end

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 from pydantic_core import from_json
 
 from schemas.claim import Claim
-from schemas.events import CancelEvent, CommandEvent
+from schemas.events import POLICY, CancelEvent, CommandEvent
 from schemas.operation import CommandType, OperationRecord, RefusalCode
 from schemas.published import parse_position
 from schemas.state import BY_LABEL, SleepState
@@ -31,7 +31,11 @@ _NOT_REMEMBERED: Final = ("duplicate_operation", "idempotency_conflict")
 
 
 class Judged(NamedTuple):
-    """A command as its audit row tells of it: what came of it, where, and when (log time, ms)."""
+    """A command as its audit row tells of it: what came of it, where, and when (log time, ms).
+
+    `guessed` says that `before` may be another: whether the state before was enforced is told by an earlier row, and
+    that is gone.
+    """
 
     key: OperationKey
     type: CommandType
@@ -43,11 +47,13 @@ class Judged(NamedTuple):
     actor: str
     reason: str | None
     decision: str
+    guessed: bool
 
     def told_by(self, found: OperationRecord) -> bool:
         """Tell whether a command's record says the same: where and when it was judged, and what came of it."""
-        said = found.offset, found.created_at, found.code, found.previous_state, found.state
-        return said == (self.offset, self.at, self.code, self.before, self.after)
+        said = found.offset, found.created_at, found.code, found.state
+        before = self.guessed or found.previous_state is self.before
+        return before and said == (self.offset, self.at, self.code, self.after)
 
     def record(self, partition: int, event: CommandEvent | None, claim: Claim | None) -> OperationRecord:
         """Return the command's record.
@@ -97,6 +103,7 @@ class Audit:
         judged: every command, in the order of its first row; an id that was forgotten may come again.
         ids: the ids of rows from `ids_from` on.
         asleep: tenants that slept at `ids_from`, and so had a record: whoever wakes writes a row first.
+        ruled: tenants that were given a policy before `ids_from`, and so have a record for good.
         newest: the highest offset of the events topic that a row stems from, -1 for none.
     """
 
@@ -104,6 +111,7 @@ class Audit:
         self.judged: list[Judged] = []
         self.ids: set[str] = set()
         self.asleep: set[str] = set()
+        self.ruled: set[str] = set()
         self.newest = -1
         self._partition = partition
         self._ids_from = ids_from
@@ -138,7 +146,7 @@ class Audit:
         tenant, enforced = row["tenant"], row["enforced"]
         if self._aside is not None:
             self._aside.folded(offset, tenant.encode())
-        last_offset, enforced_before = self._enforced.get(tenant, (-1, enforced))
+        last_offset, enforced_before = self._enforced.get(tenant, (-1, None))
         # What a worker sent twice after a crash is the same twice, and the first time it came in order.
         if offset < last_offset or (row["operation_id"] is not None and row["kind"] == "transition"):
             return
@@ -148,8 +156,10 @@ class Audit:
         if offset < self._ids_from:
             sleeps = BY_LABEL[row["to"]] is not SleepState.active
             (self.asleep.add if sleeps else self.asleep.discard)(tenant)
+            if row["event_type"] == POLICY and row["kind"] == "outcome":
+                self.ruled.add(tenant)
 
-    def _judge(self, row: dict[str, Any], offset: int, *, enforced_before: bool) -> None:
+    def _judge(self, row: dict[str, Any], offset: int, *, enforced_before: bool | None) -> None:
         key = row["tenant"], row["operation_id"]
         if row["code"] in _NOT_REMEMBERED or self._last.get(key, -1) >= offset:
             return
@@ -165,11 +175,12 @@ class Audit:
                 offset=offset,
                 at=row["at"],
                 code=cast("RefusalCode | None", row["code"]),
-                before=state(row["from"], enforced=enforced_before),
+                before=state(row["from"], enforced=row["enforced"] if enforced_before is None else enforced_before),
                 after=state(row["to"], enforced=row["enforced"]),
                 actor=row["actor"],
                 reason=row["reason"],
                 decision=row["decision"],
+                guessed=enforced_before is None and row["from"] != SleepState.active.label,
             )
         )
 

@@ -180,7 +180,8 @@ class Rebuild:
         self._known = {tenant: version.offset for tenant, version in base.items()}
         self._vacant = found.vacant
         # Of these the topic lacks what it held, so that they are folded from the log's start for want of better.
-        lost = self.passed_over.keys() | history.ahead.keys() | history.erased | found.audit.asleep
+        lost = self.passed_over.keys() | history.ahead.keys() | history.erased
+        lost |= found.audit.asleep | found.audit.ruled
         self._known |= dict.fromkeys(lost - base.keys(), -1)
         self.records = {tenant: history.record(tenant, version) for tenant, version in base.items()}
         self._check_rules_of_records()
@@ -316,8 +317,11 @@ class Rebuild:
     def _correct(self, command: Judged, event: Any) -> None:  # noqa: ANN401 - as above
         """Have a command be what its row tells, unless the fold says so too, or a later one has its id."""
         found = self.operations.get(command.key)
-        if found is None or (found.offset <= command.offset and not command.told_by(found)):
-            self._remember(command, event)
+        if found is not None and (found.offset > command.offset or command.told_by(found)):
+            return
+        if found is not None and command.guessed and found.offset == command.offset:
+            command = command._replace(before=found.previous_state)
+        self._remember(command, event)
 
     def _compare_rules(self, rules: list[Rules]) -> None:
         newest = rules[-1]

@@ -7,7 +7,21 @@ from hypothesis import strategies as st
 
 from schemas.operation import OperationRecord
 from tests.unit.worker.batches import TENANTS, Lane, apply_all, logs
-from tests.unit.worker.build import DAY, HOUR, MINUTE, SECOND, Source, T, breaker, cancel, mode, sleep, source, timer
+from tests.unit.worker.build import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Source,
+    T,
+    breaker,
+    cancel,
+    mode,
+    policy,
+    sleep,
+    source,
+    timer,
+)
 from tests.unit.worker.rebuilds import compacted, found, log_of, rebuilt, records_of, topic
 from tests.unit.worker.test_verify import redis, verification
 
@@ -114,6 +128,32 @@ def test_a_command_that_the_fold_judges_as_its_row_does_keeps_its_wording() -> N
     states = [record for record in topic(lane.states) if record.key == b"bolt"]
     again = rebuilt(found(states, topic(lane.transitions), 1, 3, committed=3), log)
     assert again.operations["bolt", "c-1"] == OperationRecord.unpack(lane.operations["bolt", "c-1"])
+
+
+def test_a_row_whose_tenant_s_former_row_is_gone_does_not_say_how_the_tenant_slept_before() -> None:
+    """Whether that was a dry run is told by the former one; the fold from a state knows it."""
+    log = [
+        source(0, T, breaker("forced_open", "a@1")),
+        source(1, T + 40 * DAY, breaker("half_open", "b@1")),
+        source(2, T + 40 * DAY + SECOND, policy("p-1", {"enforce": False})),
+        source(3, T + 40 * DAY + MINUTE, breaker("open", tenant="bolt")),
+    ]
+    lane = apply_all(log)
+    rows = [record for record in topic(lane.transitions) if b'"position":"0:0"' not in (record.value or b"")]
+    states = [record for record in topic(lane.states) if record.offset == 1]
+    again = rebuilt(found(states, rows, 1, 4, committed=4), log)
+    assert outcomes(again.operations) == in_redis(lane)
+
+
+def test_a_tenant_with_a_policy_of_which_the_topic_lost_the_state_is_folded_from_what_is_left() -> None:
+    """It never retires; a verification says where it is missing."""
+    log = log_of(
+        breaker("open", tenant="bolt"), policy("p-1", {"ceiling": "light"}), breaker("half_open", tenant="bolt")
+    )
+    lane = apply_all(log)
+    states = [record for record in topic(lane.states) if record.key == b"bolt"]
+    assert rebuilt(found(states, topic(lane.transitions), 1, 3, committed=3), log).records == records_of(lane)
+    assert differing(lane, log, states) == [("acme", "states", "is missing")]
 
 
 def test_a_sleeping_tenant_of_which_the_topic_lost_the_state_is_folded_from_what_is_left() -> None:
