@@ -6,6 +6,7 @@ from importlib import resources
 import pytest
 from redis.exceptions import NoScriptError
 
+from schemas.layout import NewerLayoutError
 from schemas.progress import LAYOUT
 from tests.unit.worker.redis_client import FakeRedis, store_of
 from worker.ports import Commit, Due, Index, Loaded
@@ -197,10 +198,12 @@ async def test_a_scan_goes_on_from_its_cursor() -> None:
 
 async def test_where_a_partition_stands_is_read_for_a_rebuild_whatever_else_is_wrong() -> None:
     """Its progress may be damaged, and that is why it is rebuilt."""
-    assert await store_of(FakeRedis(None)).mark(3) is None
-    redis = FakeRedis(b"-7")
+    assert await store_of(FakeRedis([None, None])).mark(3) is None
+    redis = FakeRedis([b"-7", b"2"])
     assert await store_of(redis).mark(3) == -7
-    assert redis.sent == [("hget", "{sleep:3}:progress", "next")]
+    assert redis.sent == [("hmget", "{sleep:3}:progress", ["next", "layout"])]
+    with pytest.raises(NewerLayoutError):
+        await store_of(FakeRedis([b"-7", b"9"])).mark(3)
 
 
 @pytest.mark.parametrize(("expected", "sent"), [(None, ""), (17, 17)])
