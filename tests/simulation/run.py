@@ -19,8 +19,8 @@ from tests.simulation.servers import Broker, Database, TrueClock
 from tests.simulation.workers import VirtualWorker
 from tests.simulation.write import write
 
-# Longer than a timer takes to be sent again, than the lane lets its partitions' ends go unlooked at, and than a rollback
-# goes unnoticed where the last look before it is still under way: 5 seconds until that has failed, and 3 for two more.
+# Longer than a timer takes to be sent again, than the lane lets its partitions' ends go unlooked at, and than a
+# rollback goes unnoticed where a look is still under way: 5 seconds until that has failed, and 3 for two more.
 _PEACE_SECONDS: Final = 9.0
 _PATIENCE_SECONDS: Final = 120.0
 # The share of runs in which the store loses everything, and the time in which every lane has noticed.
