@@ -76,7 +76,6 @@ class Timers:
         self._outputs = outputs
         self._clock = clock
         self._log = log
-        self._not_before: dict[str, int] = {}
         self._published: dict[str, _Published] = {}
         self._sweep: _Sweep | None = None
         self._next: int | None = None
@@ -106,8 +105,12 @@ class Timers:
         for tenant, at in timers:
             published = self._published.pop(tenant, None)
             if published is not None and at < published.due:
-                # The log's clock is behind ours: what is missing there must pass here first.
-                self._not_before[tenant] = now + published.due - at
+                # The log's clock is behind ours, and what is missing there must pass here first; or this is one of
+                # before, and ours is still to come.
+                again_at = min(published.again_at, now + published.due - at)
+                self._published[tenant] = _Published(published.due, again_at)
+                if self._arm(again_at):
+                    self._woken.set()
         if self._arm(min(armed.values(), default=None)):
             self._woken.set()
 
@@ -159,7 +162,6 @@ class Timers:
         if now < self._latest:
             # The clock was set back: what was noted by it would wait for as long as it went back.
             self._published.clear()
-            self._not_before.clear()
             if self._sweep is not None:
                 self._sweep.again_at = now
         self._latest = now
@@ -200,11 +202,9 @@ class Timers:
     def _timer(self, tenant: str, due: int, now: int) -> Output | None:
         """Return the timer to publish, or None where it must wait; then note for when."""
         published = self._published.get(tenant)
-        ready = max(self._not_before.get(tenant, 0), 0 if published is None else published.again_at)
-        if ready > now:
-            self._arm(ready)
+        if published is not None and published.again_at > now:
+            self._arm(published.again_at)
             return None
-        self._not_before.pop(tenant, None)
         self._published[tenant] = _Published(due, now + _REPEAT_MS)
         self._arm(now + _REPEAT_MS)
         return _output(tenant, due)
