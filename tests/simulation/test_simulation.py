@@ -57,11 +57,6 @@ def test_a_pipeline_that_is_broken_otherwise_is_not_taken_for_one_that_lacks_som
     assert "lane_failed" in str(simulate(0).failure)
 
 
-def test_a_timer_of_before_that_is_folded_late_does_not_hold_up_the_present_one() -> None:
-    """The seed that found it: its tenant slept on for as long as the older one was early."""
-    assert simulate(72_406).failure is None
-
-
 def test_a_seed_is_the_same_run_again_in_any_process() -> None:
     """Nothing hangs on addresses, on the hash of a string, or on the machine's clock."""
     seeds = [1, 7, 12, 20]
