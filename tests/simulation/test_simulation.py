@@ -12,7 +12,7 @@ from tests.simulation.run import RESTLESS, simulate
 from tests.simulation.sweep import Report, sweep
 
 SEEDS = 2_000
-# Each was found three times within half of these when they were counted.
+# The rarest were found once within half of these when they were counted; docs/explanation/simulation.md has the seeds.
 SEEDS_TO_NOTICE = 500
 
 
