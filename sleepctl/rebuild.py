@@ -17,25 +17,27 @@ if TYPE_CHECKING:
 def rebuild(
     partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where there is progress, and where the log was cut or made anew.")
+        bool, typer.Option("--force", help="Also where a worker could start, and where the log was cut or made anew.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Restore Redis from the states topic and the log behind it.
 
-    Stop the workers first. Partitions that have progress are left as they are.
+    Stop the workers first. Partitions on which a worker can start are left as they are.
     """
     settings = settings_or_fail()
     chosen = chosen_partitions(partition, settings)
-    done, left = run(_rebuild(settings, chosen, force=force))
+    done, left, refused = run(_rebuild(settings, chosen, force=force))
     if json:
-        print_json({"rebuilt": [entry._asdict() for entry in done], "left": left})
+        print_json({"rebuilt": [entry._asdict() for entry in done], "left": left, "refused": refused})
     else:
         _print(done, left)
-    if left and not done:
+    if refused:
+        raise CommandError("\n  ".join([f"{len(refused)} partitions were not rebuilt:", *refused.values()]))
+    if not done:
         raise CommandError(
-            "every partition has progress, and nothing was done; `sleepctl verify` tells whether it is right, and "
-            "`--force` rebuilds all the same"
+            "a worker can start on every partition, and nothing was done; `sleepctl verify` tells whether they are "
+            "right, and `--force` rebuilds all the same"
         )
 
 
@@ -51,23 +53,31 @@ def chosen_partitions(partition: list[int] | None, settings: Settings) -> list[i
     return chosen
 
 
-async def _rebuild(settings: Settings, chosen: list[int], *, force: bool) -> "tuple[list[Partition], list[int]]":
+async def _rebuild(
+    settings: Settings, chosen: list[int], *, force: bool
+) -> "tuple[list[Partition], list[int], dict[int, str]]":
+    """Return what was rebuilt, what was left as it is, and what was refused, with the reasons."""
     # Kafka's and Redis' clients are not loaded by commands that do without them.
-    from sleepctl.rebuilding import Rebuilding  # noqa: PLC0415
+    from sleepctl.rebuilding import Rebuilding, RefusedError  # noqa: PLC0415
 
     errors = console(stderr=True)
     done: list[Partition] = []
     left: list[int] = []
+    refused: dict[int, str] = {}
     with ProgressBar(console=errors, disable=not errors.is_terminal, transient=True) as bar:
         async with Rebuilding.open(settings, force=force) as rebuilding:
             task = bar.add_task("records", total=rebuilding.records(chosen))
             for number in chosen:
-                found = await rebuilding.rebuild(number, lambda more: bar.advance(task, more))
+                try:
+                    found = await rebuilding.rebuild(number, lambda more: bar.advance(task, more))
+                except RefusedError as error:
+                    refused[number] = str(error)
+                    continue
                 if found is None:
                     left.append(number)
                 else:
                     done.append(found)
-    return done, left
+    return done, left, refused
 
 
 def _print(done: "list[Partition]", left: list[int]) -> None:
@@ -89,4 +99,4 @@ def _print(done: "list[Partition]", left: list[int]) -> None:
         seconds = sum(entry.seconds for entry in done)
         out.print(f"{sum(entry.tenants for entry in done)} tenants in {seconds:.1f} s; start the workers")
     if left:
-        out.print(f"partitions {', '.join(map(str, left))} have progress and were left as they are")
+        out.print(f"a worker can start on partitions {', '.join(map(str, left))}, and they were left as they are")

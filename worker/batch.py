@@ -197,7 +197,7 @@ class Batch:
         if tenant in self._remembered:
             return self._remembered[tenant]
         packed = self._packed[tenant]
-        return None if packed is None else record_of(tenant, packed, self.rules, offset)
+        return None if packed is None else record_of(self.partition, tenant, packed, self.rules, offset)
 
     def _known(self, event: TenantEvent, offset: int) -> dict[str, OperationRecord]:
         if not isinstance(event.data, Command):
@@ -210,7 +210,7 @@ class Batch:
             if key in self.operations:
                 known[operation_id] = self.operations[key][0]
             elif (packed := self._loaded_operations[key]) is not None:
-                operation = operation_of(*key, packed)
+                operation = operation_of(self.partition, *key, packed)
                 if operation.offset < offset:
                     known[operation_id] = operation
                 else:

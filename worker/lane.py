@@ -201,7 +201,7 @@ class Lane:
         """Hold what Redis says against the log and the states topic; False where it is to be read again."""
         services, progress = self._services, standing.progress
         bounds = await services.bounds(self.partition)
-        check_standing(standing, bounds, services.partitions)
+        check_standing(standing, self.partition, bounds, services.partitions)
         events = services.outputs.topics.events
         await check_last_applied(progress, events, self.partition, services.reader, services.bounds)
         if not await self.states.settle(progress):

@@ -59,7 +59,7 @@ class Repair:
         if packed is None:
             return Output(key, None, self._headers)
         tenant, rules = key.decode(), self._progress.rules
-        record = record_of(tenant, packed, rules, self._progress.next)
+        record = record_of(self._partition, tenant, packed, rules, self._progress.next)
         terms = rules[record.rules_number].terms_for(record.policy)
         return Output(key, to_json(state_record(tenant, self._partition, record, terms)))
 

@@ -5,7 +5,7 @@ from zlib import crc32
 
 from schemas.progress import Progress
 from worker.ports import Bounds, Kept, Reader, Standing
-from worker.stored import REBUILD, LaneStoppedError
+from worker.stored import REBUILD, LaneStoppedError, rebuild_by_force
 
 OTHER_COUNT: Final = (
     "a partition count cannot change in place, and Kafka never lowers one: set SLEEP_PARTITIONS back if only that "
@@ -16,15 +16,20 @@ OTHER_COUNT: Final = (
 _LOOK_BACK: Final = 500
 
 
+class LogChangedError(LaneStoppedError):
+    """The log is not the one that was applied: what was lost is lost, and a person has to say how to go on."""
+
+
 def checksum(key: bytes | None, value: bytes | None) -> int:
     """Return the CRC-32 by which a record of the log is known again."""
     return crc32(value or b"", crc32(key or b""))
 
 
-def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int) -> None:
+def check_standing(standing: Standing, partition: int, bounds: tuple[int, int], partitions: int) -> None:
     """Hold progress against what else is in the store, and against the log's first offset and end.
 
     Raises:
+        LogChangedError: where the log is a shorter one, or was made with another partition count.
         LaneStoppedError: where they do not belong together.
     """
     progress = standing.progress
@@ -34,7 +39,7 @@ def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int)
     if standing.counted < 0:
         raise LaneStoppedError(f"Redis holds counts of tenants that are no numbers; {REBUILD}")
     if progress.partitions not in (None, partitions):
-        raise LaneStoppedError(
+        raise LogChangedError(
             f"progress was made with {progress.partitions} partitions and the topic has {partitions}: {OTHER_COUNT}"
         )
     for what, said, found in (
@@ -50,8 +55,9 @@ def check_standing(standing: Standing, bounds: tuple[int, int], partitions: int)
             f"progress is {progress.next} and the log begins at {start}: its records are gone; {REBUILD}"
         )
     if progress.next > end:
-        raise LaneStoppedError(
-            f"progress is {progress.next} and the log ends at {end}: it was cut or made anew; {REBUILD}"
+        raise LogChangedError(
+            f"progress is {progress.next} and the log ends at {end}: it was cut or made anew; find out why, then "
+            f"{rebuild_by_force(partition)}"
         )
 
 
@@ -61,7 +67,7 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
     It may be gone by retention, since nothing after it is missing then.
 
     Raises:
-        LaneStoppedError: where the log holds another record there, or none.
+        LogChangedError: where the log holds another record there, or none.
         OutputError: if the broker does not answer.
     """
     if progress.timestamp is None or progress.crc is None:
@@ -73,9 +79,9 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
     if start >= progress.next > 0:
         return
     what = "no record" if last is None else f"another record at offset {last.offset}"
-    raise LaneStoppedError(
+    raise LogChangedError(
         f"the log holds {what} where the last one before {progress.next} was applied: it was cut or made anew, or "
-        f"progress was changed; {REBUILD}"
+        f"progress was changed; find out why, then {rebuild_by_force(partition)}"
     )
 
 

@@ -12,13 +12,19 @@ from schemas.policy import Rules
 from schemas.record import Record, unpack
 
 REBUILD: Final = "run `sleepctl rebuild`"
+"""What helps where no lane can start."""
 
 
 class LaneStoppedError(Exception):
     """The partition cannot go on without a person; the message says what happened and which command to run."""
 
 
-def record_of(tenant: str, packed: bytes, rules: list[Rules], before: int) -> Record:
+def rebuild_by_force(partition: int) -> str:
+    """Return what helps where a lane could start, so that a plain rebuild would leave what Redis holds."""
+    return f"run `sleepctl rebuild --partition {partition} --force`"
+
+
+def record_of(partition: int, tenant: str, packed: bytes, rules: list[Rules], before: int) -> Record:
     """Return the record in these bytes; `before` is the first offset that it cannot know of.
 
     Raises:
@@ -29,16 +35,17 @@ def record_of(tenant: str, packed: bytes, rules: list[Rules], before: int) -> Re
     except NewerLayoutError as error:
         raise LaneStoppedError(f"the record of tenant {tenant}: {error}") from error
     except ValueError as error:
-        raise LaneStoppedError(f"the record of tenant {tenant} cannot be read: {error}; {REBUILD}") from error
+        cure = rebuild_by_force(partition)
+        raise LaneStoppedError(f"the record of tenant {tenant} cannot be read: {error}; {cure}") from error
     if record.offset >= before:
         raise LaneStoppedError(
             f"the record of tenant {tenant} is of offset {record.offset}, and only what lies before {before} has been "
-            f"applied; {REBUILD}"
+            f"applied; {rebuild_by_force(partition)}"
         )
     return record
 
 
-def operation_of(tenant: str, operation_id: str, packed: bytes) -> OperationRecord:
+def operation_of(partition: int, tenant: str, operation_id: str, packed: bytes) -> OperationRecord:
     """Return the operation in these bytes.
 
     Raises:
@@ -50,5 +57,5 @@ def operation_of(tenant: str, operation_id: str, packed: bytes) -> OperationReco
         raise LaneStoppedError(f"operation {operation_id} of tenant {tenant}: {error}") from error
     except ValueError as error:
         raise LaneStoppedError(
-            f"operation {operation_id} of tenant {tenant} cannot be read: {error}; {REBUILD}"
+            f"operation {operation_id} of tenant {tenant} cannot be read: {error}; {rebuild_by_force(partition)}"
         ) from error

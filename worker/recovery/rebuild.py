@@ -31,9 +31,6 @@ from worker.start import checksum
 # No worker folds what is further ahead of its clock.
 _FUTURE_MS: Final = 60_000
 _NAMED: Final = 5
-_MADE_ANEW: Final = (
-    "the log was made anew. `sleepctl rebuild --force` takes the states as they were published, whatever was lost"
-)
 
 
 class OtherLogError(ImpossibleError):
@@ -268,7 +265,7 @@ class Rebuild:
         if record.key != tenant.encode():
             raise OtherLogError(
                 f"tenant {tenant} has a state from {self._partition}:{record.offset}, where the log holds another "
-                f"tenant's record: {_MADE_ANEW}"
+                f"tenant's record: {_made_anew(self._partition)}"
             )
         self.recognised = True
 
@@ -328,7 +325,7 @@ class Rebuild:
         if newest.number < len(self._all_rules) and self._all_rules[newest.number].digest != newest.digest:
             raise OtherLogError(
                 f"partition {self._partition}: rules {newest.number} in the log are not those on the states topic: "
-                f"{_MADE_ANEW}"
+                f"{_made_anew(self._partition)}"
             )
 
     def finished(self, now: int) -> Rebuilt:
@@ -387,11 +384,18 @@ def _beyond_the_end(partition: int, found: Found) -> str:
         return (
             f"partition {partition}: {states}and the log ends at {found.end}, as does all else that tells what was "
             "applied: somebody else wrote to the states topic. A worker whose Redis is whole appends what is true; "
-            "`sleepctl rebuild --force` passes such states over"
+            f"`sleepctl rebuild --partition {partition} --force` passes such states over"
         )
     return (
         f"partition {partition}: {states}{found.applied} records were applied and the log ends at {found.end}: it was "
-        f"cut, or {_MADE_ANEW}"
+        f"cut, or {_made_anew(partition)}"
+    )
+
+
+def _made_anew(partition: int) -> str:
+    return (
+        f"the log was made anew. `sleepctl rebuild --partition {partition} --force` takes the states as they were "
+        "published, whatever was lost"
     )
 
 

@@ -36,13 +36,48 @@ def test_what_has_progress_is_left_as_it_is_without_force(run: Run, world: Insta
     only = run("rebuild", "--partition", str(ACME), "--json")
     assert [entry["partition"] for entry in json.loads(only.out)["rebuilt"]] == [ACME]
     again = run("rebuild")
-    assert f"partitions {ACME} have progress and were left as they are" in again.out
+    assert f"a worker can start on partitions {ACME}, and they were left as they are" in again.out
     nothing = run("rebuild", "--json")
-    assert (nothing.code, json.loads(nothing.out)) == (1, {"rebuilt": [], "left": list(range(PARTITIONS))})
+    left = {"rebuilt": [], "left": list(range(PARTITIONS)), "refused": {}}
+    assert (nothing.code, json.loads(nothing.out)) == (1, left)
     assert "`--force` rebuilds all the same" in nothing.err
-    world.held.tenants.clear()
+    world.held.tenants["acme"] = b"damaged"
+    assert run("rebuild").code == 1
     assert run("rebuild", "--force", "--partition", str(ACME)).code == 0
     assert world.held.tenants == world.lane.packed
+
+
+@pytest.mark.parametrize("lost", ["records", "timers", "position", "rules"])
+def test_what_no_worker_can_start_on_is_rebuilt_without_force(run: Run, world: Installation, lost: str) -> None:
+    """It is what the lane's own finding names."""
+    assert run("rebuild").code == 0
+    if lost == "records":
+        world.held.tenants.clear()
+    elif lost == "timers":
+        world.held.timers.clear()
+    elif lost == "rules":
+        world.held.progress[b"rules"] = b"none"
+    else:
+        world.kafka.log(TOPICS.events, ACME).trim(2)
+        world.held.progress |= {b"next": b"1", b"records": b"0"}
+        world.held.tenants.clear()
+    again = run("rebuild", "--json")
+    assert again.code == 0, again.err
+    assert [entry["partition"] for entry in json.loads(again.out)["rebuilt"]] == [ACME]
+    assert world.held.tenants == world.lane.packed
+
+
+def test_a_partition_that_is_refused_keeps_no_other_from_being_rebuilt(run: Run, world: Installation) -> None:
+    """It is named at the end, with the reason."""
+    other = (ACME + 1) % PARTITIONS
+    assert run("rebuild", "--partition", str(ACME)).code == 0
+    world.held.progress |= {b"next": b"3"}
+    outcome = run("rebuild", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.code, other in [entry["partition"] for entry in found["rebuilt"]]) == (1, True)
+    assert [*found["refused"]] == [str(ACME)]
+    assert "1 partitions were not rebuilt:" in outcome.err
+    assert f"run `sleepctl rebuild --partition {ACME} --force`" in outcome.err
 
 
 def test_an_interrupted_rebuild_can_be_run_again(run: Run, world: Installation) -> None:
@@ -81,7 +116,7 @@ def test_a_log_that_was_cut_needs_force(run: Run, world: Installation) -> None:
     """The states are taken as they were published then."""
     world.kafka.log(TOPICS.events, ACME).cut(1)
     refused = run("rebuild", "--partition", str(ACME))
-    assert (refused.code, "rebuild --force" in refused.err) == (1, True)
+    assert (refused.code, f"rebuild --partition {ACME} --force" in refused.err) == (1, True)
     assert run("rebuild", "--partition", str(ACME), "--force").code == 0
     assert (world.held.next, len(world.held.tenants)) == (1, 1)
 

@@ -202,7 +202,10 @@ def broken(packed: bytes) -> Lane:
         (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer version"),
         (
             b"\x00\xff",
-            "the record of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`",
+            (
+                "the record of tenant acme cannot be read: damaged: its checksum is wrong; run "
+                "`sleepctl rebuild --partition 0 --force`"
+            ),
         ),
         (b"", "the record of tenant acme cannot be read: damaged"),
         (seal(b"{}"), "the record of tenant acme cannot be read: not an array"),
@@ -229,7 +232,10 @@ def test_nothing_is_folded_on_top_of_a_record_that_cannot_be_read(packed: bytes,
         (seal(b"[2,0]"), "operation op of tenant acme: layout 2 is newer than 1; run the newer version"),
         (
             b"[1,0]",
-            "operation op of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`",
+            (
+                "operation op of tenant acme cannot be read: damaged: its checksum is wrong; run "
+                "`sleepctl rebuild --partition 0 --force`"
+            ),
         ),
         (seal(b"[1,0]"), "operation op of tenant acme cannot be read: not an operation record of layout 1"),
     ],

@@ -78,7 +78,10 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
         ),
         (
             {b"next": b"5"},
-            "progress is 5 and the log ends at 4: it was cut or made anew; run `sleepctl rebuild`",
+            (
+                "progress is 5 and the log ends at 4: it was cut or made anew; find out why, then run "
+                "`sleepctl rebuild --partition 0 --force`"
+            ),
         ),
         (
             {b"next": b"2", b"layout": b"3"},
@@ -215,7 +218,8 @@ async def test_a_flipped_byte_in_a_record_stops_the_lane_and_is_named(world: Wor
     await world.run()
     assert lane.stopped
     assert lane.finding == (
-        "the record of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`"
+        "the record of tenant acme cannot be read: damaged: its checksum is wrong; run "
+        "`sleepctl rebuild --partition 0 --force`"
     )
     assert (world.held().next, world.held().tenants["acme"]) == (1, bytes(flipped))
     assert world.kafka.records(world.topics.deadletter) == []
@@ -249,5 +253,6 @@ async def test_a_record_from_further_on_in_the_log_stops_the_lane(world: World) 
     lane = world.assign()
     await world.run()
     assert lane.finding == (
-        "the record of tenant acme is of offset 1, and only what lies before 1 has been applied; run `sleepctl rebuild`"
+        "the record of tenant acme is of offset 1, and only what lies before 1 has been applied; run "
+        "`sleepctl rebuild --partition 0 --force`"
     )

@@ -20,7 +20,7 @@ def test_a_log_that_ends_before_what_was_applied_is_refused() -> None:
     log = log_of(*[breaker(state) for state in ("open", "closed", "open", "half_open")])
     lane = apply_all(log)
     what = found(topic(lane.states), topic(lane.transitions), 0, 2)
-    with pytest.raises(OtherLogError, match=r"4 records were applied and the log ends at 2.*rebuild --force"):
+    with pytest.raises(OtherLogError, match=r"4 records were applied and the log ends at 2.*--partition 0 --force"):
         Rebuild(0, 1, what)
     again = rebuilt(what, log[:2], cut=True)
     assert (again.next, again.records["acme"].offset) == (2, 1)

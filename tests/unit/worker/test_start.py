@@ -9,7 +9,9 @@ import pytest
 from tests.world import World, breaker
 from worker.ports import Page
 
-REBUILD = "it was cut or made anew, or progress was changed; run `sleepctl rebuild`"
+FORCE = (
+    "it was cut or made anew, or progress was changed; find out why, then run `sleepctl rebuild --partition 0 --force`"
+)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ async def test_another_record_there_stops_the_lane(world: World, at: int | None)
     world.log(breaker("acme", "closed")._replace(value=value), at=last.timestamp if at is None else last.timestamp + at)
     assert (
         await finding(world)
-        == f"the log holds another record at offset 2 where the last one before 3 was applied: {REBUILD}"
+        == f"the log holds another record at offset 2 where the last one before 3 was applied: {FORCE}"
     )
 
 
@@ -78,7 +80,7 @@ async def test_an_edited_progress_stops_the_lane(world: World) -> None:
     world.held().progress[b"next"] = b"2"
     assert (
         await finding(world)
-        == f"the log holds another record at offset 1 where the last one before 2 was applied: {REBUILD}"
+        == f"the log holds another record at offset 1 where the last one before 2 was applied: {FORCE}"
     )
     assert world.held().next == 2
 
@@ -86,14 +88,14 @@ async def test_an_edited_progress_stops_the_lane(world: World) -> None:
 async def test_a_progress_set_back_to_the_start_stops_the_lane(world: World) -> None:
     """Nothing lies before it that could have been applied."""
     world.held().progress[b"next"] = b"0"
-    assert await finding(world) == f"the log holds no record where the last one before 0 was applied: {REBUILD}"
+    assert await finding(world) == f"the log holds no record where the last one before 0 was applied: {FORCE}"
 
 
 async def test_a_log_without_records_before_progress_stops_the_lane(world: World) -> None:
     """Though it is long enough: it was cut, and a transaction's markers came."""
     world.events().cut(0)
     world.events().skip(5)
-    assert await finding(world) == f"the log holds no record where the last one before 3 was applied: {REBUILD}"
+    assert await finding(world) == f"the log holds no record where the last one before 3 was applied: {FORCE}"
 
 
 async def test_markers_of_a_transaction_before_progress_are_no_matter(world: World) -> None:

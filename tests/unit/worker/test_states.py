@@ -324,7 +324,8 @@ async def test_a_record_that_cannot_be_read_stops_the_repair_and_names_the_tenan
     await world.advance(5)
     assert lane.stopped
     assert lane.finding == (
-        "the record of tenant acme cannot be read: damaged: its checksum is wrong; run `sleepctl rebuild`"
+        "the record of tenant acme cannot be read: damaged: its checksum is wrong; run "
+        "`sleepctl rebuild --partition 0 --force`"
     )
 
 
