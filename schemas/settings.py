@@ -215,6 +215,11 @@ class Settings(BaseSettings):
     ] = "info"
     log_format: Annotated[Literal["json", "console"], Field(description="json or console.")] = "json"
 
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _in_any_case(cls, given: object) -> object:
+        return given.lower() if isinstance(given, str) else given
+
     @field_validator("ingress")
     @classmethod
     def _ends(cls, ingress: tuple[Ingress, ...] | None, found: ValidationInfo) -> tuple[Ingress, ...] | None:

@@ -49,7 +49,7 @@ class App(typer.Typer):
         except Exception as error:  # noqa: BLE001 - the outermost edge, where whatever nobody foresaw ends
             text = f"sleepctl: unexpected {describe(error)} (a defect; SLEEP_LOG_LEVEL=debug shows more)"
             typer.echo(text, err=True)
-            if os.environ.get("SLEEP_LOG_LEVEL") == "debug":
+            if os.environ.get("SLEEP_LOG_LEVEL", "").lower() == "debug":
                 traceback.print_exception(error)
             sys.exit(1)
 

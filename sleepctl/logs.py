@@ -57,7 +57,7 @@ def hush() -> None:
 
     `SLEEP_LOG_LEVEL=debug` lets them speak.
     """
-    if os.environ.get("SLEEP_LOG_LEVEL") != "debug":
+    if os.environ.get("SLEEP_LOG_LEVEL", "").lower() != "debug":
         for name in REPEATING:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -13,7 +13,8 @@ from sleepctl.logs import configure_logging
 from sleepctl.process import serve_until_stopped
 from sleepctl.show import Json, console, print_json
 
-PORT: Final = 8080
+API_PORT: Final = 8080
+WORKER_PORT: Final = 8081
 HOST: Final = "127.0.0.1"
 # Below those from which the kernel takes ports for outgoing connections (32768 and up on Linux): one of these would be
 # free when looked at, and taken when it is used.
@@ -28,7 +29,16 @@ what runs in production. It starts in a few seconds."""
 
 def run(
     once: Annotated[bool, typer.Option("--once", help="End after the scenario; 0 only if all was seen.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the API; another one if it is taken.", min=0, max=65_535)] = PORT,
+    port: Annotated[
+        int,
+        typer.Option(help="Port of the API; another one if it is taken.", envvar="SLEEP_API_PORT", min=0, max=65_535),
+    ] = API_PORT,
+    worker_port: Annotated[
+        int,
+        typer.Option(
+            help="Port of the worker's page; likewise.", envvar="SLEEP_WORKER_METRICS_PORT", min=0, max=65_535
+        ),
+    ] = WORKER_PORT,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log what the worker and the API do.")] = False,
     json: Json = False,
 ) -> None:
@@ -43,9 +53,11 @@ def run(
     out = console()
     if not json:
         out.print(ABOUT)
-    api_port, worker_port = free_port(port), free_port(0)
-    if port not in (0, api_port):
-        console(stderr=True).print(f"port {port} is taken; the API serves on {api_port}")
+    api_port = free_port(port)
+    page_port = free_port(worker_port if worker_port != api_port else 0)
+    for what, wanted, found in (("API", port, api_port), ("worker's page", worker_port, page_port)):
+        if wanted not in (0, found):
+            console(stderr=True).print(f"port {wanted} is taken; the {what} is on {found}")
     # Faust, FastAPI and the embedded services take two seconds to load.
     from sleepctl.embedded import embedded_services  # noqa: PLC0415
     from sleepctl.live import Live  # noqa: PLC0415
@@ -56,7 +68,7 @@ def run(
     async def main(stop: asyncio.Event) -> list[str] | None:
         # Started in here, so that a signal that comes meanwhile leaves no server behind.
         with embedded_services() as services:
-            settings = services.settings(api_host=HOST, api_port=api_port, worker_metrics_port=worker_port)
+            settings = services.settings(api_host=HOST, api_port=api_port, worker_metrics_port=page_port)
             live = Live(services, settings, view, once=once)
             await live.run(stop)
             return live.unseen

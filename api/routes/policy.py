@@ -26,6 +26,19 @@ PATTERNS_OF_A_READ: Final = 200
 _VERSIONED = ("precondition_required", "version_conflict")
 
 
+async def _may_read(caller: CallerDep) -> None:
+    """Ask before a body is looked at."""
+    await caller.authorise("read")
+
+
+async def _may_change(caller: CallerDep) -> str:
+    """Return the id of the decision that allows it, before body and `If-Match` are looked at."""
+    return await caller.authorise("cognitive_sleep_policy")
+
+
+DecisionDep = Annotated[str, Depends(_may_change)]
+
+
 def _answer(view: PolicyView, headers: dict[str, str]) -> Response:
     return answers.document(view._asdict(), headers=headers | {"ETag": etag(view.policy_version)})
 
@@ -51,13 +64,14 @@ async def show(services: ServicesDep, caller: CallerDep) -> Response:
 )
 async def replace(
     services: ServicesDep,
+    decision_id: DecisionDep,
     sender: SenderDep,
     preference: PreferenceDep,
     versions: IfMatchDep,
     body: Annotated[dict[str, Any], Depends(body_of(PolicyBody))],
 ) -> Response:
     """Publish `sleep.policy.v1` with a policy; absent fields take the built-in values."""
-    return await _change(services, sender, preference, versions, body)
+    return await _change(services, sender, decision_id, preference, versions, body)
 
 
 @router.delete(
@@ -65,9 +79,15 @@ async def replace(
     summary="Return to the default policy.",
     responses=describe(PolicyAnswer, "The default policy, and its ETag.", *_VERSIONED, may_wait=True),
 )
-async def clear(services: ServicesDep, sender: SenderDep, preference: PreferenceDep, versions: IfMatchDep) -> Response:
+async def clear(
+    services: ServicesDep,
+    decision_id: DecisionDep,
+    sender: SenderDep,
+    preference: PreferenceDep,
+    versions: IfMatchDep,
+) -> Response:
     """Publish `sleep.policy.v1` without a policy."""
-    return await _change(services, sender, preference, versions, None)
+    return await _change(services, sender, decision_id, preference, versions, None)
 
 
 @router.post(
@@ -75,12 +95,12 @@ async def clear(services: ServicesDep, sender: SenderDep, preference: Preference
     summary="What a policy would decide now.",
     responses=describe(PreviewDocument, "The tenant as it is, and as it would be.", *BODY, "invalid_policy"),
     openapi_extra=takes(PolicyDocument),
+    dependencies=[Depends(_may_read)],
 )
 async def preview(
     services: ServicesDep, caller: CallerDep, body: Annotated[dict[str, Any], Depends(body_of(PolicyBody))]
 ) -> Response:
     """Decide under the policy, and publish nothing. Patterns of 200 characters together cost one read more."""
-    await caller.authorise("read")
     try:
         policy = parse_policy(body)
     except InvalidDocumentError as error:
@@ -95,12 +115,12 @@ async def preview(
 async def _change(
     services: Services,
     sender: Sender,
+    decision_id: str,
     preference: Preference,
     versions: frozenset[int] | None,
     policy: dict[str, Any] | None,
 ) -> Response:
     caller = sender.caller
-    decision_id = await caller.authorise("cognitive_sleep_policy")
     data: dict[str, Any] = {"policy": policy}
     if versions is not None:
         data["if_version"] = await _expected(services, caller.tenant, versions)

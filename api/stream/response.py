@@ -87,7 +87,7 @@ class Session:
                     break
                 async with self._catchup.pages(self._bookmark) as pages:
                     if said:
-                        yield said
+                        yield _ended(said)
                     said = b""
                     async for page in pages:
                         for chunk in _encoded(self._bookmark, page):
@@ -96,7 +96,7 @@ class Session:
             except ResetError as error:
                 reset = error
         if said:
-            yield said
+            yield _ended(said)
 
     async def _begin(self) -> bytes:
         if not self._last_id:
@@ -132,6 +132,11 @@ class Session:
 def _reset(reset: ResetError) -> bytes:
     data = to_json({"reason": reset.reason, "detail": DETAILS[reset.reason]})
     return sse.FORGET_ID + sse.body("reset", data)
+
+
+def _ended(said: bytes) -> bytes:
+    """Where no event follows at once, `retry` is a block of its own."""
+    return said if said.endswith(b"\n\n") else said + b"\n"
 
 
 def _encoded(bookmark: Bookmark, rows: Iterable[Row]) -> Iterator[bytes]:

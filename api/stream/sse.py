@@ -10,8 +10,8 @@ FORGET_ID: Final = b"id:\n"
 
 
 def retry(milliseconds: int) -> bytes:
-    """Return the block that says how long a client waits before it connects again."""
-    return b"retry: %d\n\n" % milliseconds
+    """Return the line that says how long a client waits before it connects again. The next block begins with it."""
+    return b"retry: %d\n" % milliseconds
 
 
 def id_line(value: str) -> bytes:

@@ -19,7 +19,7 @@ def test_an_event_has_its_name_and_its_data_on_a_line_each() -> None:
     """And ends with an empty line."""
     assert sse.body("state", b'{"a": 1}') == b'event: state\ndata: {"a": 1}\n\n'
     assert sse.id_line("5/4:9:0") == b"id: 5/4:9:0\n"
-    assert sse.retry(2000) == b"retry: 2000\n\n"
+    assert sse.retry(2000) == b"retry: 2000\n"
 
 
 @pytest.mark.parametrize("broken", [b"a\nb", b"a\rb", b"a\r\nb"])

@@ -98,6 +98,15 @@ async def test_a_write_needs_if_match(world: World, method: str) -> None:
     assert world.log.published == []
 
 
+@pytest.mark.parametrize(("method", "path"), [("PUT", ""), ("DELETE", ""), ("POST", "/preview")])
+async def test_who_may_not_is_told_so_whatever_else_was_wrong(world: World, method: str, path: str) -> None:
+    """403, though `If-Match` is missing and the body is none."""
+    world.authoriser.decision = world.authoriser.decision._replace(allow=False)
+    response = await world.client.request(method, URL + path, json=[])
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert world.log.published == []
+
+
 async def test_of_several_tags_the_present_one_is_compared(world: World) -> None:
     """The log compares one version."""
     _own(world, 4)

@@ -41,6 +41,11 @@ def test_two_variables_are_enough() -> None:
     assert settings.topics.events == "sleep.events"
 
 
+def test_a_log_level_may_be_in_capitals() -> None:
+    """As most loggers spell it."""
+    assert loaded(**NEEDED, LOG_LEVEL="WARNING").log_level == "warning"
+
+
 def test_what_is_missing_is_named() -> None:
     """All of it at once."""
     said = refusal()

@@ -192,13 +192,17 @@ def test_run_says_what_embedded_means_which_port_it_took_and_how_it_ended(
 
     async def play(self: Live, _stop: asyncio.Event) -> None:
         self.unseen = []
+        found.append((self._settings.api_port, self._settings.worker_metrics_port))
 
+    found: list[tuple[int, int]] = []
     monkeypatch.setattr("sleepctl.embedded.embedded_services", services)
     monkeypatch.setattr(Live, "run", play)
     monkeypatch.setattr("sleepctl.run.free_port", lambda wanted: wanted + 1)
     outcome = run("run", "--once", *(["--json", "--verbose"] if json_wanted else []))
     assert outcome.code == 0
-    assert "port 8080 is taken; the API serves on 8081" in outcome.err
+    assert "port 8080 is taken; the API is on 8081" in outcome.err
+    assert run("run", "--once", SLEEP_API_PORT="9000", SLEEP_WORKER_METRICS_PORT="9100").code == 0
+    assert found == [(8081, 1), (9001, 9101)]
     if json_wanted:
         assert json.loads(outcome.out) == {"finished": True, "unseen": []}
     else:
