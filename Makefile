@@ -6,7 +6,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 PYTEST := $(PYTHON) -m pytest
 # The services themselves come first: when they break their promises, what follows means nothing.
-LEVELS := tests/services $(wildcard tests/integration tests/acceptance tests/faults)
+LEVELS := tests/services tests/integration tests/acceptance
 # With `--jobs`, what only computes gives way to the levels, which mostly wait.
 ASIDE  := nice
 
@@ -20,8 +20,8 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test unit levels integration acceptance check lint types generated arrows policy format \
-	generate bench simulation simulate chaos soak lock images clean
+.PHONY: help install run test unit levels integration acceptance faults check lint types generated arrows policy \
+	format generate bench simulation simulate chaos soak lock images clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,7 +51,7 @@ $(STAMP): requirements/dev.lock pyproject.toml
 run: install ## start everything embedded, play the scenario, serve until Ctrl-C (ARGS=--once ends after it)
 	@$(VENV)/bin/sleepctl run $(ARGS)
 
-test: unit levels simulation ## all tests, with the best services that this machine can get
+test: unit levels simulation faults ## all tests, with the best services that this machine can get
 
 unit: install ## unit tests on all cores, with branch coverage: no socket, no sleep
 	$(ASIDE) $(PYTEST) tests/unit --numprocesses=auto --cov --cov-report=term $(ARGS)
@@ -61,6 +61,9 @@ levels: install
 
 simulation: install ## tests of whole workers in virtual time: 2,000 seeds, and that a missing safeguard is noticed
 	$(ASIDE) $(PYTEST) tests/simulation --durations=3 $(ARGS)
+
+faults: install ## outages, every kind of fault at once and a store that is slow, on real services
+	$(PYTEST) tests/faults --durations=5 $(ARGS)
 
 integration: install ## tests against Kafka, Redis and OPA
 	$(PYTEST) tests/integration $(ARGS)
