@@ -1,6 +1,6 @@
 """`sleepctl rebuild`: Redis from the states topic and the log behind it."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.progress import Progress as ProgressBar
@@ -14,31 +14,45 @@ if TYPE_CHECKING:
     from sleepctl.rebuilding import Partition
 
 
+class Report(NamedTuple):
+    """What became of partitions: rebuilt, left since they have progress, or refused, with the reasons."""
+
+    done: "list[Partition]"
+    left: list[int]
+    refused: dict[int, str]
+
+
 def rebuild(
     partition: Annotated[list[int] | None, typer.Option(help="Only this partition; may be repeated.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where a worker could start, and where the log was cut or made anew.")
+        bool, typer.Option("--force", help="Also where there is progress, and where the log was cut or made anew.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Restore Redis from the states topic and the log behind it.
 
-    Stop the workers first. Partitions on which a worker can start are left as they are.
+    Stop the workers first. Partitions that have progress are left as they are.
     """
     settings = settings_or_fail()
     chosen = chosen_partitions(partition, settings)
-    done, left, refused = run(_rebuild(settings, chosen, force=force))
-    if json:
-        print_json({"rebuilt": [entry._asdict() for entry in done], "left": left, "refused": refused})
-    else:
-        _print(done, left)
-    if refused:
-        raise CommandError("\n  ".join([f"{len(refused)} partitions were not rebuilt:", *refused.values()]))
-    if not done:
+    report = Report([], [], {})
+    try:
+        run(_rebuild(settings, chosen, report, force=force))
+    except CommandError:
+        # What was done before something failed is done.
+        if report.done:
+            _show(report, json=json)
+        raise
+    _show(report, json=json)
+    if report.refused:
+        raise CommandError("\n  ".join(report.refused.values()))
+    if report.left and not report.done:
         raise CommandError(
-            "a worker can start on every partition, and nothing was done; `sleepctl verify` tells whether they are "
-            "right, and `--force` rebuilds all the same"
+            "there is progress everywhere, and nothing was done; `sleepctl verify` tells whether it is right, and "
+            "`--force` rebuilds all the same"
         )
+    if not json:
+        console().print("start the workers")
 
 
 def chosen_partitions(partition: list[int] | None, settings: Settings) -> list[int]:
@@ -53,17 +67,11 @@ def chosen_partitions(partition: list[int] | None, settings: Settings) -> list[i
     return chosen
 
 
-async def _rebuild(
-    settings: Settings, chosen: list[int], *, force: bool
-) -> "tuple[list[Partition], list[int], dict[int, str]]":
-    """Return what was rebuilt, what was left as it is, and what was refused, with the reasons."""
+async def _rebuild(settings: Settings, chosen: list[int], report: Report, *, force: bool) -> None:
     # Kafka's and Redis' clients are not loaded by commands that do without them.
     from sleepctl.rebuilding import Rebuilding, RefusedError  # noqa: PLC0415
 
     errors = console(stderr=True)
-    done: list[Partition] = []
-    left: list[int] = []
-    refused: dict[int, str] = {}
     with ProgressBar(console=errors, disable=not errors.is_terminal, transient=True) as bar:
         async with Rebuilding.open(settings, force=force) as rebuilding:
             task = bar.add_task("records", total=rebuilding.records(chosen))
@@ -71,13 +79,20 @@ async def _rebuild(
                 try:
                     found = await rebuilding.rebuild(number, lambda more: bar.advance(task, more))
                 except RefusedError as error:
-                    refused[number] = str(error)
+                    report.refused[number] = str(error)
                     continue
                 if found is None:
-                    left.append(number)
+                    report.left.append(number)
                 else:
-                    done.append(found)
-    return done, left, refused
+                    report.done.append(found)
+
+
+def _show(report: Report, *, json: bool) -> None:
+    if json:
+        rebuilt = [entry._asdict() for entry in report.done]
+        print_json({"rebuilt": rebuilt, "left": report.left, "refused": report.refused})
+    else:
+        _print(report.done, report.left)
 
 
 def _print(done: "list[Partition]", left: list[int]) -> None:
@@ -97,6 +112,6 @@ def _print(done: "list[Partition]", left: list[int]) -> None:
             out.print(f"  a state of tenant {tenant} from behind the end of the log was passed over")
     if done:
         seconds = sum(entry.seconds for entry in done)
-        out.print(f"{sum(entry.tenants for entry in done)} tenants in {seconds:.1f} s; start the workers")
+        out.print(f"{sum(entry.tenants for entry in done)} tenants in {seconds:.1f} s")
     if left:
-        out.print(f"a worker can start on partitions {', '.join(map(str, left))}, and they were left as they are")
+        out.print(f"partitions {', '.join(map(str, left))} have progress and were left as they are")

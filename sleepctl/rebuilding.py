@@ -15,14 +15,12 @@ from sleepctl.letters import Letters
 from sleepctl.reader import Bounds, TopicReader
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
-from worker.reader import Reader
 from worker.recovery.audit import Audit
 from worker.recovery.history import History, ImpossibleError
 from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
 from worker.recovery.restore import MovedError, restore
-from worker.start import OTHER_COUNT, LogChangedError, check_last_applied, check_standing
+from worker.start import OTHER_COUNT
 from worker.store import Store
-from worker.stored import LaneStoppedError
 
 Advance = Callable[[int], object]
 TopicBounds = dict[int, Bounds]
@@ -35,7 +33,7 @@ def now_ms() -> int:
 
 
 class RefusedError(Exception):
-    """A partition cannot be rebuilt, or only by force; the others can."""
+    """A partition cannot be rebuilt, or only after something else was done; the message says what. Others may be."""
 
 
 class Partition(NamedTuple):
@@ -60,12 +58,9 @@ class Partition(NamedTuple):
 class Rebuilding:
     """A run of the command; see `open`."""
 
-    def __init__(
-        self, settings: Settings, reader: TopicReader, store: Store, outputs: Outputs, back: Reader, *, force: bool
-    ) -> None:
+    def __init__(self, settings: Settings, reader: TopicReader, store: Store, outputs: Outputs, *, force: bool) -> None:
         self._settings = settings
         self._reader = reader
-        self._back = back
         self._store = store
         self._outputs = outputs
         self._force = force
@@ -93,9 +88,7 @@ class Rebuilding:
                 await outputs.start()
             except (OutputError, OSError) as error:
                 raise unreachable(settings, error) from None
-            back = Reader(settings)
-            stack.push_async_callback(back.stop)
-            rebuilding = cls(settings, reader, store, outputs, back, force=force)
+            rebuilding = cls(settings, reader, store, outputs, force=force)
             await rebuilding._look()
             yield rebuilding
 
@@ -125,17 +118,18 @@ class Rebuilding:
         return sum(topic[number].end - topic[number].start for topic in topics for number in partitions)
 
     async def rebuild(self, partition: int, advance: Advance) -> Partition | None:
-        """Rebuild a partition; None where a worker can start on what Redis holds, which is left without `force`.
+        """Rebuild a partition; None where it has progress and that is not to be replaced.
 
         Raises:
-            RefusedError: if its topics, or a person's word, are wanting; what it holds is as before.
-            CommandError: if something does not answer; what it holds is as before, or refused by everybody until it is
-                rebuilt again.
+            RefusedError: if this partition cannot be rebuilt, or not yet.
+            CommandError: if something does not answer.
+
+        After either, what it holds is as before, or refused by everybody until it is rebuilt again.
         """
         began = time.monotonic()
         try:
             expected = await self._progress(partition)
-            if expected is not None and expected >= 0 and not self._force and await self._stands(partition):
+            if expected is not None and expected >= 0 and not self._force:
                 return None
             found = await self._found(partition, advance)
             rebuilt = await self._folded(partition, found, advance)
@@ -144,10 +138,8 @@ class Rebuilding:
             await restore(
                 self._store, partition, self._settings.partitions, rebuilt, expected=expected, mark=mark, end=end
             )
-        except ImpossibleError as error:
+        except (ImpossibleError, MovedError) as error:
             raise RefusedError(str(error)) from None
-        except MovedError as error:
-            raise CommandError(str(error)) from None
         except StoreError as error:
             raise CommandError(f"Redis does not answer: {describe(error)}; run the same command again") from None
         except OutputError as error:
@@ -167,32 +159,12 @@ class Rebuilding:
         try:
             return await self._store.mark(partition)
         except NewerLayoutError as error:
-            raise CommandError(f"partition {partition}: progress: {error}") from None
+            raise RefusedError(f"partition {partition}: progress: {error}") from None
         except ValueError:
-            raise CommandError(
+            raise RefusedError(
                 f"the progress of partition {partition} is no number: delete the Redis key "
                 f"{self._store.keys(partition).progress}, and run the same command again"
             ) from None
-
-    async def _stands(self, partition: int) -> bool:
-        """Tell whether a lane would start on what Redis holds.
-
-        Raises:
-            RefusedError: if it would not because of the log, so that a person has to say how to go on.
-        """
-
-        async def bounds(partition: int) -> tuple[int, int]:
-            return self._events[partition]
-
-        try:
-            standing = await self._store.standing(partition)
-            check_standing(standing, partition, await bounds(partition), self._settings.partitions)
-            await check_last_applied(standing.progress, self._settings.topics.events, partition, self._back, bounds)
-        except LogChangedError as error:
-            raise RefusedError(f"partition {partition}: {error}") from None
-        except (LaneStoppedError, ValueError):
-            return False
-        return True
 
     async def _found(self, partition: int, advance: Advance) -> Found:
         topics, settings, aside = self._settings.topics, self._settings, self._letters.of(partition)

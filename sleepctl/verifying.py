@@ -25,7 +25,7 @@ from worker.recovery.rebuild import Found
 from worker.recovery.verify import Difference, Verification
 from worker.start import OTHER_COUNT
 from worker.store import Store
-from worker.stored import REBUILD
+from worker.stored import REBUILD, rebuild_by_force
 
 _PAGE: Final = 1_000
 _LOOKS: Final = 100
@@ -106,11 +106,12 @@ class Verifying:
         except NewerLayoutError as error:
             return _unreadable(partition, f"progress: {error}")
         except ValueError as error:
-            return _unreadable(partition, f"progress cannot be used: {error}; {REBUILD}")
+            return _unreadable(partition, f"progress cannot be used: {error}; {rebuild_by_force(partition)}")
         cut = standing.progress.next
         start, end = (await self._bounds(self._settings.topics.events))[partition]
         if not start <= cut <= end:
-            what = f"progress is {cut} and the log holds {start} to {end}; run `sleepctl rebuild`"
+            cure = rebuild_by_force(partition) if standing.begun and cut >= 0 else REBUILD
+            what = f"progress is {cut} and the log holds {start} to {end}; {cure}"
             return _unreadable(partition, what, cut)
         verification = Verification(partition, self._settings.partitions, await self._found(partition, start, cut))
         # Asked after the states were read: a worker may have gone on.
@@ -244,10 +245,10 @@ class Verifying:
                     return []
             await asyncio.sleep(_PAUSE_SECONDS)
         where = f"progress is {stood}" if standing.begun else "there is no progress"
-        lost = "rolled back" if standing.begun else "emptied"
+        lost, cure = ("rolled back", rebuild_by_force(partition)) if standing.begun else ("emptied", REBUILD)
         what = (
             f"{where} and states were published up to {published}, and nobody commits them: a worker died before it "
-            f"did, or Redis was {lost}; start a worker, or {REBUILD}"
+            f"did, or Redis was {lost}; start a worker, or {cure}"
         )
         return [Difference(partition, None, "redis", what, {})]
 

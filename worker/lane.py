@@ -38,7 +38,7 @@ from worker.ports import (
 )  # fmt: skip
 from worker.start import check_last_applied, check_standing, checksum, last_before
 from worker.states import States
-from worker.stored import REBUILD, LaneStoppedError
+from worker.stored import REBUILD, LaneStoppedError, rebuild_by_force
 from worker.timers import Timers
 
 # Tenants whose records a lane keeps from its own last commits; about 2 KiB each.
@@ -194,7 +194,7 @@ class Lane:
         except NewerLayoutError as error:
             raise LaneStoppedError(f"progress: {error}") from error
         except ValueError as error:
-            msg = f"progress cannot be used: {error} (if it is damaged, {REBUILD})"
+            msg = f"progress cannot be used: {error} (if it is damaged, {rebuild_by_force(self.partition)})"
             raise LaneStoppedError(msg) from error
 
     async def _may_start(self, standing: Standing) -> bool:

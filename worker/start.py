@@ -16,10 +16,6 @@ OTHER_COUNT: Final = (
 _LOOK_BACK: Final = 500
 
 
-class LogChangedError(LaneStoppedError):
-    """The log is not the one that was applied: what was lost is lost, and a person has to say how to go on."""
-
-
 def checksum(key: bytes | None, value: bytes | None) -> int:
     """Return the CRC-32 by which a record of the log is known again."""
     return crc32(value or b"", crc32(key or b""))
@@ -29,17 +25,17 @@ def check_standing(standing: Standing, partition: int, bounds: tuple[int, int], 
     """Hold progress against what else is in the store, and against the log's first offset and end.
 
     Raises:
-        LogChangedError: where the log is a shorter one, or was made with another partition count.
         LaneStoppedError: where they do not belong together.
     """
     progress = standing.progress
     start, end = bounds
+    cure = rebuild_by_force(partition) if standing.begun else REBUILD
     if not standing.begun and (standing.timers or standing.counted or standing.open):
-        raise LaneStoppedError(f"Redis holds keys of the partition and no progress: a part of it was lost; {REBUILD}")
+        raise LaneStoppedError(f"Redis holds keys of the partition and no progress: a part of it was lost; {cure}")
     if standing.counted < 0:
-        raise LaneStoppedError(f"Redis holds counts of tenants that are no numbers; {REBUILD}")
+        raise LaneStoppedError(f"Redis holds counts of tenants that are no numbers; {cure}")
     if progress.partitions not in (None, partitions):
-        raise LogChangedError(
+        raise LaneStoppedError(
             f"progress was made with {progress.partitions} partitions and the topic has {partitions}: {OTHER_COUNT}"
         )
     for what, said, found in (
@@ -49,15 +45,14 @@ def check_standing(standing: Standing, partition: int, bounds: tuple[int, int], 
         ("open-ended tenants", progress.open, standing.open),
     ):
         if said not in (None, found):
-            raise LaneStoppedError(f"Redis holds {found} {what} where progress says {said}; {REBUILD}")
+            raise LaneStoppedError(f"Redis holds {found} {what} where progress says {said}; {cure}")
     if progress.next < start:
         raise LaneStoppedError(
-            f"progress is {progress.next} and the log begins at {start}: its records are gone; {REBUILD}"
+            f"progress is {progress.next} and the log begins at {start}: its records are gone; {cure}"
         )
     if progress.next > end:
-        raise LogChangedError(
-            f"progress is {progress.next} and the log ends at {end}: it was cut or made anew; find out why, then "
-            f"{rebuild_by_force(partition)}"
+        raise LaneStoppedError(
+            f"progress is {progress.next} and the log ends at {end}: it was cut or made anew; find out why, then {cure}"
         )
 
 
@@ -67,7 +62,7 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
     It may be gone by retention, since nothing after it is missing then.
 
     Raises:
-        LogChangedError: where the log holds another record there, or none.
+        LaneStoppedError: where the log holds another record there, or none.
         OutputError: if the broker does not answer.
     """
     if progress.timestamp is None or progress.crc is None:
@@ -79,7 +74,7 @@ async def check_last_applied(progress: Progress, topic: str, partition: int, rea
     if start >= progress.next > 0:
         return
     what = "no record" if last is None else f"another record at offset {last.offset}"
-    raise LogChangedError(
+    raise LaneStoppedError(
         f"the log holds {what} where the last one before {progress.next} was applied: it was cut or made anew, or "
         f"progress was changed; find out why, then {rebuild_by_force(partition)}"
     )

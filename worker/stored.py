@@ -12,7 +12,7 @@ from schemas.policy import Rules
 from schemas.record import Record, unpack
 
 REBUILD: Final = "run `sleepctl rebuild`"
-"""What helps where no lane can start."""
+"""What helps where Redis holds no progress of a partition, or that of a rebuild that did not end."""
 
 
 class LaneStoppedError(Exception):
@@ -20,7 +20,7 @@ class LaneStoppedError(Exception):
 
 
 def rebuild_by_force(partition: int) -> str:
-    """Return what helps where a lane could start, so that a plain rebuild would leave what Redis holds."""
+    """Return what helps where Redis holds progress, which a plain rebuild leaves as it is."""
     return f"run `sleepctl rebuild --partition {partition} --force`"
 
 

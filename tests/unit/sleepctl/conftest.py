@@ -80,5 +80,4 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Installation:
         monkeypatch.setattr(f"sleepctl.{module}.Store.connect", lambda _: found.store)
         monkeypatch.setattr(f"sleepctl.{module}.now_ms", lambda: NOW)
     monkeypatch.setattr("sleepctl.rebuilding.Outputs", lambda _: found.outputs)
-    monkeypatch.setattr("sleepctl.rebuilding.Reader", lambda _: found.back)
     return found

@@ -15,7 +15,6 @@ from sleepctl.errors import CommandError
 from sleepctl.reader import Bounds
 from sleepctl.scenario import Trip
 from tests.fakes import NOW, FakeClock, FakeKafka, FakeOutputs, FakeStore, Held
-from tests.fakes import FakeReader as LooksBack
 from tests.unit.worker.batches import Lane
 from tests.unit.worker.build import breaker, sleep, source
 from worker.deadletter import SourceRecord
@@ -150,13 +149,6 @@ class FakeReader:
         return self.commits
 
 
-class _Back(LooksBack):
-    """`worker.reader.Reader` of a fake Kafka."""
-
-    async def stop(self) -> None:
-        return None
-
-
 class Installation:
     """Topics and a store, as a worker left them that folded one event and one command of acme."""
 
@@ -164,7 +156,6 @@ class Installation:
         self.kafka = FakeKafka(FakeClock(NOW))
         self.reader = FakeReader(self.kafka)
         self.store = _Store()
-        self.back = _Back(self.kafka)
         self.outputs = FakeOutputs(self.kafka, TOPICS)
         self.lane = Lane(partitions=PARTITIONS, partition=ACME)
         events = self.kafka.log(TOPICS.events, ACME)

@@ -36,48 +36,56 @@ def test_what_has_progress_is_left_as_it_is_without_force(run: Run, world: Insta
     only = run("rebuild", "--partition", str(ACME), "--json")
     assert [entry["partition"] for entry in json.loads(only.out)["rebuilt"]] == [ACME]
     again = run("rebuild")
-    assert f"a worker can start on partitions {ACME}, and they were left as they are" in again.out
+    assert f"partitions {ACME} have progress and were left as they are" in again.out
     nothing = run("rebuild", "--json")
     left = {"rebuilt": [], "left": list(range(PARTITIONS)), "refused": {}}
     assert (nothing.code, json.loads(nothing.out)) == (1, left)
     assert "`--force` rebuilds all the same" in nothing.err
-    world.held.tenants["acme"] = b"damaged"
-    assert run("rebuild").code == 1
+    world.held.tenants.clear()
     assert run("rebuild", "--force", "--partition", str(ACME)).code == 0
     assert world.held.tenants == world.lane.packed
 
 
-@pytest.mark.parametrize("lost", ["records", "timers", "position", "rules"])
-def test_what_no_worker_can_start_on_is_rebuilt_without_force(run: Run, world: Installation, lost: str) -> None:
-    """It is what the lane's own finding names."""
-    assert run("rebuild").code == 0
-    if lost == "records":
-        world.held.tenants.clear()
-    elif lost == "timers":
-        world.held.timers.clear()
-    elif lost == "rules":
-        world.held.progress[b"rules"] = b"none"
-    else:
-        world.kafka.log(TOPICS.events, ACME).trim(2)
-        world.held.progress |= {b"next": b"1", b"records": b"0"}
-        world.held.tenants.clear()
-    again = run("rebuild", "--json")
-    assert again.code == 0, again.err
-    assert [entry["partition"] for entry in json.loads(again.out)["rebuilt"]] == [ACME]
-    assert world.held.tenants == world.lane.packed
-
-
-def test_a_partition_that_is_refused_keeps_no_other_from_being_rebuilt(run: Run, world: Installation) -> None:
+@pytest.mark.parametrize("trouble", ["topics", "layout", "number", "moved"])
+def test_a_partition_that_is_refused_keeps_no_other_from_being_rebuilt(
+    run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
     """It is named at the end, with the reason."""
-    other = (ACME + 1) % PARTITIONS
-    assert run("rebuild", "--partition", str(ACME)).code == 0
-    world.held.progress |= {b"next": b"3"}
+    match trouble:
+        case "topics":
+            world.kafka.log(TOPICS.states, ACME).append([Output(b"acme", b"rubbish")])
+        case "layout":
+            world.held.progress |= {b"next": b"2", b"layout": b"99"}
+        case "number":
+            world.held.progress[b"next"] = b"many"
+        case _:
+            clear = world.store.clear
+
+            async def moved(partition: int, expected: int | None, mark: int) -> bool:
+                return partition != ACME and await clear(partition, expected, mark)
+
+            monkeypatch.setattr(world.store, "clear", moved)
     outcome = run("rebuild", "--json")
+    others = [number for number in range(PARTITIONS) if number != ACME]
     found = json.loads(outcome.out)
-    assert (outcome.code, other in [entry["partition"] for entry in found["rebuilt"]]) == (1, True)
+    assert (outcome.code, [entry["partition"] for entry in found["rebuilt"]]) == (1, others)
     assert [*found["refused"]] == [str(ACME)]
-    assert "1 partitions were not rebuilt:" in outcome.err
-    assert f"run `sleepctl rebuild --partition {ACME} --force`" in outcome.err
+    assert outcome.err == f"sleepctl: {found['refused'][str(ACME)]}\n"
+
+
+def test_what_was_done_before_an_outage_is_told(run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the outage."""
+    mark = world.store.mark
+
+    async def away(partition: int) -> int | None:
+        if partition == 1:
+            world.store.faults.down = {"*"}
+        return await mark(partition)
+
+    monkeypatch.setattr(world.store, "mark", away)
+    outcome = run("rebuild", "--json")
+    assert (outcome.code, "Redis does not answer" in outcome.err) == (1, True)
+    assert [entry["partition"] for entry in json.loads(outcome.out)["rebuilt"]] == [0]
 
 
 def test_an_interrupted_rebuild_can_be_run_again(run: Run, world: Installation) -> None:
@@ -261,4 +269,4 @@ def test_verify_does_not_send_what_a_newer_version_wrote_to_a_rebuild(run: Run, 
     assert newer["what"] == "progress: layout 99 is newer than 2; run the newer version on this partition"
     world.held.progress[b"layout"] = b"0"
     [damaged] = json.loads(run("verify", "--json").out)["differences"]
-    assert damaged["what"].endswith("; run `sleepctl rebuild`")
+    assert damaged["what"].endswith(f"; run `sleepctl rebuild --partition {ACME} --force`")

@@ -92,7 +92,7 @@ def test_states_beyond_a_redis_that_stands_still_are_named(
     outcome = run("verify")
     assert (outcome.code, "1 differences" in outcome.err) == (1, True)
     assert "progress is 2 and states were published up to 2, and nobody commits them" in outcome.out
-    assert "start a worker, or run `sleepctl rebuild`" in outcome.out
+    assert f"start a worker, or run `sleepctl rebuild --partition {ACME} --force`" in outcome.out
 
 
 @pytest.mark.parametrize("begun", [True, False])

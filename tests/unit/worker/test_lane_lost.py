@@ -121,7 +121,7 @@ async def test_timers_that_are_lost_stop_the_lane_within_a_second(world: World) 
     world.held().timers.clear()
     await world.advance(1)
     assert lane.stopped
-    assert lane.finding == "Redis holds 0 timers where progress says 1; run `sleepctl rebuild`"
+    assert lane.finding == "Redis holds 0 timers where progress says 1; run `sleepctl rebuild --partition 0 --force`"
 
 
 @pytest.mark.parametrize("lost", ["timers", "open"])
@@ -134,7 +134,7 @@ async def test_what_is_lost_just_before_a_commit_does_not_become_what_should_be_
     world.log(breaker("third", "open"))
     await world.run()
     assert lane.stopped
-    assert "where progress says 1; run `sleepctl rebuild`" in str(lane.finding)
+    assert "where progress says 1; run `sleepctl rebuild --partition 0 --force`" in str(lane.finding)
     assert set(world.held().tenants) == {"acme", "other"}
 
 
@@ -156,4 +156,4 @@ async def test_counts_and_open_ended_tenants_that_are_lost_are_named_at_the_next
     getattr(world.held(), lost).clear()
     lane = world.assign()
     await world.run()
-    assert lane.finding == f"{finding}; run `sleepctl rebuild`"
+    assert lane.finding == f"{finding}; run `sleepctl rebuild --partition 0 --force`"

@@ -62,19 +62,19 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
         ),
         (
             {b"records": b"3"},
-            "Redis holds 0 tenant records where progress says 3; run `sleepctl rebuild`",
+            "Redis holds 0 tenant records where progress says 3; run `sleepctl rebuild --partition 0 --force`",
         ),
         (
             {b"layout": b"2", b"timers": b"2"},
-            "Redis holds 0 timers where progress says 2; run `sleepctl rebuild`",
+            "Redis holds 0 timers where progress says 2; run `sleepctl rebuild --partition 0 --force`",
         ),
         (
             {b"layout": b"2", b"open": b"1"},
-            "Redis holds 0 open-ended tenants where progress says 1; run `sleepctl rebuild`",
+            "Redis holds 0 open-ended tenants where progress says 1; run `sleepctl rebuild --partition 0 --force`",
         ),
         (
             {b"next": b"1"},
-            "progress is 1 and the log begins at 2: its records are gone; run `sleepctl rebuild`",
+            "progress is 1 and the log begins at 2: its records are gone; run `sleepctl rebuild --partition 0 --force`",
         ),
         (
             {b"next": b"5"},
@@ -91,14 +91,14 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
             {b"next": b"two"},
             (
                 "progress cannot be used: invalid literal for int() with base 10: b'two' "
-                "(if it is damaged, run `sleepctl rebuild`)"
+                "(if it is damaged, run `sleepctl rebuild --partition 0 --force`)"
             ),
         ),
         (
             {b"rules": seal(b'[{"retire_after_seconds": 1}]')},
             (
                 "progress cannot be used: the rules are not what was packed: retire_after_seconds: Input should be "
-                "greater than or equal to 60 (if it is damaged, run `sleepctl rebuild`)"
+                "greater than or equal to 60 (if it is damaged, run `sleepctl rebuild --partition 0 --force`)"
             ),
         ),
     ],

@@ -72,7 +72,10 @@ async def test_a_lost_progress_beside_other_keys_stops_the_lane(world: World) ->
 async def test_counts_that_are_no_numbers_stop_the_lane(world: World) -> None:
     """No commit could add to them; the store tells by one below none."""
     world.held().counts = Counter(active=-1)
-    assert await finding(world) == "Redis holds counts of tenants that are no numbers; run `sleepctl rebuild`"
+    assert (
+        await finding(world)
+        == "Redis holds counts of tenants that are no numbers; run `sleepctl rebuild --partition 0 --force`"
+    )
 
 
 async def test_an_edited_progress_stops_the_lane(world: World) -> None:
