@@ -67,7 +67,7 @@ def sweep(first: int, count: int, *, without: str | None = None) -> Generator[Re
     report = Report()
     starts = range(first, first + count, _SLICE)
     # Spawned: nothing of this process, such as pytest's threads, is of use there.
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), _prepare) as pool:
         slices = [pool.submit(_run, start, min(start + _SLICE, first + count), without) for start in starts]
         try:
             for done in as_completed(slices):
@@ -78,9 +78,15 @@ def sweep(first: int, count: int, *, without: str | None = None) -> Generator[Re
             pool.shutdown(cancel_futures=True)
 
 
-def _run(start: int, end: int, without: str | None) -> list[Outcome]:
-    # As the worker does: a run makes many short-lived objects, and what was imported need not be looked through again.
+def _prepare() -> None:
+    """As the worker does: a run makes many short-lived objects, and what was imported need not be looked through."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _run(start: int, end: int, without: str | None) -> list[Outcome]:
     with broken(without):
-        return [simulate(seed) for seed in range(start, end)]
+        outcomes = [simulate(seed) for seed in range(start, end)]
+    # Runs leave cycles behind, which would wait for a thousand full thresholds: gigabytes in an hour.
+    gc.collect()
+    return outcomes
