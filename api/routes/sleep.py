@@ -10,7 +10,6 @@ from api.describe.openapi import answers as describe
 from api.door.bodies import SleepBody, body_of
 from api.door.caller import CallerDep, PreferenceDep, ServicesDep
 from api.publish import answers
-from api.publish.receipt import Receipt
 from api.publish.sender import SenderDep
 from api.routes.operations import find
 from schemas.operation import OperationRecord
@@ -87,7 +86,9 @@ async def cancel(services: ServicesDep, sender: SenderDep, preference: Preferenc
     await find(services, caller.tenant, operation_id, only="operation")
     order = sender.order("cancel", decision_id, {"cancels": operation_id})
 
-    async def cancelled() -> OperationRecord | Receipt | None:
-        return await services.reads.operation(caller.tenant, operation_id)
+    async def cancelled() -> OperationRecord | None:
+        found = await services.reads.operation(caller.tenant, operation_id)
+        # The log has cancelled it: a Redis that says otherwise went back, and the caller would take it for running.
+        return found if isinstance(found, OperationRecord) and found.cancelled_at is not None else None
 
     return await answers.command(services, caller, order, preference, shown=cancelled)
