@@ -20,7 +20,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test unit levels integration acceptance faults check lint types generated arrows policy \
+.PHONY: help install run test unit levels integration acceptance faults cluster check lint types generated arrows policy \
 	format generate bench simulation simulate chaos soak lock images clean
 
 help: ## list the targets
@@ -64,6 +64,9 @@ simulation: install ## tests of whole workers in virtual time: 2,000 seeds, and 
 
 faults: install ## outages, every kind of fault at once and a store that is slow, on real services
 	$(PYTEST) tests/faults --durations=5 $(ARGS)
+
+cluster: install ## what is marked `cluster`, on a Redis Cluster of six processes
+	SLEEP_TEST_REDIS=cluster $(PYTEST) --quiet -m cluster tests/integration $(ARGS)
 
 integration: install ## tests against Kafka, Redis and OPA
 	$(PYTEST) tests/integration $(ARGS)
