@@ -43,6 +43,8 @@ from schemas.settings import Settings
 DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
 
 _RESTART_SECONDS: Final = 5.0
+_CANCEL_AGAIN_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 Task = Callable[[], Coroutine[Any, Any, Any]]
@@ -151,6 +153,16 @@ def wire(settings: Settings, clock: Clock = now_ms, *, embedded: bool = False) -
     return Wiring(services, tasks, release, closing)
 
 
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancel tasks, again and again until they have ended: a client may lose a cancel that comes with an answer."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def create_app(wiring: Wiring) -> FastAPI:
     """Return the application over a wiring.
 
@@ -164,11 +176,14 @@ def create_app(wiring: Wiring) -> FastAPI:
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await _end(running)
             for close in wiring.closing:
-                await close()
+                try:
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await close()
+                except TimeoutError:
+                    # Its connections end with the process, which is not to stay for them.
+                    log.warning("client_not_closed", seconds=_CLOSE_SECONDS)
 
     app = FastAPI(
         title=build.DISTRIBUTION,

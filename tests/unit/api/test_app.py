@@ -167,6 +167,42 @@ async def test_a_task_that_fails_as_it_is_cancelled_does_not_run_again(world: Wo
     assert began == [1]
 
 
+async def test_a_task_that_loses_a_cancel_is_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may swallow the one that comes together with an answer; the process would never end."""
+    monkeypatch.setattr("api.app._CANCEL_AGAIN_SECONDS", 0.001)
+    told: list[str] = []
+
+    async def deaf() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.append("cancel")
+                if len(told) > 1:
+                    raise
+
+    app = create_app(Wiring(world.services, [deaf]))
+    async with asyncio.timeout(5), app.router.lifespan_context(app):
+        await asyncio.sleep(0)
+    assert told == ["cancel", "cancel"]
+
+
+async def test_a_client_that_does_not_close_holds_nothing_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and the next one is closed."""
+    monkeypatch.setattr("api.app._CLOSE_SECONDS", 0.001)
+    closed: list[int] = []
+
+    async def close() -> None:
+        closed.append(1)
+
+    app = create_app(Wiring(world.services, closing=[asyncio.Event().wait, close]))
+    with structlog.testing.capture_logs() as said:
+        async with asyncio.timeout(5), app.router.lifespan_context(app):
+            await asyncio.sleep(0)
+    assert closed == [1]
+    assert [line["event"] for line in said] == ["client_not_closed"]
+
+
 async def test_a_lifespan_message_passes_the_edge(world: World) -> None:
     """Only requests are counted."""
     received: Iterator[Message] = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
