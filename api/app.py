@@ -19,7 +19,7 @@ from api.door.authorise import CONNECTIONS, Authoriser, EmbeddedPolicy, OpaServe
 from api.door.edge import Edge
 from api.door.keys import JwksKeys, fetch_from
 from api.door.limits import RedisLimiter, parse_limits
-from api.operate.dependency import Dependency, UnavailableError, keep
+from api.operate.dependency import Dependency, UnavailableError, describe, keep
 from api.operate.lag import Lag
 from api.operate.metrics import Metrics
 from api.operate.redis_watch import RedisWatch
@@ -28,7 +28,7 @@ from api.publish.commands import Commands
 from api.publish.emit import Emitter
 from api.publish.log import KafkaEvents
 from api.publish.replies import RedisReplies
-from api.read.store import REDIS, RedisStore, connect
+from api.read.store import LOST, REDIS, RedisStore, connect
 from api.read.tenants import Tenants
 from api.read.views import Reads
 from api.routes import breakers, events, mode, operations, policy, service, sleep, tenants
@@ -154,7 +154,11 @@ def wire(settings: Settings, clock: Clock = now_ms, *, embedded: bool = False) -
 
 
 async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    """Cancel tasks, again and again until they have ended: a client may lose a cancel that comes with an answer."""
+    """Cancel tasks, again and again until they have ended.
+
+    A connection that fails to close as its task is cancelled puts its error in the place of the cancel, and whoever
+    tries a lost one again would go on for ever.
+    """
     left = set(tasks)
     while left:
         for task in left:
@@ -181,9 +185,9 @@ def create_app(wiring: Wiring) -> FastAPI:
                 try:
                     async with asyncio.timeout(_CLOSE_SECONDS):
                         await close()
-                except TimeoutError:
+                except LOST as error:
                     # Its connections end with the process, which is not to stay for them.
-                    log.warning("client_not_closed", seconds=_CLOSE_SECONDS)
+                    log.warning("client_not_closed", finding=describe(error))
 
     app = FastAPI(
         title=build.DISTRIBUTION,

@@ -11,14 +11,16 @@ import httpx
 import pytest
 import structlog
 import uvicorn
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.types import Message, Receive, Scope, Send
 
 from api import serve as serving
 from api.app import Wiring, create_app, wire
 from api.door.authorise import EmbeddedPolicy, OpaServer
 from api.door.edge import Edge
-from api.operate.dependency import Dependency
+from api.operate.dependency import Dependency, keep
 from api.operate.lag import STANDING_MS
+from api.read.store import LOST
 from api.serve import Ready, serve
 from schemas.settings import Settings, SettingsError
 from tests.unit.api.conftest import World
@@ -167,40 +169,49 @@ async def test_a_task_that_fails_as_it_is_cancelled_does_not_run_again(world: Wo
     assert began == [1]
 
 
-async def test_a_task_that_loses_a_cancel_is_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client may swallow the one that comes together with an answer; the process would never end."""
+async def test_an_error_that_takes_the_place_of_a_cancel_holds_no_stop_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection fails to close as its task is cancelled; its keeper takes that for a loss and connects again."""
     monkeypatch.setattr("api.app._CANCEL_AGAIN_SECONDS", 0.001)
-    told: list[str] = []
+    redis, connections = Dependency("redis"), 0
 
-    async def deaf() -> None:
-        while True:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                told.append("cancel")
-                if len(told) > 1:
-                    raise
+    async def connect() -> NoReturn:
+        nonlocal connections
+        connections += 1
+        try:
+            redis.found_up()
+            await asyncio.Event().wait()
+        finally:
+            if connections == 1:
+                raise RedisTimeoutError("Timed out closing connection after 5")
+        raise AssertionError
 
-    app = create_app(Wiring(world.services, [deaf]))
+    app = create_app(Wiring(world.services, [lambda: keep(redis, connect, LOST)]))
     async with asyncio.timeout(5), app.router.lifespan_context(app):
-        await asyncio.sleep(0)
-    assert told == ["cancel", "cancel"]
+        await redis.tried.wait()
+    assert redis.finding == "TimeoutError: Timed out closing connection after 5"
 
 
-async def test_a_client_that_does_not_close_holds_nothing_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said, and the next one is closed."""
+async def test_a_client_that_does_not_close_keeps_no_other_from_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs, or fails; that is said."""
     monkeypatch.setattr("api.app._CLOSE_SECONDS", 0.001)
     closed: list[int] = []
+
+    async def fail() -> None:
+        raise RedisTimeoutError("Timed out closing connection after 5")
 
     async def close() -> None:
         closed.append(1)
 
-    app = create_app(Wiring(world.services, closing=[asyncio.Event().wait, close]))
+    app = create_app(Wiring(world.services, closing=[asyncio.Event().wait, fail, close]))
     with structlog.testing.capture_logs() as said:
         async with asyncio.timeout(5), app.router.lifespan_context(app):
             await asyncio.sleep(0)
     assert closed == [1]
-    assert [line["event"] for line in said] == ["client_not_closed"]
+    assert [line["event"] for line in said] == ["client_not_closed"] * 2
 
 
 async def test_a_lifespan_message_passes_the_edge(world: World) -> None:
