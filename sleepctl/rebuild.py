@@ -38,18 +38,19 @@ def rebuild(
     report = Report([], [], {})
     try:
         run(_rebuild(settings, chosen, report, force=force))
-    except CommandError:
-        # What was done before something failed is done.
-        if report.done:
-            _show(report, json=json)
-        raise
+    except CommandError as error:
+        if not (report.done or report.refused):
+            raise
+        # What became of the others stands, whatever failed then.
+        _show(report, json=json)
+        raise CommandError("\n  ".join([*report.refused.values(), str(error)])) from None
     _show(report, json=json)
     if report.refused:
         raise CommandError("\n  ".join(report.refused.values()))
     if report.left and not report.done:
         raise CommandError(
-            "there is progress everywhere, and nothing was done; `sleepctl verify` tells whether it is right, and "
-            "`--force` rebuilds all the same"
+            "nothing was done: there is progress already; `sleepctl verify` tells whether it is right, and `--force` "
+            "rebuilds all the same"
         )
     if not json:
         console().print("start the workers")

@@ -16,8 +16,9 @@ from sleepctl.reader import Bounds, TopicReader
 from worker.outputs import Outputs
 from worker.ports import OutputError, StoreError
 from worker.recovery.audit import Audit
+from worker.recovery.found import Found, OtherLogError, settled_before
 from worker.recovery.history import History, ImpossibleError
-from worker.recovery.rebuild import Found, OtherLogError, Rebuild, Rebuilt, settled_before
+from worker.recovery.rebuild import Rebuild, Rebuilt
 from worker.recovery.restore import MovedError, restore
 from worker.start import OTHER_COUNT
 from worker.store import Store

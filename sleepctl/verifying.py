@@ -20,8 +20,8 @@ from sleepctl.rebuilding import now_ms
 from worker.batch import OperationKey
 from worker.ports import Index, Standing, StoreError
 from worker.recovery.audit import Audit
+from worker.recovery.found import Found
 from worker.recovery.history import History, ImpossibleError
-from worker.recovery.rebuild import Found
 from worker.recovery.verify import Difference, Verification
 from worker.start import OTHER_COUNT
 from worker.store import Store

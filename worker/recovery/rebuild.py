@@ -23,70 +23,13 @@ from schemas.record import Record
 from worker.batch import POSITION_HEADER, Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
 from worker.deadletter import Ceiling, Failure, SourceRecord
 from worker.ports import Output
-from worker.recovery.aside import SetAside
-from worker.recovery.audit import Audit, Judged, cancelled_by
-from worker.recovery.history import History, ImpossibleError, Version
+from worker.recovery.audit import Judged, cancelled_by
+from worker.recovery.found import Found, OtherLogError, beyond_the_end, made_anew
+from worker.recovery.history import ImpossibleError, Version
 from worker.start import checksum
 
 # No worker folds what is further ahead of its clock.
 _FUTURE_MS: Final = 60_000
-_NAMED: Final = 5
-
-
-class OtherLogError(ImpossibleError):
-    """The log is not the one that the states stem from: it was cut, or the topic was made anew."""
-
-
-class Found(NamedTuple):
-    """What was found of a partition before its log is read.
-
-    Attributes:
-        history, audit: its states and its transitions, read to their ends.
-        start, end: the bounds of its events.
-        committed: what the workers' group says was applied, None where it says nothing.
-        aside: what was set aside of them, None for nothing.
-    """
-
-    history: History
-    audit: Audit
-    start: int
-    end: int
-    committed: int | None
-    aside: SetAside | None = None
-
-    @property
-    def applied(self) -> int:
-        """The offset behind the last record that is known to have been applied."""
-        return max(self.history.newest + 1, self.audit.newest + 1, self.committed or 0)
-
-    @property
-    def vacant(self) -> int:
-        """The offset at which a tenant of which the states topic has nothing had no record, 0 where that is unknown.
-
-        A log that reaches back tells it better, and one that ends before what was committed may be another.
-        """
-        committed = self.committed or 0
-        return committed if self.start and committed <= self.end else 0
-
-    @property
-    def ahead(self) -> dict[str, int]:
-        """The tenants with a state from where the log, as it ends, has not come; and its offset."""
-        highest = {tenant: versions.highest.offset for tenant, versions in self.history.tenants.items()}
-        return {tenant: offset for tenant, offset in sorted(highest.items()) if offset >= self.end}
-
-    @property
-    def invented(self) -> bool:
-        """Whether such states are somebody else's: all that tells what was applied lies within the log but they."""
-        return self.committed is not None and max(self.committed, self.audit.newest + 1) <= self.end
-
-
-def settled_before(start: int, committed: int | None) -> int | None:
-    """Return the offset of the events topic before which a tenant's latest state is the one to begin with.
-
-    What stems from before `committed` was acknowledged whole. What the log no longer holds cannot be folded again,
-    so an earlier state would lack it. None: everything is before it.
-    """
-    return None if committed is None else max(committed, start)
 
 
 class Rebuilt(NamedTuple):
@@ -153,7 +96,7 @@ class Rebuild:
         deadletter_max_ratio: float = 0.5,
     ) -> None:
         if found.applied > found.end and not (other_log or cut):
-            raise OtherLogError(_beyond_the_end(partition, found))
+            raise OtherLogError(beyond_the_end(partition, found))
         self.passed_over = found.ahead if cut and not other_log and found.invented else {}
         self.start = found.start
         self.next = found.start if other_log else min(max(found.applied, found.start), found.end)
@@ -265,7 +208,7 @@ class Rebuild:
         if record.key != tenant.encode():
             raise OtherLogError(
                 f"tenant {tenant} has a state from {self._partition}:{record.offset}, where the log holds another "
-                f"tenant's record: {_made_anew(self._partition)}"
+                f"tenant's record: {made_anew(self._partition)}"
             )
         self.recognised = True
 
@@ -325,7 +268,7 @@ class Rebuild:
         if newest.number < len(self._all_rules) and self._all_rules[newest.number].digest != newest.digest:
             raise OtherLogError(
                 f"partition {self._partition}: rules {newest.number} in the log are not those on the states topic: "
-                f"{_made_anew(self._partition)}"
+                f"{made_anew(self._partition)}"
             )
 
     def finished(self, now: int) -> Rebuilt:
@@ -373,30 +316,6 @@ class Rebuild:
         """Tell whether a tenant's last state is on the topic already, or a later one."""
         record = self.records.get(tenant)
         return record is not None and record.offset <= self._published.get(tenant, -1)
-
-
-def _beyond_the_end(partition: int, found: Found) -> str:
-    ahead = list(found.ahead.items())
-    states = "".join(f"tenant {tenant} has a state from {partition}:{offset}, " for tenant, offset in ahead[:_NAMED])
-    if len(ahead) > _NAMED:
-        states += f"{len(ahead) - _NAMED} more tenants likewise, "
-    if found.invented and ahead:
-        return (
-            f"partition {partition}: {states}and the log ends at {found.end}, as does all else that tells what was "
-            "applied: somebody else wrote to the states topic. A worker whose Redis is whole appends what is true; "
-            f"`sleepctl rebuild --partition {partition} --force` passes such states over"
-        )
-    return (
-        f"partition {partition}: {states}{found.applied} records were applied and the log ends at {found.end}: it was "
-        f"cut, or {_made_anew(partition)}"
-    )
-
-
-def _made_anew(partition: int) -> str:
-    return (
-        f"the log was made anew. `sleepctl rebuild --partition {partition} --force` takes the states as they were "
-        "published, whatever was lost"
-    )
 
 
 def _id_of(row: Output) -> str:

@@ -19,7 +19,8 @@ from schemas.public import state_record
 from schemas.record import Record, unpack
 from worker.batch import OperationKey, written_of
 from worker.ports import Index
-from worker.recovery.rebuild import Found, Rebuild
+from worker.recovery.found import Found
+from worker.recovery.rebuild import Rebuild
 from worker.recovery.restore import kept_ms
 from worker.start import checksum
 

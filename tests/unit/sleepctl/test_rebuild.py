@@ -74,18 +74,21 @@ def test_a_partition_that_is_refused_keeps_no_other_from_being_rebuilt(
 
 
 def test_what_was_done_before_an_outage_is_told(run: Run, world: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the outage."""
+    """And what was refused, and the outage."""
+    world.store.partitions[1].progress[b"next"] = b"many"
     mark = world.store.mark
 
     async def away(partition: int) -> int | None:
-        if partition == 1:
+        if partition == 2:
             world.store.faults.down = {"*"}
         return await mark(partition)
 
     monkeypatch.setattr(world.store, "mark", away)
     outcome = run("rebuild", "--json")
-    assert (outcome.code, "Redis does not answer" in outcome.err) == (1, True)
-    assert [entry["partition"] for entry in json.loads(outcome.out)["rebuilt"]] == [0]
+    refused, outage = outcome.err.splitlines()
+    assert (outcome.code, "delete the Redis key" in refused, "Redis does not answer" in outage) == (1, True, True)
+    found = json.loads(outcome.out)
+    assert ([entry["partition"] for entry in found["rebuilt"]], [*found["refused"]]) == ([0], ["1"])
 
 
 def test_an_interrupted_rebuild_can_be_run_again(run: Run, world: Installation) -> None:

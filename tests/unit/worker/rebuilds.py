@@ -8,8 +8,9 @@ from tests.unit.worker.build import Document, Source, T, source
 from worker.ports import Output
 from worker.recovery.aside import SetAside
 from worker.recovery.audit import Audit
+from worker.recovery.found import Found, settled_before
 from worker.recovery.history import History
-from worker.recovery.rebuild import Found, Rebuild, Rebuilt, settled_before
+from worker.recovery.rebuild import Rebuild, Rebuilt
 from worker.recovery.redrive import DeadLetter
 
 LATER = T * 2

@@ -1,7 +1,6 @@
 """Bad input: each record gets a dead letter that says what and why, and the others are folded as if without it."""
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
@@ -10,8 +9,6 @@ from hypothesis import strategies as st
 
 from schemas.cloudevents import Headers
 from schemas.events import BREAKER
-from schemas.layout import seal
-from schemas.operation import OperationRecord
 from schemas.partition import partition_of
 from tests.unit.worker.batches import Lane, apply_all, logs
 from tests.unit.worker.build import (
@@ -32,7 +29,6 @@ from worker.apply import APPLY, Step
 from worker.batch import Decoder
 from worker.deadletter import Ceiling
 from worker.ports import Output
-from worker.stored import LaneStoppedError
 
 
 def raw(value: bytes | None, key: bytes | None = b"acme", headers: Headers = ()) -> Source:
@@ -188,70 +184,6 @@ def test_rules_belong_to_every_partition() -> None:
         assert len(lane.rules) == 2
 
 
-def broken(packed: bytes) -> Lane:
-    """Return a lane whose store holds these bytes for one of two tenants."""
-    lane = Lane()
-    lane.apply([source(0, T, breaker("open")), source(1, T, breaker("open", tenant="bolt"))])
-    lane.packed["acme"] = packed
-    return lane
-
-
-@pytest.mark.parametrize(
-    ("packed", "expected"),
-    [
-        (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer version"),
-        (
-            b"\x00\xff",
-            (
-                "the record of tenant acme cannot be read: damaged: its checksum is wrong; run "
-                "`sleepctl rebuild --partition 0 --force`"
-            ),
-        ),
-        (b"", "the record of tenant acme cannot be read: damaged"),
-        (seal(b"{}"), "the record of tenant acme cannot be read: not an array"),
-        (seal(b"[1]"), "the record of tenant acme cannot be read: not a tenant record of layout 1: not enough values"),
-        (seal(b"[1,0,0,1,null,[],[0,0,1,1],null,0,null,1,1,1,1,99]"), "not a tenant record of layout 1: list index"),
-        (
-            seal(b"[1,0,0,1,null,[],[0,0,1,1],null,0,null,1,1,2,1,0]"),
-            "the record of tenant acme is of offset 2, and only what lies before 2 has been applied; run `sleepctl re",
-        ),
-    ],
-)
-def test_nothing_is_folded_on_top_of_a_record_that_cannot_be_read(packed: bytes, expected: str) -> None:
-    """The lane stops and names the tenant; its event is no dead letter, since nothing is wrong with it."""
-    lane = broken(packed)
-    before = dict(lane.packed)
-    with pytest.raises(LaneStoppedError, match=re.escape(expected)):
-        lane.apply([source(2, T, breaker("closed")), source(3, T, breaker("closed", tenant="bolt"))])
-    assert (lane.packed, lane.dead_letters) == (before, [])
-
-
-@pytest.mark.parametrize(
-    ("packed", "expected"),
-    [
-        (seal(b"[2,0]"), "operation op of tenant acme: layout 2 is newer than 1; run the newer version"),
-        (
-            b"[1,0]",
-            (
-                "operation op of tenant acme cannot be read: damaged: its checksum is wrong; run "
-                "`sleepctl rebuild --partition 0 --force`"
-            ),
-        ),
-        (seal(b"[1,0]"), "operation op of tenant acme cannot be read: not an operation record of layout 1"),
-    ],
-)
-@pytest.mark.parametrize("command", [sleep("op"), cancel("stop", "op")])
-def test_no_command_is_judged_by_an_operation_that_cannot_be_read(
-    packed: bytes, expected: str, command: Document
-) -> None:
-    """Nor by a guess: the lane stops and names it."""
-    lane = Lane()
-    lane.apply([source(0, T, sleep("op"))])
-    lane.operations["acme", "op"] = packed
-    with pytest.raises(LaneStoppedError, match=re.escape(expected)):
-        lane.apply([source(1, T, command)])
-
-
 def fail(*_: object) -> Step:
     """Stand for a bug of ours."""
     raise ZeroDivisionError("a bug of ours")
@@ -394,10 +326,3 @@ def test_no_field_of_any_event_makes_us_fail(data: st.DataObject) -> None:
     )
     lane = apply_all([record, replace(record, offset=1)], [1])
     assert lane.failures == [False, False], lane.dead_letters
-
-
-def test_an_outcome_that_was_stored_is_read_back_as_it_was() -> None:
-    """Wild but valid numbers and texts included."""
-    lane = apply_all([source(0, T, sleep("~ id", reason="“ü”", trace_id="~", ttl_ms=1.0, reply_to="r"))])
-    (outcome,) = lane.outcomes()
-    assert OperationRecord.unpack(outcome.pack()) == outcome

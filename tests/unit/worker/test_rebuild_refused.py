@@ -11,8 +11,9 @@ from tests.unit.worker.build import MINUTE, Source, T, breaker, rules, sleep
 from tests.unit.worker.rebuilds import compacted, found, log_of, rebuilt, records_of, topic
 from worker.ports import Output
 from worker.recovery.audit import Audit
+from worker.recovery.found import OtherLogError
 from worker.recovery.history import History, ImpossibleError
-from worker.recovery.rebuild import OtherLogError, Rebuild
+from worker.recovery.rebuild import Rebuild
 
 
 def test_a_log_that_ends_before_what_was_applied_is_refused() -> None:

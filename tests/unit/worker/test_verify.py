@@ -17,8 +17,8 @@ from tests.unit.worker.build import MINUTE, Source, T, breaker, mode, rules, sle
 from tests.unit.worker.rebuilds import compacted, log_of, set_aside, topic
 from worker.ports import Index
 from worker.recovery.audit import Audit
+from worker.recovery.found import Found
 from worker.recovery.history import History
-from worker.recovery.rebuild import Found
 from worker.recovery.verify import Difference, Verification
 from worker.start import checksum
 
