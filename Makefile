@@ -1,62 +1,80 @@
-# The door to everything: `make help` lists the targets. Needs make and Python 3.11 to 3.13, nothing else.
+# The door to everything: `make help` says what is needed and lists the targets.
 # Pass arguments to run, test and bench with ARGS, as in `make run ARGS=--once`.
 
-VENV   := .venv
-PYTHON := $(VENV)/bin/python
-STAMP  := $(VENV)/.installed
+# All that is made goes into this folder; where it cannot be written to, into a folder of the user's cache.
+ifeq ($(shell test -w . && echo yes),yes)
+MADE :=
+VENV := .venv
+else
+MADE := $(shell base="$${XDG_CACHE_HOME:-$${HOME:+$$HOME/.cache}}"; \
+	test -z "$$base" || echo "$$base/somabrain-sleep/checkout-$$(pwd | cksum | cut -d ' ' -f 1)")
+VENV := $(if $(MADE),$(MADE)/venv)
+export COVERAGE_FILE := $(MADE)/coverage
+export HYPOTHESIS_STORAGE_DIRECTORY := $(MADE)/hypothesis
+export MYPY_CACHE_DIR := $(MADE)/mypy
+export PYTEST_ADDOPTS := -o 'cache_dir=$(MADE)/pytest'
+export PYTHONPYCACHEPREFIX := $(MADE)/pycache
+export RUFF_CACHE_DIR := $(MADE)/ruff
+endif
+# Recipes let the shell read it, so that it may have spaces.
+export VENV
+BIN    := "$$VENV"/bin
+PYTHON := $(BIN)/python
 PYTEST := $(PYTHON) -m pytest
+# Of the unit tests; measured once in CI, since it doubles their time.
+COVERAGE := --cov --cov-report=term
 # The services themselves come first: when they break their promises, what follows means nothing.
 LEVELS := tests/services tests/integration tests/acceptance
-# With `--jobs`, what only computes gives way to the levels, which mostly wait.
-ASIDE  := nice
+# With `--jobs`, what only computes gives way to the levels, which mostly wait. Read in a recipe, where it is known.
+ASIDE   = $(if $(findstring jobserver,$(MAKEFLAGS)),nice)
 
-# A name on the PATH proves nothing (a version manager's shim may refuse to run), so each candidate is run.
+# A name on the PATH proves nothing (a version manager's shim may refuse to run, and slowly), so each candidate is run,
+# first that of the environment. One that can make environments is taken before one that cannot.
 CANDIDATES := python3.13 python3.12 python3.11 python3 python
-USABLE     := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+IN_RANGE   := sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 FIND_OPA := from tests.services import jars, opa_program; print(opa_program.find_opa(jars.cache_folder()))
 
-LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test unit levels integration acceptance faults cluster check lint types generated arrows policy \
-	format generate bench simulation simulate chaos soak lock images clean
+.PHONY: help install run test unit levels integration acceptance clients faults cluster check lint types generated arrows policy \
+	format generate bench simulation simulate chaos attack soak lock images clean
 
-help: ## list the targets
+help: ## say what is needed, and list the targets
+	@echo "Needs make and Python 3.11 to 3.13 with venv, on Linux; nothing else. \`make test\` takes about 25 minutes on 2 cores."
+	@echo "Tests run on a Docker engine, else on Java and Maven, else on what comes with the environment, and say which."
+	@echo "Everything is kept in $${VENV:-no folder: make VENV=...}; \`make VENV=FOLDER TARGET\` takes another one."
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-install: $(STAMP) ## make .venv from requirements/dev.lock (quick when nothing changed)
-
-$(STAMP): requirements/dev.lock pyproject.toml
-	@set -e; \
-	if [ ! -x $(PYTHON) ] || ! $(PYTHON) -c '$(USABLE)' 2>/dev/null; then \
-		found=; \
-		for candidate in $(CANDIDATES); do \
-			if $$candidate -c '$(USABLE)' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+install: ## make the environment from requirements/dev.lock (quick when nothing changed)
+	@for wish in 'import ensurepip, venv, sys; $(IN_RANGE)' 'import sys; $(IN_RANGE)'; do \
+		for candidate in "$$VENV/bin/python" $(CANDIDATES); do \
+			if "$$candidate" -c "$$wish" >/dev/null 2>&1; then \
+				exec "$$candidate" requirements/environment.py "$$VENV"; \
+			fi; \
 		done; \
-		if [ -z "$$found" ]; then \
-			echo "no Python 3.11 to 3.13 with venv and ensurepip among: $(CANDIDATES)" >&2; \
-			echo "(on Debian and Ubuntu ensurepip is in the package python3-venv)" >&2; \
-			exit 1; \
-		fi; \
-		echo "making $(VENV) with $$found ($$($$found -c 'import platform; print(platform.python_version())'))"; \
-		rm -rf $(VENV); \
-		$$found -m venv $(VENV); \
-	fi
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.lock
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
-	@touch $@
+	done; \
+	echo "environment: no Python 3.11 to 3.13 on the PATH (looked for $(CANDIDATES))" >&2; \
+	exit 1
 
 run: install ## start everything embedded, play the scenario, serve until Ctrl-C (ARGS=--once ends after it)
-	@$(VENV)/bin/sleepctl run $(ARGS)
+	@$(BIN)/sleepctl run $(ARGS)
 
-test: unit levels simulation faults ## all tests, with the best services that this machine can get
+# About 25 minutes on 2 cores with a real Kafka, less without. Each run of pytest adds its failed tests to the file
+# (tests/support/failures.py), so that they are listed at the end, whichever level they are of.
+test: install ## all tests, with the best services that this machine can get
+	@failures="$$SLEEP_TEST_FAILURES"; status=0; \
+	test -n "$$failures" || { failures="$$(mktemp)" && trap 'rm -f "$$failures"' EXIT; }; \
+	SLEEP_TEST_FAILURES="$$failures" $(MAKE) --no-print-directory --keep-going unit levels simulation faults || status=$$?; \
+	test "$$status" = 0 || { echo "failed tests:"; grep -E '^(FAILED|ERROR) ' "$$failures" || echo "none: see above"; }; \
+	exit "$$status"
 
 unit: install ## unit tests on all cores, with branch coverage: no socket, no sleep
-	$(ASIDE) $(PYTEST) tests/unit --numprocesses=auto --cov --cov-report=term $(ARGS)
+	$(ASIDE) $(PYTEST) tests/unit --numprocesses=auto $(COVERAGE) $(ARGS)
 
-levels: install
+levels: install ## tests/services, tests/integration and tests/acceptance
 	$(PYTEST) $(LEVELS) --durations=20 $(ARGS)
 
 simulation: install ## tests of whole workers in virtual time: 2,000 seeds, and that a missing safeguard is noticed
@@ -74,20 +92,22 @@ integration: install ## tests against Kafka, Redis and OPA
 acceptance: install ## tests of the processes from outside
 	$(PYTEST) tests/acceptance $(ARGS)
 
+clients: install ## generate clients in Python, TypeScript, Go and Java, compile them, call a running API with each
+	$(PYTEST) tests/clients --durations=8 $(ARGS)
+
 check: lint types generated arrows policy ## lint, format, types, generated files, arrows, policy; changes nothing
 
-lint: install
-	$(VENV)/bin/ruff check
-	$(VENV)/bin/ruff format --check
+lint: install ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 
-types: install
-	$(VENV)/bin/mypy
+types: install ## mypy, strict
+	$(BIN)/mypy
 
-generated: install
-	$(PYTHON) -m schemas.generate --check
-	$(PYTHON) -m api.describe.reference --check
+generated: install ## whether the generated files are what the code says
+	$(PYTHON) -m docs.generator --check
 
-arrows: install
+arrows: install ## which package may import which
 	$(PYTEST) --quiet tests/unit/test_imports.py
 
 policy: install ## check, format and test the authorisation rules, with opa or by building it with go
@@ -102,12 +122,11 @@ policy: install ## check, format and test the authorisation rules, with opa or b
 	"$$opa" test deploy/opa
 
 format: install ## rewrite sources to the project's style
-	$(VENV)/bin/ruff check --fix-only
-	$(VENV)/bin/ruff format
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
 
 generate: install ## rewrite generated files (JSON Schemas, reference pages)
-	$(PYTHON) -m schemas.generate
-	$(PYTHON) -m api.describe.reference
+	$(PYTHON) -m docs.generator
 
 simulate: install ## run whole workers under faults in virtual time, on all cores (SEEDS=2000)
 	$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),2000) $(ARGS)
@@ -115,9 +134,13 @@ simulate: install ## run whole workers under faults in virtual time, on all core
 chaos: install ## hurt workers, APIs, Redis and Kafka by a schedule, and check everything (SECONDS=120, SEED=1)
 	$(PYTHON) -m tests.faults --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) $(ARGS)
 
-soak: install ## the long runs: 100,000 simulations, then half an hour of chaos (SEED=1)
+attack: install ## attack an installation of its own in every known way, a line each with its bound (ARGS=--short)
+	$(PYTHON) -m tests.attack $(ARGS)
+
+soak: install ## the long runs: 100,000 simulations, half an hour of chaos, an hour that watches memory (SEED=1)
 	$(PYTHON) -m tests.simulation --seeds 100000
 	$(PYTHON) -m tests.faults --seconds 1800 --seed $(or $(SEED),1)
+	$(PYTHON) -m tests.attack.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1)
 
 bench: install ## measure throughput, latency and timer lag here (ARGS selects)
 	$(PYTHON) -m tests.benchmarks $(ARGS)
@@ -131,5 +154,9 @@ images: ## build Kafka, Redis and OPA images of our own, for machines where none
 	tests/images/build.sh
 
 clean: ## remove the environment and all caches of this folder
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	@if [ -d "$$VENV" ] && [ "$$VENV" != .venv ] && [ ! -e "$$VENV/pyvenv.cfg" ] && [ ! -e "$$VENV/.installing" ]; then \
+		echo "clean: $$VENV is something else than an environment, and stays" >&2; \
+		exit 1; \
+	fi
+	rm -rf "$$VENV" $(if $(MADE),"$(MADE)") .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

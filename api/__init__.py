@@ -1,8 +1,9 @@
-"""The HTTP door: authenticates, authorises, publishes commands and waits for outcomes; never writes state.
+"""The HTTP API: authenticates and authorises callers, publishes commands and waits for outcomes. It writes no state.
 
-In the order in which a request meets them: `door` (who may come in), `routes`, `publish` (commands and breaker events
-onto the log, and their outcomes back), `read` (what Redis holds), `stream` (transitions as they happen). Beside them
-`describe` (what callers are told of the API) and `operate` (what operators see). `app` wires it, `serve` runs it.
+A request passes `http` (middleware, headers, bodies), `security` (token, policy, limits) and a route of `routes`. The
+route calls `commands` (onto the log, and their outcomes back), `queries` (what is known of tenants) or `streaming`
+(transitions as they happen). `adapters` speak to Kafka and Redis. `errors` and `openapi` describe the API to callers;
+`observability` shows its health to operators. `app` wires all of it, and `serve` runs it.
 
-Importing this package opens nothing and loads neither Faust nor aiohttp nor `worker`.
+Importing this package opens no connection and loads neither Faust nor aiohttp nor `worker`.
 """

@@ -1,50 +1,76 @@
 """The application, wired in one place. Importing this opens nothing."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
 import structlog
+from aiokafka import client as aiokafka_client
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
-from api.clock import Clock, now_ms
-from api.describe.problems import ProblemError, on_problem
-from api.door.auth import Verifier
-from api.door.authorise import CONNECTIONS, Authoriser, EmbeddedPolicy, OpaServer, policy_folder
-from api.door.edge import Edge
-from api.door.keys import JwksKeys, fetch_from
-from api.door.limits import RedisLimiter, parse_limits
-from api.operate.dependency import Dependency, UnavailableError, describe, keep
-from api.operate.lag import Lag
-from api.operate.metrics import Metrics
-from api.operate.redis_watch import RedisWatch
-from api.operate.status import Status
-from api.publish.commands import Commands
-from api.publish.emit import Emitter
-from api.publish.log import KafkaEvents
-from api.publish.replies import RedisReplies
-from api.read.store import LOST, REDIS, RedisStore, connect
-from api.read.tenants import Tenants
-from api.read.views import Reads
+from api.adapters.dependency import Dependency, UnavailableError, describe, keep
+from api.adapters.kafka_events import KafkaEvents
+from api.adapters.redis_limiter import RedisLimiter
+from api.adapters.redis_store import REDIS, RedisStore, Writes, connect
+from api.adapters.redis_turns import RedisTurns
+from api.adapters.transitions import opener
+from api.commands.emit import Emitter
+from api.commands.log_time import LogTime
+from api.commands.replies import RedisReplies
+from api.commands.submit import Commands
+from api.errors.problems import ProblemError
+from api.http.head import HeadAsGet
+from api.http.head_bounds import LeanHead
+from api.http.middleware import RequestMiddleware
+from api.observability.lag import Lag
+from api.observability.metrics import Metrics
+from api.observability.status import Status
+from api.queries.tenant import Reads
+from api.queries.tenant_list import Tenants
 from api.routes import breakers, events, mode, operations, policy, service, sleep, tenants
+from api.security.in_flight import InFlight
+from api.security.jwks import JwksKeys, fetch_from
+from api.security.jwks_client import http_client
+from api.security.opa import ENDPOINT, Authoriser, EmbeddedPolicy, OpaServer, policy_folder
+from api.security.opa_client import OpaClient
+from api.security.rate_limits import parse_limits
+from api.security.refused_budget import RefusedRequests, answer_problem
+from api.security.tokens import Verifier
 from api.services import Services
-from api.stream.catchup import Catchup
-from api.stream.feed import Feed
-from api.stream.streams import Streams
-from api.stream.transitions import opener
-from schemas import build
+from api.streaming.catchup import Catchup
+from api.streaming.feed import Feed
+from api.streaming.streams import Streams
+from schemas import build_info as build
+from schemas.clock import Clock, monotonic_ms, now_ms
+from schemas.http.pace import Pace, Turns
+from schemas.http.paced import PROBES
+from schemas.kafka.topic_check import create_no_topics
+from schemas.redis.client import OUTAGE, Primaries
+from schemas.redis.watch import RedisWatch
 from schemas.settings import Settings
+from schemas.tasks import end_tasks
 
 DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
 
+ROUTERS: Final = tuple(
+    subject.router for subject in (sleep, operations, mode, policy, breakers, events, tenants, service)
+)
+"""Every endpoint, by subject."""
+PAGES_A_SECOND: Final = 100
+"""How many requests for pages without a token are served per second, probes aside. Metrics take about 2 ms."""
+_PAGES: Final = frozenset(route.path for route in service.router.routes if isinstance(route, Route)) - PROBES
 _RESTART_SECONDS: Final = 5.0
 _CANCEL_AGAIN_SECONDS: Final = 1.0
-_CLOSE_SECONDS: Final = 5.0
+END_SECONDS: Final = 5.0
+"""How long the background tasks may take to end once they are cancelled."""
+CLOSE_SECONDS: Final = 5.0
+"""How long the clients may take to close."""
 
 log = structlog.get_logger(__name__)
 Task = Callable[[], Coroutine[Any, Any, Any]]
@@ -68,103 +94,130 @@ class Wiring:
 
 
 async def _run(task: Task) -> None:
-    """Run a background task, and again should it fail: none should, and none may stand still without a word."""
+    """Run a background task. Restart it after a failure, and log the failure."""
     while True:
         try:
             await task()
         except Exception:
             log.exception("background_task_failed")
-            if (ours := asyncio.current_task()) is not None and ours.cancelling():
+            if (current := asyncio.current_task()) is not None and current.cancelling():
                 raise
             await asyncio.sleep(_RESTART_SECONDS)
         else:
             return
 
 
-def wire(settings: Settings, clock: Clock = now_ms, *, embedded: bool = False) -> Wiring:
-    """Build everything that the settings name; nothing connects before the application starts.
+def wire(
+    settings: Settings, clock: Clock = now_ms, *, monotonic: Clock = monotonic_ms, embedded: bool = False
+) -> Wiring:
+    """Build all parts from the settings. Nothing connects before the application starts.
 
     Args:
         settings: the settings.
-        clock: time.
-        embedded: whether Redis is to survive nothing.
+        clock: the wall clock.
+        monotonic: a clock that nobody sets.
+        embedded: whether Redis is the embedded one, whose data ends with the process.
 
     Raises:
         SettingsError: if a setting that the API needs is absent, or a rate limit is wrong.
     """
     settings.require("jwt_jwks", "jwt_issuer", "jwt_audience")
     limits = parse_limits(settings)
+    create_no_topics(aiokafka_client)
     kafka, redis, opa, jwks = (Dependency(name) for name in ("kafka", REDIS, "opa", "jwks"))
-    # Each its own, so that a hanging OPA takes no connection from the reading of keys.
-    client, opa_client = httpx.AsyncClient(), httpx.AsyncClient(limits=CONNECTIONS)
-    commands_client, replies_client = connect(settings), connect(settings, retries=0)
+    client = http_client(str(settings.jwt_jwks), proxy=settings.jwt_jwks_proxy)
+    commands_client, replies_client = connect(settings, timed=False), connect(settings, retries=0)
+    watch_client = connect(settings)
 
-    store = RedisStore(commands_client, settings.redis_prefix, settings.partitions)
-    log = KafkaEvents.of(settings, kafka)
+    writes, turns = Writes(), RedisTurns()
+    store = RedisStore(commands_client, settings.redis_prefix, settings.partitions, writes, turns)
+    log_time = LogTime(clock, monotonic)
+    log = KafkaEvents.of(settings, kafka, log_time)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
-    keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), clock, jwks)
-    lag, metrics, redis_watch = Lag(), Metrics(), RedisWatch()
-    heard = Dependency("transitions")
-    metrics.watch((kafka, redis, opa, jwks, heard))
-    metrics.watch_lag(lag, clock)
-    open_reader, reads = opener(settings), Reads(store, clock, log)
-    feed = Feed(open_reader, settings.partitions, heard, metrics)
+    keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), monotonic, jwks)
+    lag, metrics = Lag(), Metrics()
+    redis_watch = RedisWatch(
+        Primaries(watch_client, store.probes), durable=not embedded, clock=clock, last_write=writes
+    )
+    transitions = Dependency("transitions")
+    metrics.watch((kafka, redis, opa, jwks, transitions))
+    metrics.watch_lag(lag, monotonic)
+    open_reader, reads = opener(settings), Reads(store, log_time.now, log)
+    feed = Feed(open_reader, settings.partitions, transitions, metrics)
+    closing = [client.aclose, commands_client.aclose, replies_client.aclose, watch_client.aclose]
     tasks: list[Task] = [
         lambda: keep(kafka, log.run, log.lost),
         lambda: keep(redis, replies.run, replies.lost),
-        lambda: keep(heard, feed.run, feed.lost),
+        lambda: keep(transitions, feed.run, feed.lost),
         lambda: keep(jwks, keys.run, keys.lost),
-        lambda: lag.watch(store, log.ends, clock),
-        lambda: redis_watch.run(commands_client, durable=not embedded),
+        lambda: lag.watch(store, log.ends, monotonic),
+        redis_watch.run,
     ]
     authoriser: Authoriser
     if settings.opa_url == "embedded":
         authoriser = EmbeddedPolicy(policy_folder(), opa)
     else:
-        server = OpaServer(settings.opa_url, opa_client, opa)
+        opa_client = OpaClient(f"{settings.opa_url.rstrip('/')}{ENDPOINT}")
+        closing.append(opa_client.aclose)
+        server = OpaServer(opa_client, opa)
         authoriser = server
         tasks.append(lambda: keep(opa, server.run, server.lost))
+    limiter = RedisLimiter(commands_client, settings.redis_prefix, settings.partitions, limits, writes, turns)
     services = Services(
         clock=clock,
         verifier=Verifier(keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim),
         authoriser=authoriser,
-        limiter=RedisLimiter(commands_client, settings.redis_prefix, limits, clock),
+        in_flight=InFlight(),
+        limiter=limiter,
+        refused=RefusedRequests(limiter, monotonic),
         commands=Commands(
             log=log,
             store=store,
             replies=replies,
             partitions=settings.partitions,
             metrics=metrics,
-            clock=clock,
+            log_time=log_time,
         ),
         emitter=Emitter(log, settings.partitions),
         reads=reads,
         metrics=metrics,
-        status=Status((kafka, redis, opa, jwks, heard), lag, clock, redis_watch),
+        status=Status(
+            (kafka, redis, opa, jwks, transitions), lag, monotonic, redis_watch, [log_time.finding], lambda: log.health
+        ),
         streams=Streams(feed, Catchup(open_reader), reads, store, metrics, clock),
-        tenants=Tenants(store, log, settings.partitions, clock),
+        tenants=Tenants(store, log, settings.partitions, log_time.now),
     )
 
     def release() -> None:
         replies.release()
         feed.release()
 
-    closing = [client.aclose, opa_client.aclose, commands_client.aclose, replies_client.aclose]
     return Wiring(services, tasks, release, closing)
 
 
 async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    """Cancel tasks, again and again until they have ended.
+    """Cancel the background tasks until they end. Log those that do not end in time, and continue."""
+    for name in await end_tasks(tasks, seconds=END_SECONDS, again=_CANCEL_AGAIN_SECONDS):
+        log.error("background_task_not_ended", task=name, seconds=END_SECONDS)
 
-    A connection that fails to close as its task is cancelled puts its error in the place of the cancel, and whoever
-    tries a lost one again would go on for ever.
-    """
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_SECONDS)
-    await asyncio.gather(*tasks, return_exceptions=True)
+
+async def _close(closing: Sequence[Callable[[], Awaitable[Any]]]) -> None:
+    """Close the clients concurrently. Log those that do not close in time, and continue."""
+
+    async def run(close: Callable[[], Awaitable[Any]]) -> None:
+        await close()
+
+    tasks = [asyncio.create_task(run(close), name=getattr(close, "__qualname__", "close")) for close in closing]
+    _, late = await asyncio.wait(tasks, timeout=CLOSE_SECONDS) if tasks else (set(), set())
+    for task in tasks:
+        if task in late:
+            # Its connections end with the process, which does not wait for them.
+            log.warning("client_not_closed", client=task.get_name(), finding=f"it takes over {CLOSE_SECONDS:g} s")
+        elif isinstance(error := task.exception(), OUTAGE):
+            log.warning("client_not_closed", client=task.get_name(), finding=describe(error))
+        elif error is not None:
+            log.error("client_not_closed", client=task.get_name(), finding=describe(error), exc_info=error)
+    await end_tasks(late, seconds=_CANCEL_AGAIN_SECONDS)
 
 
 def create_app(wiring: Wiring) -> FastAPI:
@@ -181,13 +234,7 @@ def create_app(wiring: Wiring) -> FastAPI:
             yield
         finally:
             await _end(running)
-            for close in wiring.closing:
-                try:
-                    async with asyncio.timeout(_CLOSE_SECONDS):
-                        await close()
-                except LOST as error:
-                    # Its connections end with the process, which is not to stay for them.
-                    log.warning("client_not_closed", finding=describe(error))
+            await _close(wiring.closing)
 
     app = FastAPI(
         title=build.DISTRIBUTION,
@@ -201,8 +248,14 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
     app.state.services = wiring.services
     for error in (ProblemError, UnavailableError, HTTPException, RequestValidationError):
-        app.add_exception_handler(error, on_problem)
-    for room in (sleep, operations, mode, policy, breakers, events, tenants, service):
-        app.include_router(room.router)
-    app.add_middleware(Edge, metrics=wiring.services.metrics, clock=wiring.services.clock)
+        app.add_exception_handler(error, answer_problem)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(LeanHead)
+    app.add_middleware(RequestMiddleware, metrics=wiring.services.metrics, clock=wiring.services.clock)
+    turns = Turns(PAGES_A_SECOND)
+    app.add_middleware(
+        Pace, turns_of=lambda path: turns if path in _PAGES else None, now=time.monotonic, sleep=asyncio.sleep
+    )
     return app

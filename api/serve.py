@@ -1,54 +1,36 @@
-"""One API process: uvicorn, run from code and stopped by an event."""
+"""Runs one API process until an event is set."""
 
 import asyncio
 import resource
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 import structlog
-import uvicorn
 
 from api.app import create_app, wire
-from api.door.protocol import BoundedHttp
-from api.stream.streams import ABORT
+from schemas.http.connections import Connections, affordable
+from schemas.http.server import HttpServer, listen
 from schemas.settings import Settings
 
 DRAIN_SECONDS: Final = 1.0
-"""How long a stopping process goes on serving while it says that it is not ready, so that balancers turn away first.
+"""How long a stopping process still serves while `/readyz` fails, so that load balancers stop sending requests first.
 
-A caller that waits gets its answer if it comes in this time, and 202 after it.
+A waiting caller gets an outcome that arrives in this time, and otherwise 202.
 """
 STOP_SECONDS: Final = 10
-"""How long requests in hand may take after that."""
-_BACKLOG: Final = 2048
+"""How long requests in flight may take after that."""
 FILES: Final = 65_536
-"""Open files that are asked for: streams, callers, and connections to what the API depends on."""
+"""The wanted limit of open files: streams, callers, and connections to dependencies."""
 
 log = structlog.get_logger(__name__)
 
 
 class Ready(asyncio.Event):
-    """Set once the API serves; `url` then says where, with the port that port 0 became."""
+    """Set once the API serves. Its `url` then has the real port, also for port 0."""
 
     def __init__(self) -> None:
         super().__init__()
         self.url = ""
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the entry point."""
-        yield
-
-
-class _Protocol(BoundedHttp):
-    def on_message_begin(self) -> None:
-        """Let a stream cut off a client that does not read: closing would wait for it."""
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]  # an extension of ours
 
 
 async def serve(
@@ -62,12 +44,13 @@ async def serve(
     """Serve until `stop` is set.
 
     Args:
-        settings: host and port among them; port 0 takes a free one.
-        stop: begins a graceful stop, which takes at most `drain`, `STOP_SECONDS` and a little.
-        ready: set once requests are served and each dependency was tried, whether or not it answered;
-            a `Ready` is told where.
-        drain: seconds of service while already unready.
-        embedded: whether Redis is to survive nothing.
+        settings: the settings; port 0 takes a free port.
+        stop: begins a graceful stop. It takes at most `drain` and `STOP_SECONDS`, then 5 s for background tasks and
+            5 s for clients: 21 s, and a little.
+        ready: is set once requests are served, after the first attempt on each dependency, failed or not. A `Ready`
+            also gets the URL.
+        drain: seconds of service after `/readyz` fails.
+        embedded: whether Redis is the embedded one, whose data ends with the process.
 
     Raises:
         SettingsError: if a setting that the API needs is absent.
@@ -75,23 +58,18 @@ async def serve(
     """
     raise_file_limit()
     wiring = wire(settings, embedded=embedded)
-    listener = _listen(settings.api_host, settings.api_port)
+    listener = listen(settings.api_host, settings.api_port, "SLEEP_API_HOST, SLEEP_API_PORT")
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    server = _Server(
-        uvicorn.Config(
-            create_app(wiring),
-            loop="none",
-            http=_Protocol,
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
+    metrics = wiring.services.metrics
+    connections = Connections(
+        affordable(settings.api_connections),
+        settings.api_connections_per_address,
+        refused=metrics.connection_refused,
     )
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    metrics.watch_connections(connections)
+    server = HttpServer(create_app(wiring), listener, connections, lifespan="on", stop_seconds=STOP_SECONDS)
+    serving = asyncio.create_task(server.run_until_stopped())
     watching = [
         asyncio.create_task(stop.wait()),
         asyncio.create_task(_announce(wiring.services.status.began, url, ready)),
@@ -104,22 +82,22 @@ async def serve(
         wiring.services.status.end()
         await asyncio.wait([serving], timeout=drain)
         wiring.release()
-        server.should_exit = True
+        server.stop()
         await serving
         log.info("api_stopped", url=url)
 
 
 def raise_file_limit() -> None:
-    """Let the process have more open files than the 1,024 that many systems begin with, if they allow it.
+    """Raise the process's limit of open files, which is 1,024 on many systems.
 
-    Fewer than its streams may be, and one tenant's would leave none for a connection to Redis.
+    The streams of one tenant could otherwise use all of them, and leave none for a connection to Redis.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    target = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
         # macOS has a bound of its own below its hard limit.
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 async def _announce(began: asyncio.Event, url: str, ready: asyncio.Event | None) -> None:
@@ -129,8 +107,3 @@ async def _announce(began: asyncio.Event, url: str, ready: asyncio.Event | None)
         ready.url = url
     if ready is not None:
         ready.set()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)

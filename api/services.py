@@ -1,28 +1,32 @@
-"""Everything that routes use, wired once."""
+"""The services that routes use."""
 
 from dataclasses import dataclass
 
-from api.clock import Clock
-from api.door.auth import Verifier
-from api.door.authorise import Authoriser
-from api.door.limits import Limiter
-from api.operate.metrics import Metrics
-from api.operate.status import Status
-from api.publish.commands import Commands
-from api.publish.emit import Emitter
-from api.read.tenants import Tenants
-from api.read.views import Reads
-from api.stream.streams import Streams
+from api.commands.emit import Emitter
+from api.commands.submit import Commands
+from api.observability.metrics import Metrics
+from api.observability.status import Status
+from api.queries.tenant import Reads
+from api.queries.tenant_list import Tenants
+from api.security.in_flight import InFlight
+from api.security.opa import Authoriser
+from api.security.rate_limits import Limiter
+from api.security.refused_budget import RefusedRequests
+from api.security.tokens import Verifier
+from api.streaming.streams import Streams
+from schemas.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a request may use."""
+    """The services of the application."""
 
     clock: Clock
     verifier: Verifier
     authoriser: Authoriser
+    in_flight: InFlight
     limiter: Limiter
+    refused: RefusedRequests
     commands: Commands
     emitter: Emitter
     reads: Reads

@@ -1,4 +1,5 @@
-"""What crosses a boundary, and the pure maths that both sides of it must agree on.
+"""The contract between worker, API and command line: documents, layouts, and the pure functions that they share.
 
-Nothing in this package performs I/O, reads a clock or knows a framework other than pydantic.
+`domain`, `wire` and the layouts perform no I/O, read no clock and use no framework but pydantic. Worker and API share
+a few modules for I/O (clock, tasks, and parts of `redis`, `kafka` and `http`): `tests/unit/test_imports.py` names them.
 """

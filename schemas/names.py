@@ -1,11 +1,9 @@
-"""Names of topics, Redis keys and channels. Nothing else in the project spells one out."""
+"""Names of topics, Redis keys and channels. All other modules take them from here."""
 
 from typing import Final, NamedTuple
 
-OPERATION_KEPT_MS: Final = 9 * 86_400_000
-"""How long the key of a finished command stays: the events' retention (7 days) and two days."""
 RECEIPT_KEPT_MS: Final = 86_400_000
-"""How long a receipt stays that no commit deletes: one day."""
+"""Lifetime of a receipt that no commit deletes: one day."""
 
 
 class Topics(NamedTuple):
@@ -24,35 +22,56 @@ class Topics(NamedTuple):
 
 
 class PartitionKeys:
-    """The Redis keys of one partition. They share a hash tag, so that one script may touch them all."""
+    """The Redis keys of one partition. They share a hash tag, so that one script may use all of them."""
 
-    __slots__ = ("counts", "open", "progress", "tag", "tenants", "timers")
+    __slots__ = ("counts", "ended", "open", "operations", "progress", "tag", "tenants", "timers")
 
     def __init__(self, prefix: str, partition: int) -> None:
         self.tag = f"{{{prefix}:{partition}}}"
-        self.progress = f"{self.tag}:progress"  # hash: see worker/lua/commit.lua
+        self.progress = f"{self.tag}:progress"  # hash: see worker/adapters/lua/commit.lua
         self.tenants = f"{self.tag}:tenants"  # hash: tenant -> packed record
         self.timers = f"{self.tag}:timers"  # sorted set: tenant by the time of its next timer, ms
         self.counts = f"{self.tag}:counts"  # hash: state -> number of tenants
         self.open = f"{self.tag}:open"  # set: tenants with a pin or an open-ended claim
+        self.operations = f"{self.tag}:operations"  # hash: see schemas/redis/command_memory.py
+        self.ended = f"{self.tag}:ended"  # list: the commands of that hash that have ended, with their ends
+
+    @property
+    def fixed(self) -> list[str]:
+        """The keys of every partition, in the order of the scripts' KEYS."""
+        return [
+            self.progress, self.tenants, self.timers, self.counts, self.open, self.operations, self.ended
+        ]  # fmt: skip
+
+    @property
+    def probe(self) -> str:
+        """The name of the key for a trial write, which creates no key."""
+        return f"{self.tag}:probe"
 
     def operation(self, tenant: str, operation_id: str) -> str:
-        """Return the key of a command's record; a tenant id holds no slash, so the pair is unambiguous."""
+        """Return the key of a command's record before layout 3 of progress. It expires nine days after its end.
+
+        A tenant id holds no slash, so the pair is unambiguous.
+        """
         return f"{self.tag}:operation:{tenant}/{operation_id}"
 
     def receipt(self, tenant: str, operation_id: str) -> str:
         """Return the key of the API's receipt for a command, which the fold never reads."""
         return f"{self.tag}:receipt:{tenant}/{operation_id}"
 
+    def limit(self, tenant: str, budget: str, seconds: int) -> str:
+        """Return the key of a tenant's window of a budget."""
+        return f"{self.tag}:limit:{budget}:{seconds}:{tenant}"
+
 
 def reply_channel(prefix: str, process_id: str) -> str:
-    """Return the pub/sub channel on which one API process hears the outcomes of its commands."""
+    """Return the pub/sub channel on which an API process receives the outcomes of its commands."""
     return f"{prefix}:reply:{process_id}"
 
 
-def limits_prefix(prefix: str) -> str:
-    """Return the first part of the keys that hold what is left of the rate limits."""
-    return f"{prefix}:limits"
+def limit_key(prefix: str, kind: str, name: str, budget: str, seconds: int) -> str:
+    """Return the key of a window of a budget for a payer that is not a tenant. Its keys share a hash tag."""
+    return f"{{{prefix}:{kind}:{name}}}:limit:{budget}:{seconds}"
 
 
 def rules_key(number: int) -> str:

@@ -1,219 +1,222 @@
 """Settings: one frozen object, read once from `SLEEP_` environment variables in the entry point."""
 
-import re
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import from_json
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
+from schemas.budgets import ANY_ACTION, RATE_LIMITS, Budget
+from schemas.domain.values import OPA_PATTERN, PREFIX_PATTERN
+from schemas.environment import FromEnvironment, SettingsError
 from schemas.names import Topics
-from schemas.policy import field_errors
-from schemas.values import OPA_PATTERN, PREFIX_PATTERN
+from schemas.setting_types import (
+    BindHost,
+    Brokers,
+    Decimal,
+    Ingress,
+    KeyLocation,
+    Limit,
+    Port,
+    ProxyUrl,
+    RedisUrl,
+    ServerUrl,
+    Whole,
+    is_url,
+    json_of,
+)
+from schemas.tls import CertificateError, client_context, require_readable
 
-Action = Literal[
-    "read",
-    "sleep",
-    "cognitive_sleep",
-    "cognitive_sleep_override",
-    "cognitive_sleep_policy",
-    "emit",
-    "list",
-]
-"""What a caller may ask for, as the authorisation policy and the rate limits name it."""
-
-ANY_ACTION: Final = "*"
-RATE_LIMITS: Final[dict[Literal[Action, "*"], str]] = {"*": "600/minute", "read": "6000/minute", "emit": "60000/minute"}
-"""The rate limits of who sets none."""
-# The notation of the `limits` library, narrowed: no zero, and no window that a list in Redis could not hold.
-_LIMIT: Final = r"[1-9][0-9]{0,6} *(/|per) *([1-9][0-9]{0,3} *)?(second|minute|hour|day|month|year)s?"
-_LIMITS: Final = re.compile(rf" *{_LIMIT} *([;,|] *{_LIMIT} *)*", re.IGNORECASE)
-
-
-class SettingsError(Exception):
-    """Settings that are missing or wrong; the message names each variable and never shows a value."""
+INGRESS_TENANT_LIMIT: Final = 100
+"""Events a second. A tenant with all of its 256 breaker claims repeats them once in 300 s, which is one a second."""
 
 
-class CertificateError(SettingsError, OSError):
-    """A certificate or key that cannot be loaded.
+class Ports(FromEnvironment):
+    """The two settings of an installation that `sleepctl run` takes from the environment."""
 
-    It is an OSError too, for who lost its files while it runs: it waits for them as for the broker.
-
-    Attributes:
-        variables: whose file it is; more than one where they do not fit each other.
-        reason: why.
-    """
-
-    def __init__(self, variables: tuple[str, ...], reason: str) -> None:
-        super().__init__(f"{', '.join(variables)}: {reason}")
-        self.variables = variables
-        self.reason = reason
+    api_port: Port = 8080
+    worker_metrics_port: Port = 8081
 
 
-class Ingress(BaseModel):
-    """A topic of breaker events from emitters outside our trust.
-
-    `tenant` says where the tenant is found: `subject` is the CloudEvent's attribute of that name.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    topic: Annotated[str, Field(min_length=1)]
-    format: Literal["cloudevents"] = "cloudevents"
-    tenant: Literal["subject"] = "subject"
-
-
-def _is_a_redis_url(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("redis://", "rediss://", "redis+cluster://")):
-        msg = "it must start with redis://, rediss:// or redis+cluster://"
-        raise ValueError(msg)
-    _require_host(url.get_secret_value())
-    return url
-
-
-def _is_a_place(location: str) -> str:
-    """Refuse an http(s) URL that no request could be made of; a file or another word passes."""
-    if location.startswith(("http://", "https://")):
-        _require_host(location)
-    return location
-
-
-def _require_host(url: str) -> None:
-    try:
-        hosted = urlsplit(url)
-        _ = hosted.port
-    except ValueError:
-        # The parser's own message quotes what it takes for the port, which may be a part of the password.
-        hosted = None
-    if hosted is None or not hosted.hostname:
-        msg = "it names no host and port; percent-encode / # ? and @ in the password"
-        raise ValueError(msg)
-
-
-def _require_readable(variable: str, path: str | None) -> None:
-    if path is None:
-        return
-    try:
-        Path(path).read_bytes()
-    except OSError as error:
-        raise CertificateError((variable,), f"the file cannot be read: {error.strerror}") from None
-
-
-def _json_of(kind: type, wanted: str) -> BeforeValidator:
-    """Read a variable that holds JSON, and say what is wanted where it does not."""
-
-    def read(given: object) -> object:
-        if not isinstance(given, str):
-            return given
-        try:
-            found = from_json(given)
-        except ValueError:
-            found = None
-        if not isinstance(found, kind):
-            msg = f"must be {wanted}"
-            raise ValueError(msg)  # noqa: TRY004 - pydantic reports no TypeError
-        return found
-
-    return BeforeValidator(read)
-
-
-def _is_a_limit(text: str) -> str:
-    if _LIMITS.fullmatch(text) is None:
-        msg = "it must be like 600/minute or 10/second; 600/minute"
-        raise ValueError(msg)
-    return text
-
-
-class Settings(BaseSettings):
+class Settings(FromEnvironment):
     """Every setting, its default and its meaning; `SLEEP_` is the prefix of each variable."""
 
-    model_config = SettingsConfigDict(env_prefix="SLEEP_", frozen=True, extra="ignore")
-
-    kafka_bootstrap: Annotated[str, Field(min_length=1, description="Kafka brokers, host:port, comma-separated.")]
+    kafka_bootstrap: Annotated[
+        Brokers, Field(description="Kafka brokers, host:port, comma-separated.", examples=["kafka-1:9092,kafka-2:9092"])
+    ]
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."),
+        Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.", examples=["SASL_SSL"]),
     ] = "PLAINTEXT"
     kafka_sasl_mechanism: Annotated[
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
+        Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.", examples=["SCRAM-SHA-512"]),
     ] = "SCRAM-SHA-512"
-    kafka_sasl_username: Annotated[str | None, Field(description="SASL user.")] = None
-    kafka_sasl_password: Annotated[SecretStr | None, Field(description="SASL password.")] = None
-    kafka_ssl_cafile: Annotated[str | None, Field(description="CA certificates (PEM); default: the system's.")] = None
-    kafka_ssl_certfile: Annotated[str | None, Field(description="Client certificate (PEM).")] = None
-    kafka_ssl_keyfile: Annotated[str | None, Field(description="Client key (PEM).")] = None
-    kafka_ssl_password: Annotated[SecretStr | None, Field(description="Password of the client key.")] = None
+    kafka_sasl_username: Annotated[str | None, Field(description="SASL user.", examples=["sleep"])] = None
+    kafka_sasl_password: Annotated[SecretStr | None, Field(description="SASL password.", examples=["secret"])] = None
+    kafka_ssl_cafile: Annotated[
+        str | None,
+        Field(
+            description="CA certificates (PEM); default: those of SSL_CERT_FILE and SSL_CERT_DIR, else the system's.",
+            examples=["/etc/kafka-tls/ca.crt"],
+        ),
+    ] = None
+    kafka_ssl_certfile: Annotated[
+        str | None, Field(description="Client certificate (PEM).", examples=["/etc/kafka-tls/tls.crt"])
+    ] = None
+    kafka_ssl_keyfile: Annotated[
+        str | None, Field(description="Client key (PEM).", examples=["/etc/kafka-tls/tls.key"])
+    ] = None
+    kafka_ssl_password: Annotated[
+        SecretStr | None, Field(description="Password of the client key.", examples=["secret"])
+    ] = None
     redis_url: Annotated[
-        SecretStr,
-        AfterValidator(_is_a_redis_url),
-        Field(description="redis://, rediss:// or redis+cluster:// URL. Masked, since it may hold a password."),
+        RedisUrl,
+        Field(
+            description="redis://, rediss:// or redis+cluster:// URL. Masked, because it may have a password.",
+            examples=["redis://:password@redis:6379/0"],
+        ),
     ]
-    redis_prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, description="First part of each Redis key.")] = "sleep"
-    topic_prefix: Annotated[str, Field(pattern=PREFIX_PATTERN, description="First part of each topic's name.")] = (
-        "sleep"
-    )
-    partitions: Annotated[int, Field(ge=1, le=10_000, description="Partitions of the tenants' topics.")] = 8
-    replication: Annotated[int, Field(ge=1, le=9, description="Replicas that `topics create` asks for.")] = 1
-    consumer_group: Annotated[str, Field(min_length=1, description="Consumer group of the workers.")] = "sleep-worker"
-    opa_url: Annotated[
+    redis_prefix: Annotated[
+        str, Field(pattern=PREFIX_PATTERN, description="First part of each Redis key.", examples=["sleep"])
+    ] = "sleep"
+    topic_prefix: Annotated[
+        str, Field(pattern=PREFIX_PATTERN, description="First part of each topic's name.", examples=["sleep"])
+    ] = "sleep"
+    partitions: Annotated[
+        Whole, Field(ge=1, le=10_000, description="Partitions of the tenants' topics.", examples=["8"])
+    ] = 8
+    replication: Annotated[
+        Whole, Field(ge=1, le=9, description="Replicas of the topics that `topics create` creates.", examples=["3"])
+    ] = 1
+    consumer_group: Annotated[
         str,
-        AfterValidator(_is_a_place),
+        Field(
+            min_length=1,
+            max_length=255,
+            description="Consumer group of the workers. Ingress uses a second group: this name with `-ingress` "
+            "appended.",
+            examples=["sleep-worker"],
+        ),
+    ] = "sleep-worker"
+    opa_url: Annotated[
+        ServerUrl,
         Field(
             pattern=OPA_PATTERN,
             description="OPA server, or `embedded` for the shipped policy.",
+            examples=["http://opa:8181"],
         ),
     ] = "embedded"
     jwt_jwks: Annotated[
-        Annotated[str, AfterValidator(_is_a_place)] | None,
-        Field(description="JWKS that verifies tokens: URL or file. The API needs it."),
+        KeyLocation | None,
+        Field(
+            description="JWKS that verifies tokens: URL or file. The API needs it.",
+            examples=["https://issuer.example/.well-known/jwks.json"],
+        ),
     ] = None
-    jwt_issuer: Annotated[str | None, Field(description="Expected `iss`. The API needs it.")] = None
-    jwt_audience: Annotated[str | None, Field(description="Expected `aud`. The API needs it.")] = None
-    jwt_tenant_claim: Annotated[str, Field(min_length=1, description="Claim that holds the tenant.")] = "tenant_id"
+    jwt_jwks_proxy: Annotated[
+        ProxyUrl | None,
+        Field(
+            description="HTTP proxy for the JWKS URL. HTTP_PROXY and similar variables are ignored.",
+            examples=["http://proxy:3128"],
+        ),
+    ] = None
+    jwt_issuer: Annotated[
+        str | None, Field(description="Expected `iss`. The API needs it.", examples=["https://issuer.example/"])
+    ] = None
+    jwt_audience: Annotated[
+        str | None, Field(description="Expected `aud`. The API needs it.", examples=["somabrain-sleep"])
+    ] = None
+    jwt_tenant_claim: Annotated[
+        str, Field(min_length=1, description="Claim that holds the tenant.", examples=["tenant_id"])
+    ] = "tenant_id"
     rate_limits: Annotated[
-        dict[Literal[Action, "*"], Annotated[str, AfterValidator(_is_a_limit)]],
+        dict[Literal[Budget, "*"], Limit],
         NoDecode,  # pydantic-settings would raise an error of its own
-        _json_of(dict, 'a JSON object of limits, such as {"sleep": "600/minute"}'),
+        json_of(dict, "a JSON object of limits"),
         Field(
             min_length=1,
-            description="JSON object, action or `*` to a limit per tenant and action, such as `600/minute` or "
-            "`10/second; 600/minute`. `*` is for every action that is not named; without it, the default stands for "
+            description="JSON object: a limit for each action, per tenant, such as `600/minute` or `10/second; "
+            "600/minute`. "
+            "Two more names: `wake` for requests that wake a tenant (a cancel, mode `active`), `refused` for the "
+            "refused "
+            "requests of a subject. `*` applies to every name that is absent. Without `*` the default applies to "
             "those.",
+            examples=['{"sleep": "600/minute"}'],
         ),
     ] = RATE_LIMITS
     deadletter_max_ratio: Annotated[
-        float,
+        Decimal,
         Field(
-            ge=0, le=1, description="A lane stops once our own code failed on more than this share of 1,000 records."
+            ge=0,
+            le=1,
+            description="A lane stops when our own code fails on more than this share of 1,000 records.",
+            examples=["0.5"],
         ),
     ] = 0.5
     ingress: Annotated[
         tuple[Ingress, ...] | None,
         NoDecode,
-        _json_of(list, 'a JSON list of topics, such as [{"topic": "payments"}]'),
-        Field(description="JSON list of ingress topics; default: the breakers topic, CloudEvents."),
+        json_of(list, "a JSON list of topics"),
+        Field(
+            description="JSON list of ingress topics; default: the breakers topic, CloudEvents.",
+            examples=['[{"topic": "payments"}]'],
+        ),
     ] = None
-    api_host: Annotated[str, Field(description="Address that the API and the worker's status page bind.")] = "127.0.0.1"
-    api_port: Annotated[int, Field(ge=0, le=65_535, description="Port of the API; 0 takes a free one.")] = 8080
-    worker_metrics_port: Annotated[int, Field(ge=0, le=65_535, description="Port of the worker's status page.")] = 8081
+    ingress_tenant_limit: Annotated[
+        Whole,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Events a second that ingress forwards of one tenant from one partition of a topic. Above "
+            "it they "
+            "wait, and a later one of the same breaker and instance replaces a waiting one.",
+            examples=["100"],
+        ),
+    ] = INGRESS_TENANT_LIMIT
+    api_host: Annotated[
+        BindHost,
+        Field(description="Address on which the API and the worker's status page listen.", examples=["0.0.0.0"]),  # noqa: S104 - what a container needs
+    ] = "127.0.0.1"
+    api_port: Annotated[Port, Field(description="Port of the API; 0 takes a free one.", examples=["8080"])] = 8080
+    worker_metrics_port: Annotated[
+        Port, Field(description="Port of the worker's status page; 0 takes a free one.", examples=["8081"])
+    ] = 8081
+    api_connections: Annotated[
+        Whole,
+        Field(
+            ge=1,
+            le=65_536,
+            description="Most connections to one API process. One without a request takes about 20 KiB. A low limit of "
+            "open files lowers this number. Above it only probes get an answer; other requests get 503.",
+            examples=["8192"],
+        ),
+    ] = 8_192
+    api_connections_per_address: Annotated[
+        Whole,
+        Field(
+            ge=1,
+            le=65_536,
+            description="Most connections to one API process from one IPv4 address, or one /64 of IPv6. All callers "
+            "behind a proxy count as one address.",
+            examples=["5000"],
+        ),
+    ] = 5_000
+    worker_connections: Annotated[
+        Whole,
+        Field(ge=1, le=65_536, description="Most connections to the status page of one worker.", examples=["1024"]),
+    ] = 1_024
+    worker_connections_per_address: Annotated[
+        Whole,
+        Field(ge=1, le=65_536, description="Most connections to that page from one address.", examples=["512"]),
+    ] = 512
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error.")
+        Literal["debug", "info", "warning", "error"],
+        Field(description="debug, info, warning or error.", examples=["info"]),
     ] = "info"
-    log_format: Annotated[Literal["json", "console"], Field(description="json or console.")] = "json"
+    log_format: Annotated[Literal["json", "console"], Field(description="json or console.", examples=["json"])] = "json"
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -222,9 +225,9 @@ class Settings(BaseSettings):
 
     @field_validator("ingress")
     @classmethod
-    def _ends(cls, ingress: tuple[Ingress, ...] | None, found: ValidationInfo) -> tuple[Ingress, ...] | None:
-        """Refuse a topic that we write to, since forwarding would never end, and one that is named twice."""
-        topics = Topics.of(found.data.get("topic_prefix", ""))
+    def _ends(cls, ingress: tuple[Ingress, ...] | None, info: ValidationInfo) -> tuple[Ingress, ...] | None:
+        """Refuse a topic that the worker writes to, since forwarding would never end, and a repeated topic."""
+        topics = Topics.of(info.data.get("topic_prefix", ""))
         names = [source.topic for source in ingress or ()]
         for name in names:
             if name in topics and name != topics.breakers:
@@ -244,6 +247,11 @@ class Settings(BaseSettings):
     def ingress_topics(self) -> tuple[Ingress, ...]:
         """The ingress topics, by default the breakers topic alone."""
         return (Ingress(topic=self.topics.breakers),) if self.ingress is None else self.ingress
+
+    @property
+    def ingress_group(self) -> str:
+        """The consumer group in which workers read the ingress topics."""
+        return f"{self.consumer_group}-ingress"
 
     def kafka_client(self) -> dict[str, Any]:
         """Return the keyword arguments that every aiokafka client shares.
@@ -266,7 +274,7 @@ class Settings(BaseSettings):
         return options
 
     def kafka_ssl_context(self) -> ssl.SSLContext | None:
-        """Return how to speak TLS with the brokers; None where it is not spoken.
+        """Return the TLS context for the brokers, None without TLS.
 
         Raises:
             CertificateError: if a certificate or key cannot be loaded.
@@ -274,18 +282,17 @@ class Settings(BaseSettings):
         if not self.kafka_security_protocol.endswith("SSL"):
             return None
         certfile, keyfile = self.kafka_ssl_certfile, self.kafka_ssl_keyfile
-        for name, path in (("CAFILE", self.kafka_ssl_cafile), ("CERTFILE", certfile), ("KEYFILE", keyfile)):
-            # The library's own error names no file.
-            _require_readable(f"SLEEP_KAFKA_SSL_{name}", path)
-        try:
-            context = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
-        except ssl.SSLError:
-            raise CertificateError(("SLEEP_KAFKA_SSL_CAFILE",), "the file holds no certificates (PEM)") from None
+        for name, path in (("CERTFILE", certfile), ("KEYFILE", keyfile)):
+            if path is not None:
+                # The library's own error names no file.
+                require_readable(f"SLEEP_KAFKA_SSL_{name}", path)
+        cafile = self.kafka_ssl_cafile
+        context = client_context(None if cafile is None else ("SLEEP_KAFKA_SSL_CAFILE", cafile))
         if certfile is None:
             return context
         password = self.kafka_ssl_password
         try:
-            # Without any, a locked key would have the library ask whoever sits at the terminal.
+            # Without a password, the library would prompt for that of a locked key.
             context.load_cert_chain(certfile, keyfile, "" if password is None else password.get_secret_value())
         except (ssl.SSLError, ValueError):
             raise CertificateError(
@@ -294,10 +301,10 @@ class Settings(BaseSettings):
             ) from None
         return context
 
-    def limit_of(self, action: Action) -> str:
-        """Return the rate limit of an action, in the notation of the `limits` library."""
+    def limit_of(self, budget: Budget) -> str:
+        """Return the rate limit of a budget, in the notation of the `limits` library."""
         limits = self.rate_limits if ANY_ACTION in self.rate_limits else RATE_LIMITS | self.rate_limits
-        return limits.get(action, limits[ANY_ACTION])
+        return limits.get(budget, limits[ANY_ACTION])
 
     @property
     def redis_is_cluster(self) -> bool:
@@ -310,7 +317,7 @@ class Settings(BaseSettings):
         return self.redis_url.get_secret_value().replace("redis+cluster://", "redis://", 1)
 
     def require(self, *names: str) -> None:
-        """Refuse to go on where one of these settings is absent.
+        """Require these settings.
 
         Raises:
             SettingsError: naming each absent variable.
@@ -320,27 +327,38 @@ class Settings(BaseSettings):
             msg = f"{', '.join(absent)} must be set"
             raise SettingsError(msg)
 
+    def require_keys(self) -> None:
+        """Require that the JWKS can be read if it is a file.
 
-def refusals(error: ValidationError) -> Iterator[tuple[str, str]]:
-    """Yield each wrong setting's field and why, with the place inside it where it holds JSON."""
-    for found in field_errors(error):
-        name, *inside = (part for part in found.field.split(".") if part != "[key]")
-        place = "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in inside)
-        yield name, f"at {place.removeprefix('.')}: {found.reason}" if place else found.reason
+        Raises:
+            CertificateError: naming the variable.
+        """
+        if self.jwt_jwks is not None and not is_url(self.jwt_jwks):
+            require_readable("SLEEP_JWT_JWKS", self.jwt_jwks)
 
+    def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the variables and the reason of each contradiction between settings, and of each unreadable file."""
+        if self.kafka_security_protocol.startswith("SASL"):
+            for name in ("kafka_sasl_username", "kafka_sasl_password"):
+                if getattr(self, name) is None:
+                    yield (f"SLEEP_{name.upper()}",), "missing, SASL needs it"
+        if self.kafka_ssl_keyfile is not None and self.kafka_ssl_certfile is None:
+            yield ("SLEEP_KAFKA_SSL_CERTFILE",), "missing, SLEEP_KAFKA_SSL_KEYFILE needs it"
+        for check in (self.kafka_ssl_context, self._check_redis_tls):
+            try:
+                check()
+            except CertificateError as error:
+                yield error.variables, error.reason
 
-def load_settings() -> Settings:
-    """Read the settings from the environment.
-
-    Raises:
-        SettingsError: naming each variable that is missing or wrong, and why.
-    """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        findings = "; ".join(f"SLEEP_{field.upper()}: {reason}" for field, reason in refusals(error))
-        raise SettingsError(findings) from None
-    if settings.kafka_security_protocol.startswith("SASL"):
-        settings.require("kafka_sasl_username", "kafka_sasl_password")
-    settings.kafka_ssl_context()
-    return settings
+    def _check_redis_tls(self) -> None:
+        parts = urlsplit(self.redis_address)
+        if parts.scheme != "rediss":
+            return
+        options = dict(parse_qsl(parts.query))
+        for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+            if option in options:
+                require_readable("SLEEP_REDIS_URL", options[option])
+        if "ssl_ca_certs" in options:
+            client_context(("SLEEP_REDIS_URL", options["ssl_ca_certs"]))
+        elif options.get("ssl_cert_reqs") != "none":
+            client_context()

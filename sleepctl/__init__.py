@@ -1,1 +1,1 @@
-"""The command line: run everything embedded, run a worker or an API, operate an installation."""
+"""The command line: runs everything embedded, runs a worker or an API, operates an installation."""

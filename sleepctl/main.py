@@ -1,47 +1,90 @@
-"""The entry point: all commands."""
+"""All commands. Each is loaded when it is used: the clients of Kafka, Redis and HTTP take a second to load."""
 
-from typing import Annotated
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from sleepctl import deadletters, rules, send, topics
-from sleepctl.errors import App, Group
-from sleepctl.rebuild import rebuild
-from sleepctl.run import run
-from sleepctl.serve import api, worker
-from sleepctl.settings_command import settings
-from sleepctl.tenants import tenants
-from sleepctl.token_command import token
-from sleepctl.verify import verify
+from sleepctl.runtime.loading import loading
+from sleepctl.ui.errors import App, Group
 
-# Plain help and plain errors: one line on stderr says more to a script, and to a person in a log, than a box.
+
+class Lazy(NamedTuple):
+    """A command that is loaded when it is used.
+
+    Attributes:
+        place: its module below `sleepctl.commands` and its name there, with a colon between.
+        summary: the first sentence of its help.
+    """
+
+    place: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "run": Lazy("run:run", "Start everything embedded and play a scenario, then serve."),
+    "worker": Lazy("worker:worker", "Run a worker until SIGTERM or SIGINT."),
+    "api": Lazy("api:api", "Run an API process until SIGTERM or SIGINT."),
+    "topics": Lazy("topics:app", "Create or check the topics."),
+    "rules": Lazy("rules:app", "Show or apply the rules."),
+    "deadletters": Lazy("deadletters:app", "List dead letters, or put their records back."),
+    "verify": Lazy("verify:verify", "Compare the log, Redis and the states topic."),
+    "rebuild": Lazy("rebuild:rebuild", "Restore Redis from the states topic and the log."),
+    "token": Lazy("token:token", "Print a token for development."),
+    "send": Lazy("send:app", "Send a breaker event or a command."),
+    "state": Lazy("state:state", "Show a tenant's state, its reason, and its forecast."),
+    "tenants": Lazy("tenants:tenants", "List the tenants and their states, with counts."),
+    "settings": Lazy("settings:settings", "List every SLEEP_ variable, its value and its meaning."),
+}
+
+
+class LazyGroup(Group):
+    """The group of all commands. It loads only the command that is called."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - as typer has it
+        super().__init__(**attributes)
+        # Typer suggests one of these names after a misspelt one.
+        self.commands: Any = dict.fromkeys(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002 - as above
+        """Load a command; None if no command has that name."""
+        return _load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - as above
+        """Write the list of commands into the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.summary) for name, lazy in COMMANDS.items()])
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - as above
+    module, _, attribute = COMMANDS[name].place.partition(":")
+    with loading():
+        loaded: typer.Typer | Callable[..., Any] = getattr(import_module(f"sleepctl.commands.{module}"), attribute)
+    if isinstance(loaded, typer.Typer):
+        command: Any = typer.main.get_group(loaded)
+    else:
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command()(loaded)
+        command = typer.main.get_command(alone)
+    command.name = name
+    return command
+
+
+# Plain help and plain errors: scripts and logs read one line better than a box.
 app = App(
     name="sleepctl",
-    cls=Group,
+    cls=LazyGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Decides, per tenant, how deep a shared platform sleeps.",
 )
-app.command()(run)
-app.command()(worker)
-app.command()(api)
-app.add_typer(topics.app, name="topics")
-app.add_typer(rules.app, name="rules")
-app.add_typer(deadletters.app, name="deadletters")
-app.command()(verify)
-app.command()(rebuild)
-app.command()(token)
-app.add_typer(send.app, name="send")
-app.command()(send.state)
-app.command()(tenants)
-app.command()(settings)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version  # noqa: PLC0415 - only here
-
         typer.echo(version("somabrain-sleep"))
         raise typer.Exit
 
@@ -52,4 +95,4 @@ def common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Take the options of every command."""
+    """Handle the options that precede every command."""

@@ -1,27 +1,32 @@
-"""What a lane asks of the world outside: a store, outputs, the log's bounds, a clock.
+"""The ports of a lane: the store, the outputs, the reader, the clock, and the values that they exchange.
 
-The worker brings Redis, Kafka and the machine's clock; a test brings its own.
+A worker implements them with Redis, Kafka and the clock of the machine, a test with fakes.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 from aiokafka.errors import KafkaError as OutputError
 from redis.exceptions import RedisError as StoreError
 
-from schemas.cloudevents import Headers
 from schemas.names import Topics
-from schemas.progress import LAYOUT, Progress
+from schemas.redis.progress import Progress, ProgressUpdate
+from schemas.wire.cloudevents import Headers
+
+OperationKey = tuple[str, str]
+"""The tenant of a command, and the id of the command."""
 
 
-class Standing(NamedTuple):
-    """Where a partition stands: progress as it was committed last, and how much is really there.
+class PartitionStatus(NamedTuple):
+    """The progress of a partition, and how many entries Redis really holds.
 
     Attributes:
-        progress: what the last commit said.
-        begun: whether there is any progress at all.
-        records, timers, counted, open: the numbers of tenants with a record, with a timer, in the counts by state (-1
-            where one of these is no number), and among the open-ended ones.
+        progress: as it was committed last.
+        begun: whether there is any progress.
+        records, timers, open: how many tenants have a record, have a timer, are open-ended.
+        counted: the sum of the counts of tenants by state, -1 if a count is not a number.
+        operations, ended: how many commands are remembered, and how many of them have ended.
     """
 
     progress: Progress
@@ -30,33 +35,46 @@ class Standing(NamedTuple):
     timers: int
     counted: int
     open: int
+    operations: int
+    ended: int
+
+
+LOAD_BYTES: Final = 8 << 20
+"""The size of the records in one answer: the record that exceeds it is the last."""
 
 
 class Loaded(NamedTuple):
-    """Packed records and operations, in the order asked; None where there is none."""
+    """Packed records and operations, in the order of the request; None for one that does not exist.
+
+    If the records are too large for one answer, these are the first of them, at least one.
+    """
 
     records: list[bytes | None]
     operations: list[bytes | None]
 
 
 class Due(NamedTuple):
-    """A page of due timers with their times, the partition's position, and the first time that is not due.
+    """A page of due timers.
 
-    `whole` is false where there are not as many timers as the last commit left.
+    Attributes:
+        position: the partition's progress.
+        timers: tenants with the times of their timers, ms.
+        later: the time of the first timer that is not due yet, None if there is none.
+        complete: whether Redis still holds as many timers as the last commit left.
     """
 
     position: int
     timers: list[tuple[str, int]]
     later: int | None
-    whole: bool = True
+    complete: bool = True
 
 
 class Index(NamedTuple):
-    """What a partition holds beside its records.
+    """What a partition holds besides its records.
 
     Attributes:
         timers: the time of each tenant's next timer, ms.
-        counts: the number of tenants in each state, -1 where what is there is none.
+        counts: the number of tenants in each state, -1 if the value in Redis is not a number.
         open: tenants with a pin or an open-ended claim.
     """
 
@@ -65,31 +83,41 @@ class Index(NamedTuple):
     open: set[str]
 
 
-class Commit(NamedTuple):
-    """Everything that one batch writes, and says. Times in milliseconds.
+_NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
 
-    An operation is tenant, id, packed record and how long its key stays; an answer is the channel of the caller who
-    waits, and the packed record of the outcome.
+
+class Commit(NamedTuple):
+    """What one commit writes, and the answers that it publishes. Times are in milliseconds.
+
+    Attributes:
+        position: where the partition must be, or else nothing is written.
+        progress: the fields of the progress that change.
+        records: the packed record of each tenant that has one.
+        removed_records: tenants whose record is removed.
+        timers: the time of each tenant's next timer.
+        removed_timers: tenants without a next timer.
+        count_changes: by how much the number of tenants in each state changes.
+        open_ended: for each tenant, whether a pin or a claim without expiry keeps it asleep.
+        operations: packed commands to remember.
+        ended_operations: commands that are over: their texts are removed, and they are forgotten later.
+        removed_receipts: commands whose receipts are removed.
+        forget_to: commands that ended at this time or before are forgotten now; -1 for none.
+        answers: the Redis channel of each caller that waits, with the packed outcome of the command.
     """
 
     position: int
-    progress: dict[str, bytes | str | int]
-    records: dict[str, bytes]
-    removed: list[str]
-    timers: dict[str, int]
-    untimed: list[str]
-    counts: dict[str, int]
-    open_ended: dict[str, bool]
-    operations: list[tuple[str, str, bytes, int]]
+    progress: ProgressUpdate
+    records: Mapping[str, bytes] = _NOTHING
+    removed_records: Sequence[str] = ()
+    timers: Mapping[str, int] = _NOTHING
+    removed_timers: Sequence[str] = ()
+    count_changes: Mapping[str, int] = _NOTHING
+    open_ended: Mapping[str, bool] = _NOTHING
+    operations: Mapping[OperationKey, bytes] = _NOTHING
+    ended_operations: Sequence[OperationKey] = ()
+    removed_receipts: Sequence[OperationKey] = ()
+    forget_to: int = -1
     answers: Sequence[tuple[str, bytes]] = ()
-
-    @classmethod
-    def of_progress(cls, position: int, progress: dict[str, bytes | str | int]) -> "Commit":
-        """Return a commit of some fields of the progress of a partition that stays where it is.
-
-        The script writes what the present layout knows, so the layout goes with it.
-        """
-        return cls(position, {"layout": LAYOUT, **progress}, {}, [], {}, [], {}, {}, [])
 
 
 class Output(NamedTuple):
@@ -100,8 +128,8 @@ class Output(NamedTuple):
     headers: Headers = ()
 
 
-class Kept(NamedTuple):
-    """A record as its topic holds it; `timestamp` in milliseconds."""
+class TopicRecord(NamedTuple):
+    """A record of a topic; `timestamp` in milliseconds."""
 
     offset: int
     timestamp: int
@@ -110,62 +138,65 @@ class Kept(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Records of a partition in order, and the offset from which to read on; no records where nothing follows."""
+    """Records of a partition in order, and the offset from which to read on; no records at the partition's end."""
 
-    records: list[Kept]
+    records: list[TopicRecord]
     next: int
 
 
 class Store(Protocol):
-    """The tenants' records. Every method raises StoreError where the store does not answer."""
+    """The tenants' records. Every method raises StoreError if the store does not answer."""
 
-    async def standing(self, partition: int) -> Standing:
-        """Return where a partition stands; ValueError where its progress cannot be read."""
+    async def partition_status(self, partition: int) -> PartitionStatus:
+        """Return the status of a partition; ValueError if its progress cannot be read."""
 
     async def load(
-        self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
+        self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[OperationKey]
     ) -> Loaded | None:
-        """Return what a batch needs, or None where the partition does not stand at `position`."""
+        """Return records and operations, or None if the progress of the partition is not `position`.
+
+        If the records exceed `LOAD_BYTES`, only the first of them are returned, and all of the operations.
+        """
 
     async def commit(self, partition: int, commit: Commit) -> bool:
-        """Write a batch and its progress together, and answer; False where the partition no longer stands there."""
+        """Write a commit and publish its answers, all or nothing; False if progress is not at its position."""
 
     async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
-        """Return a page of the timers due at `now`, in milliseconds."""
+        """Return a page of the timers that are due at `now` (ms): at most `most`, after the first `skip`."""
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         """Return the next cursor (0 at the end) and about `count` packed records."""
 
 
 class Outputs(Protocol):
-    """The records that a lane appends. Every method raises OutputError where they are not acknowledged."""
+    """The records that a lane appends. Every method raises OutputError if Kafka does not acknowledge them."""
 
     @property
     def topics(self) -> Topics:
         """The names of the topics."""
 
     async def send(self, topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
-        """Append in order and return the offset after the last, None for nothing to send."""
+        """Append records in order and return the offset after the last one, None if there is none."""
 
     async def dead_letters(self, partition: int, outputs: Sequence[Output]) -> None:
-        """Append dead letters of a source partition."""
+        """Append dead letters of a partition of the events topic."""
 
 
-class Bounds(Protocol):
-    """Asks for the first offset that a partition of the log still holds, and for its end."""
+class FetchOffsetRange(Protocol):
+    """Asks Kafka for the first offset and the end of a partition of the events topic."""
 
     async def __call__(self, partition: int) -> tuple[int, int]:
-        """Return both; OutputError where the broker does not answer."""
+        """Return the first offset and the end; OutputError if the broker does not answer."""
 
 
 class Reader(Protocol):
-    """Looks back into the topics, beside the consumer. Both methods raise OutputError where the broker is away."""
+    """Reads pages of a topic, outside the consumer. Both methods raise OutputError if the broker does not answer."""
 
     async def end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record of a partition."""
 
     async def read(self, topic: str, partition: int, offset: int, most: int) -> Page:
-        """Return at most so many records from an offset on; from the start, where the log no longer holds it."""
+        """Return at most `most` records from an offset on, or from the first offset if the log begins later."""
 
 
 class Clock(Protocol):
@@ -179,6 +210,21 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Bounds", "Clock", "Commit", "Due", "Index", "Kept", "Loaded", "Output", "OutputError", "Outputs", "Page", "Reader",
-    "Standing", "Store", "StoreError",
+    "LOAD_BYTES",
+    "Clock",
+    "Commit",
+    "Due",
+    "FetchOffsetRange",
+    "Index",
+    "Loaded",
+    "OperationKey",
+    "Output",
+    "OutputError",
+    "Outputs",
+    "Page",
+    "PartitionStatus",
+    "Reader",
+    "Store",
+    "StoreError",
+    "TopicRecord",
 ]  # fmt: skip

@@ -1,46 +1,48 @@
-"""`/api/breakers/events`: breakers whose emitters have no Kafka."""
+"""`/api/breakers/events`: breaker events over HTTP, for emitters without Kafka."""
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from api.describe.documents import AcceptedEvents
-from api.describe.openapi import BODY, problems, takes_events
-from api.describe.openapi import accepts as describe
-from api.door.bodies import breaker_events
-from api.door.caller import IdentityDep, ServicesDep
-from api.publish import answers
-from schemas.events import BreakerEvent
+from api.http import responses
+from api.http.bodies import breaker_events
+from api.http.dependencies import IdentityDep, ServicesDep
+from api.http.direct_route import DirectRoute
+from api.openapi.document import BODY, accepts, problems, takes_events
+from schemas.wire.documents import AcceptedEvents
+from schemas.wire.events import BreakerEvent
 
-router = APIRouter(prefix="/api/breakers/events", tags=["breakers"])
+router = APIRouter(prefix="/api/breakers/events", tags=["breakers"], route_class=DirectRoute)
 _ACCEPTED = 202
 
 
 @router.post(
     "",
+    operation_id="publishBreakerEvents",
     summary="Publish what breakers report.",
     status_code=_ACCEPTED,
-    responses=describe(AcceptedEvents, "All of them are in the log.")
+    responses=accepts(AcceptedEvents, "All of them are in the log.")
     | problems(*BODY, "outcome_unknown", "kafka_unavailable"),
     openapi_extra=takes_events(),
 )
 async def publish(
-    services: ServicesDep, who: IdentityDep, events: Annotated[list[BreakerEvent], Depends(breaker_events)]
+    services: ServicesDep, identity: IdentityDep, events: Annotated[list[BreakerEvent], Depends(breaker_events)]
 ) -> Response:
-    """Publish `sleep.breaker.v1` events: one (structured or binary mode) or a batch, which may be empty.
+    """Publish `sleep.breaker.v1` events: a batch, which may be empty.
 
-    The tenant of each is its `subject`. All are judged before any is published. Send `time` or `data.occurred_at`, so
-    that an event which is sent again, or comes late, cannot undo a newer one.
+    A single event is accepted too: structured (`application/cloudevents+json`) or in binary mode, with `ce-` headers.
+    The tenant of an event is its `subject`. All events are validated before any is published. Send `time` or
+    `data.occurred_at`, so that a repeated or late event cannot undo a newer one. Neither may lie before 1970.
     """
-    # An empty batch is a legal one; it asks and costs as one event of the token's own tenant.
-    counts = Counter(event.subject for event in events) or {who.principal.tenant: 1}
+    # An empty batch is valid. It is authorised and counted like one event of the token's own tenant.
+    counts: Mapping[str | None, int] = Counter(event.subject for event in events) or {identity.principal.tenant: 1}
     for tenant in counts:
-        await who.permit("emit", tenant)
-        # The embedded policy never waits: hundreds of tenants in a row would hold up all other callers for a second.
+        await identity.permit("emit", tenant)
+        # The embedded policy never awaits: hundreds of tenants in a row would block other callers for a second.
         await asyncio.sleep(0)
-    for tenant, count in counts.items():
-        await who.spend("emit", tenant, count)
-    await services.emitter.publish(events)
-    return answers.document({"accepted": len(events)}, _ACCEPTED)
+    async with identity.spending("emit", counts):
+        await services.emitter.publish(events)
+    return responses.document({"accepted": len(events)}, _ACCEPTED)

@@ -4,27 +4,33 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
-from api.describe.documents import OperationDocument, TenantDocument
-from api.describe.openapi import BODY, takes
-from api.describe.openapi import answers as describe
-from api.door.bodies import ModeBody, body_of
-from api.door.caller import CallerDep, PreferenceDep, ServicesDep
-from api.publish import answers
-from api.publish.sender import SenderDep
-from schemas.values import milliseconds
+from api.commands.sender import SenderDep
+from api.http import responses
+from api.http.bodies import ModeBody, body_of
+from api.http.dependencies import CallerDep, PreferenceDep, ServicesDep
+from api.http.direct_route import DirectRoute
+from api.openapi.document import BODY, describe, takes
+from schemas.domain.values import milliseconds
+from schemas.wire.documents import OperationDocument, SleepModeDocument
 
-router = APIRouter(prefix="/api/brain/sleep_mode", tags=["mode"])
+router = APIRouter(prefix="/api/brain/sleep_mode", tags=["mode"], route_class=DirectRoute)
 
 
-@router.get("", summary="The tenant now.", responses=describe(TenantDocument, "State, claims, parameters, forecast."))
+@router.get(
+    "",
+    operation_id="getSleepMode",
+    summary="The tenant now.",
+    responses=describe(SleepModeDocument, "State, claims, parameters, forecast."),
+)
 async def show(services: ServicesDep, caller: CallerDep) -> Response:
     """Show the tenant as it is at this moment."""
     await caller.authorise("read")
-    return answers.document(await services.reads.present(caller.tenant))
+    return responses.document(await services.reads.present(caller.tenant))
 
 
 @router.post(
     "",
+    operation_id="setSleepMode",
     summary="Set or remove the tenant's mode, or its pin.",
     responses=describe(OperationDocument, "The outcome.", *BODY, "ttl_out_of_range", may_wait=True),
     openapi_extra=takes(ModeBody),
@@ -37,11 +43,15 @@ async def change(
 ) -> Response:
     """Publish `sleep.mode.v1`."""
     caller = sender.caller
+    wakes = body.target_state == "active"
+    if not wakes:
+        caller.identity.require_refusals_left()
     decision_id = await caller.authorise(
         "cognitive_sleep_override" if body.override else "cognitive_sleep",
         target_state=body.target_state,
         ttl_seconds=body.ttl_seconds,
         override=body.override,
+        wakes=wakes,
     )
     data: dict[str, Any] = {"target": body.target_state, "override": body.override}
     if body.ttl_seconds is not None:
@@ -54,4 +64,4 @@ async def change(
         reason=body.reason,
         trace_id=body.trace_id,
     )
-    return await answers.command(services, caller, order, preference, async_mode=body.async_mode)
+    return await responses.command(services, caller, order, preference, async_mode=body.async_mode)

@@ -4,22 +4,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from api.describe.documents import OperationDocument, OperationList
-from api.describe.openapi import BODY, takes
-from api.describe.openapi import answers as describe
-from api.door.bodies import SleepBody, body_of
-from api.door.caller import CallerDep, PreferenceDep, ServicesDep
-from api.publish import answers
-from api.publish.sender import SenderDep
+from api.commands.sender import SenderDep
+from api.http import responses
+from api.http.bodies import SleepBody, body_of
+from api.http.dependencies import CallerDep, PreferenceDep, ServicesDep
+from api.http.direct_route import DirectRoute
+from api.openapi.document import BODY, describe, takes
 from api.routes.operations import find
-from schemas.operation import OperationRecord
-from schemas.values import milliseconds
+from schemas.domain.values import milliseconds
+from schemas.wire.documents import OperationDocument, OperationList
+from schemas.wire.operation import OperationRecord
 
-router = APIRouter(prefix="/api/util/sleep", tags=["operations"])
+router = APIRouter(prefix="/api/util/sleep", tags=["operations"], route_class=DirectRoute)
 
 
 @router.post(
     "",
+    operation_id="startSleep",
     summary="Put the tenant to sleep for a while.",
     responses=describe(
         OperationDocument, "The operation.", *BODY, "ttl_out_of_range", "too_many_operations", may_wait=True
@@ -43,52 +44,55 @@ async def start(
         reason=body.reason,
         trace_id=body.trace_id,
     )
-    return await answers.command(services, caller, order, preference, async_mode=body.async_mode)
+    return await responses.command(services, caller, order, preference, async_mode=body.async_mode)
 
 
 @router.get(
     "",
+    operation_id="listSleeps",
     summary="The operations that run now.",
     responses=describe(OperationList, "The live ones, oldest first."),
 )
 async def live(services: ServicesDep, caller: CallerDep) -> Response:
     """List the tenant's live operations."""
     await caller.authorise("read")
-    return answers.document({"operations": await services.reads.live_operations(caller.tenant)})
+    return responses.document({"operations": await services.reads.live_operations(caller.tenant)})
 
 
 @router.get(
     "/{operation_id}",
+    operation_id="getSleep",
     summary="One operation.",
     responses=describe(OperationDocument, "The operation, live or not.", "unknown_operation"),
 )
 async def show(services: ServicesDep, caller: CallerDep, operation_id: str) -> Response:
     """Show one sleep; other commands of the tenant are unknown here."""
     await caller.authorise("read")
-    found = await find(services, caller.tenant, operation_id, only="operation")
-    return answers.document(services.reads.document(found))
+    operation = await find(services, caller.tenant, operation_id, only="operation")
+    return responses.document(services.reads.document(operation))
 
 
 @router.delete(
     "/{operation_id}",
+    operation_id="cancelSleep",
     summary="End an operation before its time.",
     responses=describe(
         OperationDocument, "The operation, cancelled.", "unknown_operation", "not_running", may_wait=True
     ),
 )
 async def cancel(services: ServicesDep, sender: SenderDep, preference: PreferenceDep, operation_id: str) -> Response:
-    """Publish `sleep.cancel.v1`, if the operation is known at all, and show what became of the operation.
+    """Publish `sleep.cancel.v1` if the operation is known, and show the operation after it.
 
     A 202 names the cancel, which is a command with an id of its own.
     """
     caller = sender.caller
-    decision_id = await caller.authorise("sleep")
+    decision_id = await caller.authorise("sleep", wakes=True)
     await find(services, caller.tenant, operation_id, only="operation")
     order = sender.order("cancel", decision_id, {"cancels": operation_id})
 
     async def cancelled() -> OperationRecord | None:
-        found = await services.reads.operation(caller.tenant, operation_id)
-        # The log has cancelled it: a Redis that says otherwise went back, and the caller would take it for running.
-        return found if isinstance(found, OperationRecord) and found.cancelled_at is not None else None
+        operation = await services.reads.operation(caller.tenant, operation_id)
+        # The log has cancelled it. A Redis that shows it as running was rolled back, which would mislead the caller.
+        return operation if isinstance(operation, OperationRecord) and operation.cancelled_at is not None else None
 
-    return await answers.command(services, caller, order, preference, shown=cancelled)
+    return await responses.command(services, caller, order, preference, look_up=cancelled)

@@ -1,24 +1,32 @@
-# Who may do what. The roles are data (data.json): each scope's actions, tenants and bounds.
+# Decides who may do what. The roles are data (data.json): actions, tenants and bounds of each scope.
 # Input: action, tenant, token_tenant, subject, scopes, target_state, ttl_seconds, override.
-# Output: data.sleep.decision = {"allow": boolean, "reasons": [why not]}.
+# Output: data.sleep.decision = {"allow": boolean, "reasons": [reasons of a refusal]}.
+# The API also sends a nonce if the policy echoes one. The echo proves which query an answer belongs to, so that the API
+# can reuse a connection. A policy without an echo works too, with one connection for each query.
 #
-# A request is allowed where one role that the caller holds allows the whole of it. Whatever is absent or of a wrong type
-# allows nothing: a field of the input, a role, a bound of a role. Reasons hold names out of the data, never text out of
-# the input: the embedded engine escapes no quote in what `concat` and `sprintf` make, and `sprintf` adds some of its own.
+# A request is allowed if one role of the caller allows all of it. A missing or wrong field of the input, role, or bound
+# of a role allows nothing. Reasons have names from the data, never text from the input: the embedded engine does not
+# escape quotes in the results of `concat` and `sprintf`, and `sprintf` adds quotes of its own.
 package sleep
 
 import rego.v1
 
 depth := {"active": 0, "light": 1, "deep": 2, "freeze": 3}
 
-default decision := {"allow": false, "reasons": ["the policy has no answer"]}
+decision := object.union(verdict, echo)
 
-decision := {"allow": true, "reasons": []} if allow
+default verdict := {"allow": false, "reasons": ["the policy has no answer"]}
 
-decision := {"allow": false, "reasons": sort(reasons)} if {
+verdict := {"allow": true, "reasons": []} if allow
+
+verdict := {"allow": false, "reasons": sort(reasons)} if {
 	not allow
 	count(reasons) > 0
 }
+
+default echo := {}
+
+echo := {"nonce": input.nonce} if is_string(input.nonce)
 
 default allow := false
 
@@ -67,7 +75,7 @@ reasons contains concat("", [scope, " allows no state deeper than ", roles[scope
 	not within_depth(roles[scope])
 }
 
-# The roles that are whole.
+# The complete roles.
 roles[scope] := role if {
 	is_object(data.sleep_roles)
 	some scope, role in data.sleep_roles
@@ -86,14 +94,14 @@ actions contains action if {
 	some action in role.actions
 }
 
-# The scopes that stand for this action on this tenant.
+# The scopes whose role allows this action on this tenant.
 candidates contains scope if {
 	some scope, role in roles
 	input.action in role.actions
 	covers_tenant(role)
 }
 
-# Those of them that the caller holds.
+# The candidates among the caller's scopes.
 fitting contains scope if {
 	some scope in candidates
 	scope in input.scopes
@@ -107,7 +115,7 @@ covers_tenant(role) if {
 	input.tenant == input.token_tenant
 }
 
-# What does not sleep and has no TTL needs no bound: a wake-up, a read, a cancel.
+# A request without sleep and without TTL is within every bound: a wake-up, a read, a cancel.
 within_ttl(role) if is_null(role.max_ttl_seconds)
 
 within_ttl(_) if {
@@ -132,8 +140,8 @@ stray_override if {
 	input.action != "cognitive_sleep_override"
 }
 
-# The fields of the input that are as the API sends them. None is found wrong by a `not`: OPA takes a reference to an
-# absent field out of it, and would see nothing wrong.
+# The valid fields of the input. Wrong fields are not found with `not`: OPA evaluates a reference to an absent field
+# outside the `not`, so the rule would be undefined.
 right contains "action" if is_string(input.action)
 
 right contains "tenant" if is_name(input.tenant)

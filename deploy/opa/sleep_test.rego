@@ -1,4 +1,4 @@
-# Each rule of sleep.rego both ways. Run with `opa test deploy/opa`.
+# Tests each rule of sleep.rego, with a permission and a refusal. Run with `opa test deploy/opa`.
 package sleep_test
 
 import data.sleep
@@ -15,7 +15,7 @@ base := {
 	"override": false,
 }
 
-# A tenant's own on-call may sleep it lightly for ten minutes, its lead deeply for an hour.
+# On-call may put its tenant into `light` for ten minutes; the lead into `deep` for an hour.
 bounded := {
 	"on-call": {"actions": ["sleep", "cognitive_sleep"], "tenants": "own", "deepest": "light", "max_ttl_seconds": 600},
 	"lead": {"actions": ["sleep"], "tenants": "own", "deepest": "deep", "max_ttl_seconds": 3600},
@@ -118,7 +118,7 @@ test_one_role_must_allow_the_whole if {
 	both := {"scopes": ["lead", "on-call"], "ttl_seconds": 3600}
 	allowed(of_bounded(both))
 
-	# The depth is the one's and the action the other's.
+	# One role allows the depth, the other one the action.
 	refused(
 		of_bounded(object.union(both, {"action": "cognitive_sleep", "ttl_seconds": 60})),
 		"on-call allows no state deeper than light",
@@ -197,4 +197,14 @@ test_a_field_of_a_wrong_type_is_refused if {
 test_a_policy_without_an_answer_says_no if {
 	decision := sleep.decision with sleep.reasons as set() with input as {}
 	refused(decision, "the policy has no answer")
+}
+
+test_a_nonce_is_echoed_and_decides_nothing if {
+	without := sleep.decision with input as base
+	with_nonce := sleep.decision with input as object.union(base, {"nonce": "5f"})
+	with_nonce == object.union(without, {"nonce": "5f"})
+	every other in [null, 7, ["5f"], {}] {
+		decision := sleep.decision with input as object.union(base, {"nonce": other})
+		decision == without
+	}
 }

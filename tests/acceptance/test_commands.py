@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import call
+from tests.support.command import call
 
 ABSENT = {"SLEEP_KAFKA_BOOTSTRAP": "127.0.0.1:1", "SLEEP_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}
 

@@ -1,7 +1,6 @@
 """A worker and an API as two processes on real services, operated by the command line alone."""
 
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -10,11 +9,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.acceptance.command import Running, call
 from tests.services.choose import Services
 from tests.services.namespace import Namespace
+from tests.services.skips import Lacks
+from tests.support.command import Running, call
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(180)]
 
 ISSUED = {"SLEEP_JWT_ISSUER": "urn:test", "SLEEP_JWT_AUDIENCE": "sleep"}
 SCOPES = "sleep:read sleep:write sleep:policy"
@@ -38,8 +38,8 @@ class Installation(NamedTuple):
     def wait_for_state(self, tenant: str, state: str, seconds: float = 15) -> None:
         """Wait until `state` shows the tenant in this state."""
         deadline = time.monotonic() + seconds
-        while (found := self.call("state", tenant))["state"] != state:
-            assert time.monotonic() < deadline, found
+        while (result := self.call("state", tenant))["state"] != state:
+            assert time.monotonic() < deadline, result
             time.sleep(0.1)
 
 
@@ -48,9 +48,6 @@ def installation(
     services: Services, module_namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
     """Topics, a key, a worker and an API."""
-    if not services.log_append_time:
-        # The mark works for each test, and this is made before the first of them.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs a real Kafka; services are {services}")
     folder = tmp_path_factory.mktemp("installation")
     environment = {
         **services.environ(),

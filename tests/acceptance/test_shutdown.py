@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from api.serve import DRAIN_SECONDS, STOP_SECONDS
-from tests.installation import Door, Installation
 from tests.services import Namespace, Services
+from tests.support.installation import ApiClient, Installation
 
-pytestmark = pytest.mark.needs_kafka
 SLEEP = {"target_state": "deep", "ttl_seconds": 60}
 GRACE_SECONDS = DRAIN_SECONDS + STOP_SECONDS
 
@@ -25,14 +24,14 @@ async def installation(services: Services, namespace: Namespace, tmp_path: Path)
         yield opened
 
 
-async def _waiting(door: Door, callers: int) -> None:
+async def _waiting(door: ApiClient, callers: int) -> None:
     """Return once so many callers wait for an outcome."""
     async with asyncio.timeout(20), httpx.AsyncClient(base_url=door.url) as client:
         while f"sleep_api_waiting_callers {callers}.0" not in (await client.get("/metrics")).text:
             await asyncio.sleep(0.02)
 
 
-async def _sleep(door: Door, tenant: str) -> httpx.Response:
+async def _sleep(door: ApiClient, tenant: str) -> httpx.Response:
     async with door.client(tenant) as client:
         return await client.post("/api/util/sleep", json=SLEEP, headers={"Prefer": "wait=40"})
 

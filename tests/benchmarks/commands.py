@@ -1,109 +1,139 @@
-"""Synchronous commands over HTTP: latency with one caller, rate and latency with 32."""
+"""Synchronous commands and reads over HTTP: token, policy and limit checked, as always."""
 
 import asyncio
-import json
-import statistics
 import time
 from collections import Counter
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Final
 
-from tests.installation import Installation
+from tests.benchmarks.end_state import require_plain_fold
+from tests.benchmarks.figures import Figure, Latencies, WrongEndError
+from tests.benchmarks.http import Caller
+from tests.benchmarks.stage import Stage, stage, warm_up
+from tests.services import Services, UnavailableError
+from tests.services.opa import start_opa
 
-CALLERS: Final = 32
-ONE_CALLER_REQUESTS: Final = 400
-REQUESTS: Final = 6_000
+CALLERS: Final = (1, 8, 32, 128)
+SECONDS: Final = 6.0
+"""How long each number of callers is measured."""
+_WARM_UP_SECONDS: Final = 3.0
+_WARM_UP_CALLERS: Final = 32
 
-
-class Latencies(NamedTuple):
-    """Milliseconds of each request, how many a second there were, and to how many 503 was the answer."""
-
-    p50: float
-    p99: float
-    rate: float
-    unavailable: float
-
-
-async def command_latencies(installation: Installation) -> tuple[Latencies, Latencies]:
-    """Return the figures with one caller and with 32; JWT, embedded policy, rate limit and HTTP included."""
-    worker = installation.start("worker")
-    # The limit is asked, as it always is, but not met.
-    door = await installation.open_door(SLEEP_RATE_LIMITS='{"*": "1000000/minute"}')
-    port = int(door.url.rpartition(":")[2])
-    tokens = [door.token(f"tenant-{caller}") for caller in range(CALLERS)]
-    try:
-        await until_served(port, tokens[0])
-        await measure(port, tokens, REQUESTS // 4)
-        one = await measure(port, tokens[:1], ONE_CALLER_REQUESTS)
-        return one, await measure(port, tokens, REQUESTS)
-    finally:
-        await asyncio.to_thread(door.process.stop)
-        await asyncio.to_thread(worker.stop)
+Request = Callable[[Caller, int], Awaitable[int]]
+"""Sends one request, told its number; returns the status of the answer."""
 
 
-async def until_served(port: int, token: str) -> None:
+async def commands(services: Services, directory: Path) -> list[Figure]:
+    """Measure commands whose policy question was asked before, those with new ones, and reads."""
+    async with stage(services, directory, api=True) as ours:
+        figures = [
+            *await _measured(ours, "sync command", _alternate, CALLERS),
+            *await _measured(ours, "sync command, new question", _new_question, (1, 32)),
+            *await _measured(ours, "GET sleep_mode", _read, (1, 32)),
+        ]
+        await ours.installation.caught_up()
+        await require_plain_fold(ours.installation)
+    return figures
+
+
+async def opa_commands(services: Services, directory: Path) -> list[Figure]:
+    """Measure commands that ask an OPA server; none where this machine can give no server."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(start_opa(services.kind))
+        except UnavailableError as error:
+            print(f"no OPA server: {error}")
+            return []
+        async with stage(services, directory, api=True, opa=server.address) as ours:
+            figures = await _measured(ours, "sync command, OPA server", _alternate, (1, 32))
+            await ours.installation.caught_up()
+            await require_plain_fold(ours.installation)
+    return figures
+
+
+async def _measured(ours: Stage, name: str, request: Request, callers: tuple[int, ...]) -> list[Figure]:
+    await until_served(ours)
+
+    async def round_of() -> int:
+        return len((await _run(ours, request, _WARM_UP_CALLERS, _WARM_UP_SECONDS))[0])
+
+    await warm_up(ours.meter, round_of)
+    return [await _figure(ours, f"{name}, {number} callers", request, number) for number in callers]
+
+
+async def measured_mode_changes(ours: Stage, name: str, callers: int, seconds: float) -> Figure:
+    """Measure commands on a stage that others measure too."""
+    return await _figure(ours, name, _alternate, callers, seconds)
+
+
+async def _figure(ours: Stage, name: str, request: Request, callers: int, seconds: float = SECONDS) -> Figure:
+    before, started = ours.meter.read(), time.perf_counter()
+    latencies, statuses = await _run(ours, request, callers, seconds)
+    elapsed = time.perf_counter() - started
+    cpu = ours.meter.spent(before, len(latencies))
+    unavailable = statuses.pop(503, 0)
+    if set(statuses) != {200}:
+        raise WrongEndError(f"{name}: the answers were {dict(statuses)}")
+    more = {"answers of 503": float(unavailable)} if unavailable else {}
+    return Figure(name, len(latencies) / elapsed, Latencies.of(latencies), cpu, more)
+
+
+async def _run(ours: Stage, request: Request, callers: int, seconds: float) -> tuple[list[float], Counter[int]]:
+    """Let so many callers send one request after the other, each for a tenant of its own."""
+    latencies: list[float] = []
+    statuses: Counter[int] = Counter()
+    end = time.perf_counter() + seconds
+    assert ours.api is not None
+    tokens = [ours.api.token(f"tenant-{number}") for number in range(callers)]
+
+    async def run(token: str) -> None:
+        caller = await Caller.connect(ours.port, token)
+        for number in count():
+            started = time.perf_counter()
+            if started > end:
+                break
+            statuses[await request(caller, number)] += 1
+            latencies.append((time.perf_counter() - started) * 1000)
+        caller.close()
+
+    await asyncio.gather(*(run(token) for token in tokens))
+    return latencies, statuses
+
+
+async def until_served(ours: Stage) -> None:
     """Return once a command goes through."""
+    assert ours.api is not None
+    token = ours.api.token("tenant-0")
     async with asyncio.timeout(60):
         while True:
             try:
-                caller = await Caller.connect(port, token)
-                if await caller.call("active") == 200:
+                caller = await Caller.connect(ours.port, token)
+                if await caller.mode("active") == 200:
+                    caller.close()
                     return
-            except OSError:
+            except (OSError, asyncio.IncompleteReadError):
                 pass
             await asyncio.sleep(0.2)
 
 
-async def measure(port: int, tokens: list[str], requests: int) -> Latencies:
-    """Return the figures of so many requests, shared by as many callers as there are tokens."""
-    each = requests // len(tokens)
-    latencies: list[float] = []
-    statuses: Counter[int] = Counter()
-
-    async def run(token: str) -> None:
-        caller = await Caller.connect(port, token)
-        for index in range(each):
-            started = time.perf_counter()
-            status = await caller.call(("light", "active")[index % 2])
-            latencies.append((time.perf_counter() - started) * 1000)
-            statuses[status] += 1
-            assert status in (200, 503), caller.answer
-        caller.close()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(run(token) for token in tokens))
-    elapsed = time.perf_counter() - started
-    cuts = statistics.quantiles(latencies, n=100)
-    return Latencies(cuts[49], cuts[98], len(latencies) / elapsed, statuses[503])
+async def _alternate(caller: Caller, number: int) -> int:
+    return await caller.mode(("light", "active")[number % 2])
 
 
-class Caller:
-    """A keep-alive connection that posts modes; a fuller client would spend the cores that the server needs."""
+def _lifetimes() -> Iterator[float]:
+    """Yield lifetimes that no question held before, of a day at most."""
+    return (round(60 + number / 1000, 3) for number in count())
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._token = token
-        self.answer = b""
 
-    @classmethod
-    async def connect(cls, port: int, token: str) -> "Caller":
-        """Connect to the API on loopback."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port), token)
+_lifetime = _lifetimes()
 
-    async def call(self, target: str) -> int:
-        """Post a mode and return the status of the answer."""
-        body = json.dumps({"target_state": target})
-        self._writer.write(
-            (
-                f"POST /api/brain/sleep_mode HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._token}\r\n"
-                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-            ).encode()
-        )
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = int(head.split("content-length:")[1].split("\r\n")[0])
-        self.answer = await self._reader.readexactly(length)
-        return int(head.split(" ", 2)[1])
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._writer.close()
+async def _new_question(caller: Caller, _: int) -> int:
+    return await caller.mode("light", next(_lifetime))
+
+
+async def _read(caller: Caller, _: int) -> int:
+    return await caller.get("/api/brain/sleep_mode")

@@ -17,13 +17,14 @@ from pydantic_core import to_json
 from redis.asyncio import Redis
 from yarl import URL
 
-from schemas.cloudevents import parse
-from schemas.events import RulesEvent
-from schemas.policy import BUILT_IN_RULES
-from schemas.public import state_record
-from schemas.record import pack, unpack
-from schemas.settings import Settings, load_settings
-from worker.machine import At, fold
+from schemas.domain.policy import BUILT_IN_RULES
+from schemas.domain.record import pack, unpack
+from schemas.settings import Settings
+from schemas.settings_loader import load_settings
+from schemas.wire.cloudevents import parse
+from schemas.wire.events import RulesEvent
+from schemas.wire.tenant_view import state_record
+from worker.fold.fold import At, fold
 
 
 class _NoWeb(BootStrategy):

@@ -1,58 +1,82 @@
-"""The lag of 5,000 timers that fall due within one second."""
+"""The lag of timers that fall due within one second."""
 
 import asyncio
-import statistics
 import time
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 from pydantic_core import from_json
 
-from schemas import events
-from schemas.cloudevents import encode
-from schemas.partition import partition_of
-from tests.installation import Installation
-from tests.load import Sent
+from schemas.kafka.partitioner import partition_of
+from schemas.wire import events
+from tests.benchmarks.end_state import require_plain_fold
+from tests.benchmarks.figures import Figure, Latencies, WrongEndError
+from tests.benchmarks.stage import stage
+from tests.services import Services
+from tests.support.events import event_bytes
+from tests.support.installation import Installation
+from tests.support.records import Sent
 
-TIMERS: Final = 5_000
-_TTL_MS: Final = 6_000
-
-
-class Lags(NamedTuple):
-    """Milliseconds from a sleep's end to its audit row being appended, and how many ended early."""
-
-    p50: float
-    p99: float
-    worst: float
-    early: int
-    within_ms: int
+COUNTS: Final = (5_000, 100_000)
+_AHEAD_MS: Final = {5_000: 6_000, 100_000: 45_000}
+"""How long they sleep: longer than it takes to put all of them to sleep."""
+_SETTLE_SECONDS: Final = 30.0
 
 
-async def timer_lags(installation: Installation) -> Lags:
-    """Put 5,000 tenants to sleep for 6 seconds, all at once, and see when they wake."""
-    worker = installation.start("worker")
-    try:
-        await installation.write([_sleep("warm-up", 1, installation.settings.partitions)])
-        await installation.caught_up()
+async def timers(services: Services, directory: Path) -> list[Figure]:
+    """Put tenants to sleep until one instant, and see when each wakes."""
+    return [await _timers(services, directory, count) for count in COUNTS]
+
+
+async def _timers(services: Services, directory: Path, count: int) -> Figure:
+    async with stage(services, directory) as ours:
+        installation = ours.installation
         partitions = installation.settings.partitions
-        await installation.write([_sleep(f"tenant-{index}", _TTL_MS, partitions) for index in range(TIMERS)])
+        await installation.write([_sleep("warm-up", 1, partitions)])
         await installation.caught_up()
-        await asyncio.sleep(_TTL_MS / 1000 + 4)
-    finally:
-        await asyncio.to_thread(worker.stop)
-    rows: list[tuple[int, int]] = []
-    for partition in range(partitions):
-        for record in await installation.read(installation.settings.topics.transitions, partition):
-            row = from_json(record.value or b"")
-            if row["cause"] is not None and row["cause"]["kind"] == "expired" and row["tenant"] != "warm-up":
-                rows.append((row["at"], record.timestamp))
-    assert len(rows) == TIMERS, f"{len(rows)} of {TIMERS} woke"
-    lags = [appended - due for due, appended in rows]
-    cuts = statistics.quantiles(lags, n=100)
-    dues = [due for due, _ in rows]
-    return Lags(cuts[49], cuts[98], max(lags), sum(lag < 0 for lag in lags), max(dues) - min(dues))
+        due = time.time_ns() // 1_000_000 + _AHEAD_MS[count]
+        await installation.write(_sleeps(count, due, partitions))
+        await installation.caught_up(300)
+        await asyncio.sleep(max(0.0, due / 1000 - time.time()))
+        before = ours.meter.read()
+        wakes = await _wakes(installation, count)
+        cpu = ours.meter.spent(before, count)
+        await installation.caught_up()
+        await require_plain_fold(installation, None if count <= COUNTS[0] else [0])
+    lags = [appended - fell_due for fell_due, appended in wakes]
+    early = sum(lag < 0 for lag in lags)
+    if early:
+        raise WrongEndError(f"{early} of {count} timers were early")
+    spread = max(fell_due for fell_due, _ in wakes) - min(fell_due for fell_due, _ in wakes)
+    more = {"within ms": float(spread), "worst ms": float(max(lags))}
+    return Figure(f"lag of {count:,} timers", None, Latencies.of(lags), cpu, more)
+
+
+def _sleeps(count: int, due: int, partitions: int) -> Iterator[Sent]:
+    """Yield sleeps that end within one second before and at an instant, as the log's own time will have it."""
+    for index in range(count):
+        yield _sleep(f"tenant-{index}", due - time.time_ns() // 1_000_000, partitions)
+
+
+async def _wakes(installation: Installation, count: int) -> list[tuple[int, int]]:
+    """Return when each tenant's sleep ended, and when its row was appended."""
+    deadline = time.monotonic() + _SETTLE_SECONDS + count / 1_000
+    while True:
+        rows: list[tuple[int, int]] = []
+        for partition in range(installation.settings.partitions):
+            for record in await installation.read(installation.settings.topics.transitions, partition):
+                row = from_json(record.value or b"")
+                if row["cause"] is not None and row["cause"]["kind"] == "expired" and row["tenant"] != "warm-up":
+                    rows.append((row["at"], record.timestamp))
+        if len(rows) >= count:
+            return rows
+        if time.monotonic() > deadline:
+            raise WrongEndError(f"{len(rows)} of {count} woke")
+        await asyncio.sleep(1)
 
 
 def _sleep(tenant: str, ttl_ms: int, partitions: int) -> Sent:
     data = {"operation_id": f"bench-{tenant}-{time.time_ns()}", "target": "deep", "ttl_ms": ttl_ms, "actor": "bench"}
-    value = encode(type_=events.OPERATION, id_=tenant, source="urn:bench", subject=tenant, time=None, data=data)
+    value = event_bytes(events.OPERATION, data, tenant, id_=tenant, source="urn:bench")
     return Sent(tenant, value, partition_of(tenant, partitions))

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 from pydantic_core import to_json
 
-from api.door.idempotency import operation_id_of
+from api.http.idempotency import operation_id_of
 from tests.faults.emitters import TENANTS
 from tests.faults.fleet import Fleet
 from tests.faults.gate import Gate
@@ -55,25 +55,32 @@ class Command:
 
 
 class Callers:
-    """Ten callers of any tenant, over whichever door is there.
+    """Callers of any tenant, through any API that runs.
+
+    Args:
+        fleet: whose doors.
+        gate: holds them up where nothing is to be written.
+        seed: makes the same commands again.
+        count: how many call at the same time.
 
     Attributes:
         commands: every command so far.
         emitted: the ids of breaker events that a door has accepted.
     """
 
-    def __init__(self, fleet: Fleet, gate: Gate, seed: int) -> None:
+    def __init__(self, fleet: Fleet, gate: Gate, seed: int, count: int = CALLERS) -> None:
         self.commands: list[Command] = []
         self.emitted: list[str] = []
         self._fleet = fleet
         self._gate = gate
         self._random = random.Random(seed)
         self._live: list[Command] = []
+        self._count = count
 
     async def run(self) -> None:
         """Call until cancelled."""
         async with httpx.AsyncClient(timeout=20.0) as client, asyncio.TaskGroup() as group:
-            for _ in range(CALLERS):
+            for _ in range(self._count):
                 group.create_task(self._call(client))
 
     async def _call(self, client: httpx.AsyncClient) -> None:

@@ -23,9 +23,9 @@ from tests.faults.peace import Peace
 from tests.faults.schedule import Kind, Step
 from tests.faults.summary import Summary
 from tests.faults.verdict import Evidence, judge, now_ms
-from tests.installation import Installation
 from tests.services import Namespace, Services, redis_client
 from tests.services.append_only import append_only_file
+from tests.support.installation import Installation
 
 PARTITIONS: Final = 6
 RATE: Final = 150.0
@@ -214,7 +214,7 @@ class Chaos:
             written=self._emitters.written,
             unacknowledged=self._emitters.lost_acks,
             lost_bytes=self._lost_bytes,
-            refused=self._fleet.count("refused") + self._fleet.count("moved_elsewhere"),
+            refused=self._fleet.count("fence_refused") + self._fleet.count("moved_elsewhere"),
             repaired=self._fleet.count("states_repaired"),
             rebuilt=self._rebuilt,
             refolded=self._refolded,

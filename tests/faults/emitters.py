@@ -10,13 +10,15 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 from pydantic_core import from_json
 
-from schemas import events
-from schemas.cloudevents import MAX_BYTES, STRUCTURED_HEADERS, encode
-from schemas.partition import partition_of
+from schemas.kafka.partitioner import partition_of
+from schemas.wire import events
+from schemas.wire.cloudevents import MAX_BYTES, STRUCTURED_HEADERS
 from tests.faults.gate import Gate
-from tests.installation import Installation
-from tests.load import RUBBISH, Sent, rules_for_all, tenant_load
-from worker.outputs import Outputs
+from tests.support.events import event_bytes
+from tests.support.installation import Installation
+from tests.support.load import RUBBISH, rules_for_all, tenant_load
+from tests.support.records import Sent
+from worker.adapters.kafka_producer import KafkaOutputs
 from worker.ports import Output
 
 TENANTS: Final = 60
@@ -50,13 +52,13 @@ class Emitters:
         self._gate = gate
         self._random = random.Random(seed)
         self._rate = rate
-        self._outputs = Outputs(installation.settings)
+        self._outputs = KafkaOutputs(installation.settings)
         self._ingress_number = 0
 
     async def run(self) -> None:
         """Write until cancelled."""
-        await self._outputs.start()
         try:
+            await self._outputs.start()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write_events())
                 group.create_task(self._write_ingress())
@@ -102,9 +104,9 @@ class Emitters:
                 self.written += len(outputs)
 
     async def _renew(self) -> None:
-        """Connect afresh, as whoever lost a broker for good would."""
+        """Connect again, as an emitter that lost its broker for good would."""
         await asyncio.wait([asyncio.ensure_future(self._outputs.stop())], timeout=5)
-        self._outputs = Outputs(self._installation.settings)
+        self._outputs = KafkaOutputs(self._installation.settings)
         await _until_done(self._outputs.start)
 
     def _rubbish(self) -> Sent:
@@ -135,9 +137,7 @@ class Emitters:
             return Output(None, chance.choice(RUBBISH), STRUCTURED_HEADERS)
         if chance.random() < 0.02:
             data = {"operation_id": f"i-{self._ingress_number}", "target": "deep", "ttl_ms": 1_000, "actor": "rubbish"}
-            value = encode(
-                type_=events.OPERATION, id_="i", source=_RUBBISH_SOURCE, subject=tenant, time=None, data=data
-            )
+            value = event_bytes(events.OPERATION, data, tenant, id_="i", source=_RUBBISH_SOURCE)
             return Output(None, value, STRUCTURED_HEADERS)
         data = {
             "breaker": chance.choice(("ledger", "mail")),
@@ -148,7 +148,7 @@ class Emitters:
 
 
 def _breaker(tenant: str, id_: str, source: str, data: dict[str, Any]) -> bytes:
-    return encode(type_=events.BREAKER, id_=id_, source=source, subject=tenant, time=None, data=data)
+    return event_bytes(events.BREAKER, data, tenant, id_=id_, source=source)
 
 
 def is_rubbish(value: bytes | None) -> bool:
@@ -160,8 +160,8 @@ def ingress_id(value: bytes | None) -> str | None:
     """Return the id of an event that came, or is to come, through ingress; None for any other record."""
     if value is None or _SOURCE.encode() not in value:
         return None
-    found: str = from_json(value)["id"]
-    return found
+    event_id: str = from_json(value)["id"]
+    return event_id
 
 
 async def _until_done(work: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Final
 import httpx
 
 from tests.faults.schedule import Kind
-from tests.installation import Door, Installation, Process
 from tests.services.probe import free_port
+from tests.support.installation import ApiClient, Installation, Process
 
 WORKERS: Final = 3
 DOORS: Final = 2
@@ -30,7 +30,7 @@ class Worker:
 
 
 class Fleet:
-    """Workers and doors, as many as a run needs.
+    """Processes of the worker and the API, as many as a run needs.
 
     Attributes:
         workers, doors: those that are to run now.
@@ -38,7 +38,7 @@ class Fleet:
 
     def __init__(self, installation: Installation) -> None:
         self.workers: list[Worker] = []
-        self.doors: list[Door] = []
+        self.doors: list[ApiClient] = []
         self._installation = installation
         self._started = 0
 
@@ -48,7 +48,7 @@ class Fleet:
         return sorted(self._installation.directory.glob("worker-*.log"))
 
     async def start(self) -> None:
-        """Start everybody, and wait until the doors are open."""
+        """Start all processes, and wait until the APIs serve."""
         self.add_workers(WORKERS)
         await asyncio.gather(*(self.open_door() for _ in range(DOORS)))
 
@@ -57,8 +57,12 @@ class Fleet:
         for _ in range(count):
             port = free_port()
             log = self._installation.directory / f"worker-{self._started}.log"
-            environment = self._installation.environment | {"SLEEP_WORKER_METRICS_PORT": str(port)}
-            process = Process("worker", environment, log)
+            environment = self._installation.environment | {
+                "SLEEP_WORKER_METRICS_PORT": str(port),
+                # Each event that came through ingress is looked for in the log, so none may replace another.
+                "SLEEP_INGRESS_TENANT_LIMIT": "1000000",
+            }
+            process = Process("worker", environment, log, self._installation.command("worker"))
             self._installation.processes.append(process)
             self.workers.append(Worker(process, f"http://127.0.0.1:{port}"))
             self._started += 1
@@ -105,8 +109,8 @@ class Fleet:
     async def end(self) -> None:
         """Stop everybody as an operator would; each must end well."""
         await self.end_workers()
-        doors, self.doors = self.doors, []
-        await asyncio.gather(*(_end(door.process) for door in doors))
+        apis, self.doors = self.doors, []
+        await asyncio.gather(*(_end(door.process) for door in apis))
 
     def check(self) -> None:
         """Assert that nobody ended who was not told to."""
@@ -140,7 +144,7 @@ class Fleet:
         self.workers.remove(worker)
         return worker
 
-    def _take_door(self, target: int) -> Door:
+    def _take_door(self, target: int) -> ApiClient:
         return self.doors.pop(target % len(self.doors))
 
 

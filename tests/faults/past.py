@@ -5,12 +5,12 @@ import asyncio
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from schemas import events
-from schemas.cloudevents import encode
-from tests.installation import Installation
-from tests.load import Sent
-from tests.reference import Reference
-from worker.deadletter import SourceRecord
+from schemas.kafka.source_record import SourceRecord
+from schemas.wire import events
+from tests.support.events import event_bytes
+from tests.support.installation import Installation
+from tests.support.records import Sent
+from tests.support.reference import Reference
 
 
 class Past:
@@ -80,5 +80,5 @@ class Past:
         state = ("closed", "open")[self._checkpoints % 2]
         data = {"breaker": "checkpoint", "state": state}
         id_ = f"checkpoint-{self._checkpoints}"
-        value = encode(type_=events.BREAKER, id_=id_, source="urn:test", subject=tenant, time=None, data=data)
+        value = event_bytes(events.BREAKER, data, tenant, id_=id_)
         return Sent(tenant, value, self.partition)

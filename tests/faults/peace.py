@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from tests.faults.fleet import Fleet
 from tests.faults.verdict import SLACK_MS, now_ms
-from tests.installation import Installation
+from tests.support.installation import Installation
 from worker.ports import StoreError
 
 _PATIENCE_SECONDS: Final = 180.0
@@ -52,16 +52,16 @@ class Peace:
         await self.until(at_rest)
 
     async def _forwarded(self) -> bool:
-        """Tell whether the workers' group has forwarded all of the ingress topic."""
+        """Tell whether the group of ingress has forwarded all of the ingress topic."""
         settings = self._installation.settings
         ends = await self._installation.ends(settings.topics.breakers)
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
         await admin.start()
         try:
-            offsets = await admin.list_consumer_group_offsets(settings.consumer_group)
+            offsets = await admin.list_consumer_group_offsets(settings.ingress_group)
         finally:
             await admin.close()
-        done = {at.partition: found.offset for at, found in offsets.items() if at.topic == settings.topics.breakers}
+        done = {at.partition: each.offset for at, each in offsets.items() if at.topic == settings.topics.breakers}
         return all(done.get(number, 0) >= end for number, end in ends.items())
 
     async def _overdue(self) -> bool:

@@ -7,7 +7,7 @@ from tests.faults.schedule import Kind
 
 
 class Summary(NamedTuple):
-    """What a run was made of; the counts of `refused` and `repaired` are those of the workers' logs."""
+    """What a run was made of; `refused` and `repaired` count lines of the workers' logs."""
 
     faults: Counter[Kind]
     events: int

@@ -9,18 +9,19 @@ from urllib.parse import urlsplit
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from schemas import events
-from schemas.cloudevents import encode
-from schemas.partition import partition_of
-from schemas.record import unpack
-from tests.installation import Installation
-from tests.load import Sent
-from tests.services import Namespace, Services
+from schemas.domain.record import unpack
+from schemas.kafka.partitioner import partition_of
+from schemas.wire import events
+from tests.services import Lacks, Namespace, Services
 from tests.services.cluster import RedisClusterService
 from tests.services.relay import Relay
-from worker.intake import _MAX_BYTES, _QUEUED_BYTES
+from tests.support.events import event_bytes
+from tests.support.installation import Installation
+from tests.support.records import Sent
+from tests.support.resident import resident_mib
+from worker.partition.fetch_buffer import _MAX_BYTES, _QUEUED_BYTES
 
-pytestmark = pytest.mark.needs_kafka
+pytestmark = pytest.mark.needs_kafka(Lacks.GROUPS)
 
 PARTITIONS = 2
 TENANTS = 400
@@ -48,22 +49,16 @@ class Run(NamedTuple):
         return self.most_mib - self.first_mib
 
 
-def resident_mib(pid: int) -> float:
-    """Return how much memory a process has."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
-
-
 def backlog(count: int) -> list[Sent]:
     """Return breaker events of many tenants, each of which changes its tenant's state."""
-    found = []
+    seen = []
     for number in range(count):
         tenant = f"tenant-{number % TENANTS}"
         state = ("open", "half_open", "closed")[number // TENANTS % 3]
         data = {"breaker": "payments", "instance": "pod-1", "state": state, "cause": "x" * 200}
-        value = encode(type_=events.BREAKER, id_=str(number), source="urn:t", subject=tenant, time=None, data=data)
-        found.append(Sent(tenant, value, partition_of(tenant, PARTITIONS)))
-    return found
+        value = event_bytes(events.BREAKER, data, tenant, id_=str(number), source="urn:t")
+        seen.append(Sent(tenant, value, partition_of(tenant, PARTITIONS)))
+    return seen
 
 
 async def members(installation: Installation) -> list[str]:
@@ -72,8 +67,8 @@ async def members(installation: Installation) -> list[str]:
     await admin.start()
     try:
         [answer] = await admin.describe_consumer_groups([installation.settings.consumer_group])
-        _, _, _, _, _, found, *_ = answer.groups[0]
-        return sorted(member[0] for member in found)
+        _, _, _, _, _, result, *_ = answer.groups[0]
+        return sorted(member[0] for member in result)
     finally:
         await admin.close()
 
@@ -104,7 +99,16 @@ async def worked_through(services: Services, directory: Path, count: int, slower
         assert worker.running
         assert await asyncio.to_thread(worker.stop) == 0
         log = (directory / "worker.log").read_text()
-        for trouble in ("refused", "waiting", "hole", "lane_", "consumer_restarts", "eartbeat", "ebalanc", "error"):
+        for trouble in (
+            "refused",
+            "waiting",
+            "batch_lost",
+            "lane_",
+            "consumer_restarts",
+            "eartbeat",
+            "ebalanc",
+            "error",
+        ):
             assert trouble not in log, log
         for partition, position in (await installation.applied()).items():
             plain = await installation.plain_fold(partition, position)

@@ -5,13 +5,15 @@ from typing import Any, Final
 
 import pytest
 
-from schemas import events
-from schemas.cloudevents import STRUCTURED_HEADERS, Headers, encode
-from tests.fakes import LogRecord
+from schemas.kafka.source_record import Failure
+from schemas.wire import events
+from schemas.wire.cloudevents import STRUCTURED_HEADERS, Headers
 from tests.faults.callers import Answer, Command, Request
 from tests.faults.emitters import is_rubbish
 from tests.faults.verdict import check_answers, check_arrived, check_dead_letters, check_timers
-from worker.deadletter import Failure, dead_letter
+from tests.support.events import event_bytes
+from tests.support.fakes import LogRecord
+from worker.fold.dead_letter import dead_letter
 
 TENANT: Final = "acme"
 SLEEP: Final = Request("operation", "POST", "/api/util/sleep", {"target_state": "deep", "ttl_seconds": 4}, {})
@@ -44,10 +46,12 @@ def record(
 
 def event(type_: str, data: dict[str, Any], id_: str = "e-1", source: str = "urn:test") -> bytes:
     """Return an event of the tenant."""
-    return encode(type_=type_, id_=id_, source=source, subject=TENANT, time=None, data=data)
+    return event_bytes(type_, data, TENANT, id_=id_, source=source)
 
 
 OK: Final = Answer(200, None, TOLD)
+WITHOUT_TEXTS: Final = TOLD | {"actor": None}
+OVER: Final = Answer(200, None, WITHOUT_TEXTS | {"finished_at": 5_000})
 UNKNOWN: Final = Answer(503, "outcome_unknown", {})
 AWAY: Final = Answer(503, "redis_unavailable", {})
 BROKEN: Final = Answer(0, None, {})
@@ -58,6 +62,7 @@ BROKEN: Final = Answer(0, None, {})
     [
         ([OK], TOLD),
         ([BROKEN, UNKNOWN, OK, OK], TOLD),
+        ([OK, OVER], TOLD),
         ([BROKEN], None),
         ([UNKNOWN, BROKEN], TOLD),
         ([AWAY, AWAY], None),
@@ -75,6 +80,7 @@ def test_what_may_be_answered(answers: Sequence[Answer], outcome: dict[str, Any]
     ("answers", "outcome", "finding"),
     [
         ([OK], None, "not in the log"),
+        ([Answer(200, None, WITHOUT_TEXTS | {"finished_at": None})], TOLD, "answered otherwise"),
         ([Answer(202, None, {})], None, "not in the log"),
         ([OK], TOLD | {"refused": True, "code": "too_late"}, "refused in the log"),
         ([OK], TOLD | {"position": "0:8"}, "otherwise than judged"),
@@ -95,7 +101,7 @@ def test_an_answer_that_is_not_what_the_log_says_is_noticed(
         check(told(*answers), outcome)
 
 
-def test_a_command_that_was_rebuilt_from_its_audit_row_may_lack_what_the_row_does_not_tell() -> None:
+def test_a_command_rebuilt_from_its_audit_row_may_lack_fields_of_no_row() -> None:
     """And nothing else."""
     check(told(Answer(200, None, TOLD | {"target_state": None, "expires_at": None})), TOLD, cut=8)
     with pytest.raises(AssertionError, match="otherwise"):

@@ -8,13 +8,17 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from schemas.cloudevents import STRUCTURED_HEADERS, encode
-from schemas.deadlines import next_deadline, retires_at
-from schemas.events import CANCEL, OPERATION, TIMER
-from schemas.record import LAYOUT
-from tests.load import Sent, rules_for_all, tenant_load
-from tests.unit.worker.batches import Lane, apply_all
-from tests.unit.worker.build import DAY, HOUR, MINUTE, SECOND, Source, T
+from schemas.domain.deadlines import next_deadline, retires_at
+from schemas.domain.record import LAYOUT
+from schemas.redis.command_memory import LAYOUT as OPERATIONS_LAYOUT
+from schemas.wire.cloudevents import STRUCTURED_HEADERS
+from schemas.wire.events import CANCEL, MODE, OPERATION, TIMER
+from schemas.wire.state_record import NEW_HEADER
+from tests.support.batches import Lane, apply_all
+from tests.support.events import event_bytes
+from tests.support.load import rules_for_all, tenant_load
+from tests.support.records import Sent, Source
+from tests.support.times import DAY, HOUR, MINUTE, SECOND, T
 from worker.ports import Output
 
 HERE: Final = Path(__file__).parent
@@ -24,6 +28,7 @@ _EVENTS: Final = 400
 _STEPS: Final = {0: 9, 1: 9, 40: 9, 400: 9, SECOND: 9, 3 * SECOND: 3, 20 * SECOND: 1, 2 * MINUTE: 1, 16 * MINUTE: 1}
 _REPEATED: Final = 0.06
 _CANCELLED: Final = 0.3
+_RENEWED: Final = 0.4
 _RULES: Final[dict[int, dict[str, Any]]] = {
     _EVENTS // 3: {"policy": {"ceiling": "deep", "min_sleep_seconds": 2}, "retire_after_seconds": 60},
     2 * _EVENTS // 3: {"policy": {"breakers": [{"match": "pay*", "quorum": 2}], "ramp_seconds": {"deepen": 1.5}}},
@@ -48,8 +53,12 @@ def make(seed: int) -> list[Source]:
                 "cancels": from_json(sent.value)["data"]["operation_id"],
                 "actor": "x",
             }
-            value = encode(type_=CANCEL, id_="c", source="urn:test", subject=sent.tenant, time=None, data=data)
+            value = event_bytes(CANCEL, data, sent.tenant, id_="c")
             _append(log, now + 2, Sent(sent.tenant, value, 0))
+        if sent.tenant is not None and MODE.encode() in sent.value and chance.random() < _RENEWED:
+            renewal = {"operation_id": f"again-{index}", "actor": "x", "reason": chance.choice(("as before", None))}
+            value = event_bytes(MODE, from_json(sent.value)["data"] | renewal, sent.tenant, id_="m")
+            _append(log, now + 3, Sent(sent.tenant, value, 0))
         if index % 10 == 0:
             now = _due(log, now)
     _due(log, now + 2 * HOUR)
@@ -71,27 +80,33 @@ def _due(log: list[Source], now: int) -> int:
         terms = lane.rules[record.rules_number].terms_for(record.policy)
         due = next_deadline(record, terms) or retires_at(record, terms)
         if due is not None and due <= now:
-            value = encode(
-                type_=TIMER, id_=f"timer:{due}", source="urn:test", subject=tenant, time=None, data={"due_at": due}
-            )
+            value = event_bytes(TIMER, {"due_at": due}, tenant, id_=f"timer:{due}")
             _append(log, now, Sent(tenant, value, 0))
             now += 1
     return now
 
 
-def outcome(lane: Lane) -> dict[str, Any]:
-    """Return everything that a log was folded into, in a form that JSON can hold."""
+def outcome(lane: Lane, every: Sequence[Output]) -> dict[str, Any]:
+    """Return everything that a log was folded into, in a form that JSON can hold.
+
+    Args:
+        lane: the one that folded it.
+        every: the states as commits of a record each would publish them.
+    """
+    every = list(map(_without_commit, every))
+    last = {output.key: _without_commit(output) for output in lane.states}
     return {
         "layout": LAYOUT,
+        "operations_layout": OPERATIONS_LAYOUT,
         "records": {tenant: packed.hex() for tenant, packed in sorted(lane.packed.items())},
         "operations": {"/".join(key): packed.hex() for key, packed in sorted(lane.operations.items())},
         "due": {tenant: lane.written[tenant].due for tenant in sorted(lane.packed)},
         "open_ended": {tenant: lane.written[tenant].open_ended for tenant in sorted(lane.packed)},
         "counts": lane.counts,
         # All that was published would take a megabyte; what a reader of the compacted topic is left with does not.
-        "states": _outputs(list({output.key: output for output in lane.states}.values())),
-        "states_digest": sha256(to_json(_outputs(lane.states))).hexdigest(),
-        "tombstones": sum(output.value is None for output in lane.states),
+        "states": _outputs(last[output.key] for output in {output.key: output for output in every}.values()),
+        "states_digest": sha256(to_json(_outputs(every))).hexdigest(),
+        "tombstones": sum(output.value is None for output in every),
         "transitions": _outputs(lane.transitions),
         # Their message may be a traceback, which names lines of the code.
         "dead_letters": [
@@ -101,7 +116,12 @@ def outcome(lane: Lane) -> dict[str, Any]:
     }
 
 
-def _outputs(outputs: Sequence[Output]) -> list[list[Any]]:
+def _without_commit(output: Output) -> Output:
+    """Return a state but for what tells of the commit that published it."""
+    return output._replace(headers=tuple(header for header in output.headers if header[0] != NEW_HEADER))
+
+
+def _outputs(outputs: Iterable[Output]) -> list[list[Any]]:
     return [
         [_text(output.key), _text(output.value), [[name, _text(content)] for name, content in output.headers]]
         for output in outputs
@@ -122,7 +142,7 @@ def write(path: Path, seed: int) -> None:
     document = {
         "seed": seed,
         "log": [[item.offset, item.timestamp, _text(item.key), _text(item.value)] for item in log],
-        "outcome": outcome(apply_all(log)),
+        "outcome": fold(log, ()),
     }
     with path.open("xb") as file:
         file.write(to_json(document, indent=1) + b"\n")
@@ -145,4 +165,4 @@ def recorded() -> list[Path]:
 
 def fold(log: Sequence[Source], cuts: Iterable[int]) -> dict[str, Any]:
     """Return what a log is folded into today, in batches that end at the cuts."""
-    return outcome(apply_all(log, cuts))
+    return outcome(apply_all(log, cuts), apply_all(log, range(len(log))).states)

@@ -16,15 +16,13 @@ import pytest
 from pydantic_core import from_json
 from redis.exceptions import RedisError
 
-from schemas.partition import partition_of
-from schemas.record import unpack
-from tests.installation import Door, Installation
-from tests.integration.test_rebuild import document_of, stop_workers
-from tests.load import tenant_load
+from schemas.domain.record import unpack
+from schemas.kafka.partitioner import partition_of
 from tests.services import Namespace, Services
 from tests.services.cluster import ClusterNode, RedisClusterService
-
-pytestmark = pytest.mark.needs_kafka
+from tests.support.administration import document_of, stop_workers
+from tests.support.installation import ApiClient, Installation
+from tests.support.load import tenant_load
 
 SEED = 7_001
 EVENTS = 12_000
@@ -44,11 +42,11 @@ class Failover(NamedTuple):
 
 def positions(node: ClusterNode, keys: Iterable[str]) -> dict[str, int]:
     """Return `next` as one node knows it, a replica too; 0 for a key of other nodes."""
-    found: dict[str, int] = {}
+    seen: dict[str, int] = {}
     for key in keys:
         with suppress(RedisError):
-            found[key] = int(node.ask_readonly("HGET", key, "next") or 0)
-    return found
+            seen[key] = int(node.ask_readonly("HGET", key, "next") or 0)
+    return seen
 
 
 async def fail_over(cluster: RedisClusterService, primary: ClusterNode, keys: list[str], end: str) -> Failover:
@@ -67,16 +65,16 @@ async def fail_over(cluster: RedisClusterService, primary: ClusterNode, keys: li
     else:
         primary.pause()
     replica.resume()
-    kept = positions(replica, keys)
+    replicated = positions(replica, keys)
     clock = time.monotonic()
     await asyncio.to_thread(cluster.await_takeover, replica)
-    return Failover(sum(stood[key] - kept.get(key, 0) for key in stood), time.monotonic() - clock)
+    return Failover(sum(stood[key] - replicated.get(key, 0) for key in stood), time.monotonic() - clock)
 
 
 class Callers:
     """Careful callers: each sends sleeps, every one until it has its outcome, under a key of its own."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: ApiClient) -> None:
         self.door = door
         self.outcomes: dict[tuple[str, str], dict[str, Any]] = {}
         self.answers: Counter[int] = Counter()
@@ -114,7 +112,7 @@ async def assert_fold(installation: Installation) -> Counter[str]:
     for partition, position in (await installation.applied()).items():
         plain = await installation.plain_fold(partition, position)
         packed = await installation.stored(partition)
-        assert {tenant: unpack(found, plain.rules) for tenant, found in packed.items()} == plain.records
+        assert {tenant: unpack(each, plain.rules) for tenant, each in packed.items()} == plain.records
         states = {record.key: record.value for record in await installation.read(topics.states, partition)}
         assert states == plain.states
         audit = [from_json(record.value or b"") for record in await installation.read(topics.transitions, partition)]
@@ -128,7 +126,7 @@ async def assert_fold(installation: Installation) -> Counter[str]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("end", ["killed", "hung"])
-async def test_a_primary_that_fails_under_load_costs_commits_and_nothing_of_what_they_said(
+async def test_a_primary_that_fails_under_load_loses_commits_but_no_records(
     on_cluster: Services, redis_cluster: RedisClusterService, namespace: Namespace, tmp_path: Path, end: str
 ) -> None:
     """Its replica lacks acknowledged commits: the lanes are refused, read again and seek; each command ends once."""

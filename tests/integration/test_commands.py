@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
-from schemas import events
-from schemas.cloudevents import encode
-from schemas.partition import partition_of
-from tests.installation import Door, Installation
+from schemas.kafka.partitioner import partition_of
+from schemas.wire import events
+from schemas.wire.cloudevents import encode
 from tests.integration.conftest import PARTITIONS
-from tests.load import Sent, rules_for_all
+from tests.support.events import event_bytes
+from tests.support.installation import ApiClient, Installation
+from tests.support.load import rules_for_all
+from tests.support.records import Sent
 from worker.ports import Output
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.cluster, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def _audit(installation: Installation, tenant: str) -> list[dict[str, Any]]:
@@ -25,7 +27,7 @@ async def _audit(installation: Installation, tenant: str) -> list[dict[str, Any]
 
 @pytest.mark.smoke
 async def test_a_sleep_is_answered_with_its_outcome_and_ends_by_itself_never_early(
-    installation: Installation, door: Door
+    installation: Installation, door: ApiClient
 ) -> None:
     """Synchronous: 200 and the operation; after its TTL the tenant is awake and the operation completed."""
     async with door.client("t-sync") as client:
@@ -50,7 +52,7 @@ async def test_a_sleep_is_answered_with_its_outcome_and_ends_by_itself_never_ear
     assert lag >= 0
 
 
-async def test_an_asynchronous_sleep_is_accepted_and_found_at_its_location(door: Door) -> None:
+async def test_an_asynchronous_sleep_is_accepted_and_found_at_its_location(door: ApiClient) -> None:
     """202 at once, then the operation itself; never 404 between."""
     async with door.client("t-async") as client:
         body = {"target_state": "light", "ttl_seconds": 60, "async_mode": True}
@@ -59,14 +61,14 @@ async def test_an_asynchronous_sleep_is_accepted_and_found_at_its_location(door:
         assert answer.headers["retry-after"]
         async with asyncio.timeout(10):
             while True:
-                found = await client.get(answer.headers["location"])
-                assert found.status_code == 200
-                if found.json()["status"] == "running":
+                response = await client.get(answer.headers["location"])
+                assert response.status_code == 200
+                if response.json()["status"] == "running":
                     break
                 await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_sleep_ends_at_once(door: Door) -> None:
+async def test_a_cancelled_sleep_ends_at_once(door: ApiClient) -> None:
     """200 and the cancelled operation; a second cancel is a conflict."""
     async with door.client("t-cancel") as client:
         body = {"target_state": "freeze", "ttl_seconds": 600}
@@ -79,7 +81,7 @@ async def test_a_cancelled_sleep_ends_at_once(door: Door) -> None:
         assert (await client.get("/api/util/sleep")).json() == {"operations": []}
 
 
-async def test_two_callers_at_once_are_both_answered_and_the_deeper_sleep_wins(door: Door) -> None:
+async def test_two_callers_at_once_are_both_answered_and_the_deeper_sleep_wins(door: ApiClient) -> None:
     """One ordered pipeline: two operations, one state."""
     async with door.client("t-two") as one, door.client("t-two") as two:
         answers = await asyncio.gather(
@@ -91,7 +93,7 @@ async def test_two_callers_at_once_are_both_answered_and_the_deeper_sleep_wins(d
         assert len((await one.get("/api/util/sleep")).json()["operations"]) == 2
 
 
-async def test_a_sleep_longer_than_the_policy_allows_is_refused_with_the_field(door: Door) -> None:
+async def test_a_sleep_longer_than_the_policy_allows_is_refused_with_the_field(door: ApiClient) -> None:
     """422, and the refusal is remembered like any other outcome."""
     async with door.client("t-refused") as client:
         answer = await client.post("/api/util/sleep", json={"target_state": "deep", "ttl_seconds": 4000})
@@ -102,7 +104,7 @@ async def test_a_sleep_longer_than_the_policy_allows_is_refused_with_the_field(d
         assert (outcome["status"], outcome["code"]) == ("refused", "ttl_out_of_range")
 
 
-async def test_a_policy_is_written_only_over_the_version_that_was_read(door: Door) -> None:
+async def test_a_policy_is_written_only_over_the_version_that_was_read(door: ApiClient) -> None:
     """`If-Match` is needed and must hold; a policy changes what breakers mean at once."""
     async with door.client("t-policy") as client:
         url = "/api/brain/sleep_policy"
@@ -120,10 +122,12 @@ async def test_a_policy_is_written_only_over_the_version_that_was_read(door: Doo
         assert (back.status_code, back.json()["default"]) == (200, True)
 
 
-async def test_a_breaker_event_on_the_ingress_topic_reaches_its_tenant(installation: Installation, door: Door) -> None:
+async def test_a_breaker_event_on_the_ingress_topic_reaches_its_tenant(
+    installation: Installation, door: ApiClient
+) -> None:
     """Any partition will do there; the tenant is the subject."""
     data = {"breaker": "payments", "instance": "pod-1", "state": "open", "cause": "5 of 10 calls timed out"}
-    value = encode(type_=events.BREAKER, id_="1", source="urn:t", subject="t-breaker", time=None, data=data)
+    value = event_bytes(events.BREAKER, data, "t-breaker", id_="1", source="urn:t")
     topics = installation.settings.topics
     await installation.outputs.send(topics.breakers, 0, [Output(b"whatever", value)])
     async with door.client("t-breaker") as client, asyncio.timeout(20):
@@ -136,7 +140,7 @@ async def test_a_breaker_event_on_the_ingress_topic_reaches_its_tenant(installat
 
 
 async def test_new_rules_reach_a_sleeping_tenant_without_an_event_of_its_own(
-    installation: Installation, door: Door
+    installation: Installation, door: ApiClient
 ) -> None:
     """A ceiling of `active` in the rules wakes everyone but the pinned."""
     async with door.client("t-rules") as sleeper, door.client("t-pinned") as pinned, asyncio.timeout(30):
@@ -151,8 +155,8 @@ async def test_new_rules_reach_a_sleeping_tenant_without_an_event_of_its_own(
         await installation.write(rules_for_all(2, {}, PARTITIONS))
 
 
-async def test_bad_records_are_set_aside_with_field_and_reason_and_the_next_one_is_applied(
-    installation: Installation, door: Door
+async def test_bad_records_become_dead_letters_and_the_next_record_is_applied(
+    installation: Installation, door: ApiClient
 ) -> None:
     """Undecodable, wrong version, unknown type, foreign key, too large, bad tenant, NaN, wrong partition."""
     tenant = "t-bad"
@@ -186,17 +190,17 @@ async def test_bad_records_are_set_aside_with_field_and_reason_and_the_next_one_
     async with door.client(tenant) as client:
         answer = await client.post("/api/util/sleep", json={"target_state": "light", "ttl_seconds": 60})
         assert (answer.status_code, answer.json()["state"]) == (200, "light")
-    found: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for number in range(PARTITIONS):
         for letter in await installation.read(installation.settings.topics.deadletter, number):
             headers = {name: value.decode() for name, value in letter.headers}
-            found[headers["sleep.error.code"]] = headers["sleep.error.message"]
-    assert set(bad) <= set(found)
-    assert "specversion" in found["invalid_event"] or "subject" in found["invalid_event"]
-    assert "murmur2" in found["wrong_partition"]
+            seen[headers["sleep.error.code"]] = headers["sleep.error.message"]
+    assert set(bad) <= set(seen)
+    assert "specversion" in seen["invalid_event"] or "subject" in seen["invalid_event"]
+    assert "murmur2" in seen["wrong_partition"]
 
 
-async def test_a_caller_who_waits_in_vain_is_sent_to_the_operation(installation: Installation, door: Door) -> None:
+async def test_a_caller_who_waits_in_vain_is_sent_to_the_operation(installation: Installation, door: ApiClient) -> None:
     """With no worker, `Prefer: wait=1` ends in 202; when one is back, the operation is found at its location."""
     [worker] = [process for process in installation.processes if process.name == "worker" and process.running]
     await asyncio.to_thread(worker.stop)
@@ -207,6 +211,6 @@ async def test_a_caller_who_waits_in_vain_is_sent_to_the_operation(installation:
         assert answer.json()["position"].startswith(f"{partition_of('t-late', PARTITIONS)}:")
         installation.start("worker")
         async with asyncio.timeout(30):
-            while (found := (await client.get(answer.headers["location"])).json())["status"] == "accepted":
+            while (response := (await client.get(answer.headers["location"])).json())["status"] == "accepted":
                 await asyncio.sleep(0.1)
-        assert (found["status"], found["state"]) == ("running", "deep")
+        assert (response["status"], response["state"]) == ("running", "deep")

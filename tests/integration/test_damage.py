@@ -12,13 +12,12 @@ import httpx
 import pytest
 from pydantic_core import from_json, to_json
 
-from tests.installation import Installation
-from tests.integration.test_rebuild import _opened, assert_fold, document_of, sleepctl, stop_workers
-from tests.load import tenant_load
-from tests.services import Client, Namespace, Services, redis_client
+from tests.services import Client, Lacks, Namespace, Services, redis_client
+from tests.support.administration import assert_fold, document_of, sleepctl, stop_workers
+from tests.support.installation import Installation
+from tests.support.load import tenant_load
+from tests.support.records import sent_breaker
 from worker.ports import Output
-
-pytestmark = pytest.mark.needs_kafka
 
 SEED = 31
 FLIPS = 20
@@ -30,7 +29,12 @@ async def installation(services: Services, namespace: Namespace, tmp_path: Path)
     async with Installation.open(services, namespace, tmp_path, partitions=1) as opened:
         opened.start("worker")
         await opened.write(tenant_load(SEED, 400, tenants=12, partitions=1, now=time.time_ns() // 1_000_000))
-        await opened.write([_opened("acme", 1), _opened("globex", 1)])
+        await opened.write(
+            [
+                sent_breaker("acme", partitions=1),
+                sent_breaker("globex", partitions=1),
+            ]
+        )
         await opened.caught_up()
         await asyncio.sleep(2)
         await opened.caught_up()
@@ -70,7 +74,7 @@ async def rebuilt(installation: Installation, finding: str) -> None:
     await document_of(installation, *command.split())
     assert (await document_of(installation, "verify"))["differences"] == []
     installation.start("worker")
-    await installation.write([_opened("initech", 1)])
+    await installation.write([sent_breaker("initech", partitions=1)])
     await installation.caught_up()
     await stop_workers(installation)
     await assert_fold(installation)
@@ -82,6 +86,7 @@ def flipped(packed: bytes, chance: random.Random) -> bytes:
     return packed[:at] + bytes([packed[at] ^ bit]) + packed[at + 1 :]
 
 
+@pytest.mark.needs_kafka(Lacks.GROUPS)
 async def test_a_flipped_bit_in_a_tenant_s_record_is_named_by_all_and_read_by_none(
     installation: Installation, redis: Client
 ) -> None:
@@ -97,15 +102,15 @@ async def test_a_flipped_bit_in_a_tenant_s_record_is_named_by_all_and_read_by_no
     async with door.client("globex") as client:
         assert (await client.get("/api/brain/sleep_mode")).json()["state"] == "freeze"
     await stop_workers(installation)
-    said = (installation.directory / "api.log").read_text()
-    assert said.count("what it holds cannot be read: damaged: its checksum is wrong") == FLIPS
+    output = (installation.directory / "api.log").read_text()
+    assert output.count("what it holds cannot be read: damaged: its checksum is wrong") == FLIPS
 
     code, out, _ = await sleepctl(installation, "verify", "--json")
     assert code == 1
     assert [entry["tenant"] for entry in from_json(out)["differences"]] == ["acme"]
 
     damaged, stood = (await installation.stored(0))["acme"], await installation.applied()
-    await installation.write([_opened("acme", 1)])
+    await installation.write([sent_breaker("acme", partitions=1)])
     finding = await finding_of(installation)
     assert "the record of tenant acme cannot be read: damaged: its checksum is wrong" in finding
     assert (await installation.stored(0))["acme"] == damaged
@@ -113,6 +118,7 @@ async def test_a_flipped_bit_in_a_tenant_s_record_is_named_by_all_and_read_by_no
     await rebuilt(installation, finding)
 
 
+@pytest.mark.needs_kafka(Lacks.GROUPS)
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
@@ -125,10 +131,10 @@ async def test_a_flipped_bit_in_a_tenant_s_record_is_named_by_all_and_read_by_no
 async def test_a_progress_edited_by_hand_is_named(
     installation: Installation, redis: Client, field: str, value: bytes, words: str
 ) -> None:
-    """And nothing is folded, whatever waits; the unit tests of `worker.start` and `worker.lane` have more edits."""
+    """And nothing is folded, whatever waits. The unit tests of the lane have more edits."""
     before = await installation.stored(0)
     await redis.hset(installation.store.keys(0).progress, field, value)
-    await installation.write([_opened("acme", 1)])
+    await installation.write([sent_breaker("acme", partitions=1)])
     finding = await finding_of(installation)
     assert words in finding
     assert (await installation.stored(0)) == before
@@ -141,6 +147,7 @@ async def test_a_progress_edited_by_hand_is_named(
         await rebuilt(installation, finding)
 
 
+@pytest.mark.needs_kafka(Lacks.GROUPS)
 async def test_a_state_from_the_future_of_the_log_is_named_and_repaired(
     installation: Installation, redis: Client
 ) -> None:
@@ -155,14 +162,14 @@ async def test_a_state_from_the_future_of_the_log_is_named_and_repaired(
     named = {(entry["tenant"], entry["where"], entry["what"]) for entry in from_json(out)["differences"]}
     assert (code, named) == (1, {("acme", "states", "is from the future")})
     before, progress = await installation.stored(0), installation.store.keys(0).progress
-    kept: Any = await redis.hgetall(progress)
+    former: Any = await redis.hgetall(progress)
     await redis.delete(progress)
     code, _, err = await sleepctl(installation, "rebuild")
     print(f"\nrebuild, exit status {code}: {err.strip()}")
     assert (code, f"tenant acme has a state from 0:{end + 1_000}" in err) == (1, True)
     assert await installation.stored(0) == before
 
-    await redis.hset(progress, mapping=kept)
+    await redis.hset(progress, mapping=former)
     installation.start("worker")
     async with asyncio.timeout(40):
         while (await installation.read(topic, 0))[-1].value != states[b"acme"]:

@@ -8,26 +8,15 @@ from statistics import median
 import pytest
 from pydantic_core import from_json
 
-from schemas import events
-from schemas.cloudevents import encode
-from schemas.partition import partition_of
-from schemas.record import unpack
-from tests.installation import Installation
-from tests.integration.test_rebuild import document_of, sleepctl, stop_workers
-from tests.load import Sent
+from schemas.domain.record import unpack
+from schemas.kafka.partitioner import partition_of
 from tests.services import Client, Namespace, Services, redis_client
-
-pytestmark = pytest.mark.needs_kafka
+from tests.support.administration import document_of, sleepctl, stop_workers
+from tests.support.installation import Installation
+from tests.support.records import Sent, sent_breaker
 
 RUBBISH = 50_000
 PROBES = 40
-
-
-def breaker(tenant: str, state: str, partition: int) -> Sent:
-    """Return a breaker's event on a partition."""
-    data = {"breaker": "payments", "instance": "pod-1", "state": state}
-    value = encode(type_=events.BREAKER, id_=state, source="urn:test", subject=tenant, time=None, data=data)
-    return Sent(tenant, value, partition)
 
 
 def tenants_on(partition: int, partitions: int, prefix: str, count: int) -> list[str]:
@@ -39,7 +28,7 @@ def tenants_on(partition: int, partitions: int, prefix: str, count: int) -> list
 async def latency(installation: Installation, redis: Client, partition: int, tenant: str) -> float:
     """Return how long a tenant's event takes from the producer into Redis, in milliseconds."""
     began = time.monotonic()
-    await installation.write([breaker(tenant, "open", partition)])
+    await installation.write([sent_breaker(tenant, "open", partition)])
     while not await redis.hexists(installation.store.keys(partition).tenants, tenant):
         await asyncio.sleep(0.002)
     return (time.monotonic() - began) * 1000
@@ -95,14 +84,14 @@ async def test_a_flood_of_one_emitters_rubbish_stops_nobody(
         assert [(letter["code"], letter["key"]) for letter in listed] == [("undecodable", "emitter")] * 3
 
 
-async def test_records_on_the_wrong_partition_are_put_back_in_their_order_on_the_right_one(
+async def test_records_on_a_wrong_partition_are_redriven_in_order_to_the_right_one(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:
     """What was cut is refused, and the rest goes back all the same."""
     async with Installation.open(services, namespace, tmp_path, partitions=4) as installation:
         right = partition_of("acme", 4)
         wrong = (right + 1) % 4
-        strays = [breaker("acme", state, wrong) for state in ("open", "half_open", "closed", "open", "half_open")]
+        strays = [sent_breaker("acme", state, wrong) for state in ("open", "half_open", "closed", "open", "half_open")]
         await installation.write([*strays, Sent("acme", b"x" * 70_000, right)])
         installation.start("worker")
         await installation.caught_up()
@@ -114,9 +103,19 @@ async def test_records_on_the_wrong_partition_are_put_back_in_their_order_on_the
         await installation.caught_up()
         await stop_workers(installation)
         [packed] = (await installation.stored(right)).values()
-        progress = (await installation.store.standing(right)).progress
+        progress = (await installation.store.partition_status(right)).progress
         record = unpack(packed, progress.rules)
         assert (record.state.label, record.version) == ("light", len(strays))
+
+        # Another process knows what was put back; what was cut stays refused.
+        code, out, _ = await sleepctl(installation, "deadletters", "redrive", "--all", "--json")
+        again = from_json(out)
+        assert (code, again["redriven"], again["skipped"], len(again["refused"])) == (1, [], len(strays), 1)
+        listed = await document_of(installation, "deadletters", "list")
+        assert [letter["redriven"] for letter in listed] == [letter["code"] == "wrong_partition" for letter in listed]
+        [shown] = [letter for letter in listed if letter["code"] == "oversize"]
+        document = await document_of(installation, "deadletters", "list", "--show", shown["place"])
+        assert document["value"] == "x" * 65_536
 
         place = done["redriven"][0]["place"].split(":")
         one = await document_of(installation, "deadletters", "redrive", "--partition", place[0], "--offset", place[1])

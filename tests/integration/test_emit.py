@@ -6,18 +6,18 @@ import httpx
 import pytest
 from pydantic_core import from_json, to_json
 
-from schemas.partition import partition_of
-from tests.installation import Door, Installation
+from schemas.kafka.partitioner import partition_of
 from tests.integration.conftest import PARTITIONS
+from tests.support.installation import ApiClient, Installation
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 URL: Final = "/api/breakers/events"
 BATCH: Final = "application/cloudevents-batch+json"
 STRUCTURED: Final = "application/cloudevents+json"
 
 
-def _client(door: Door, tenant: str, scope: str) -> httpx.AsyncClient:
+def _client(door: ApiClient, tenant: str, scope: str) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {door.token(tenant, scope)}"}
     return httpx.AsyncClient(base_url=door.url, headers=headers, timeout=30.0)
 
@@ -41,17 +41,19 @@ async def _state(installation: Installation, client: httpx.AsyncClient, tenant: 
     await installation.caught_up()
     answer = await client.get("/api/brain/sleep_mode", headers={"X-Tenant-Id": tenant})
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    document: dict[str, Any] = answer.json()
+    return document
 
 
-async def test_a_breaker_without_kafka_freezes_its_tenant_and_wakes_it(installation: Installation, door: Door) -> None:
+async def test_a_breaker_without_kafka_freezes_its_tenant_and_wakes_it(
+    installation: Installation, door: ApiClient
+) -> None:
     """Structured, then binary; an older event that comes late changes nothing."""
     async with _client(door, "shop", "sleep:emit sleep:read") as client:
         answer = await _post(client, _event("shop", "open") | {"time": "2026-11-22T08:00:00Z"})
         assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
-        found = await _state(installation, client, "shop")
-        assert (found["state"], found["cause"]) == ("freeze", {"kind": "breaker", "key": "payments@pod-1"})
+        result = await _state(installation, client, "shop")
+        assert (result["state"], result["cause"]) == ("freeze", {"kind": "breaker", "key": "payments@pod-1"})
         closed = _event("shop", "closed")
         headers = {f"ce-{name}": value for name, value in closed.items() if name != "data"}
         headers |= {"ce-time": "2026-11-22T08%3A00%3A02Z"}
@@ -62,7 +64,7 @@ async def test_a_breaker_without_kafka_freezes_its_tenant_and_wakes_it(installat
         assert (await _state(installation, client, "shop"))["state"] == "active"
 
 
-async def test_a_batch_over_all_partitions_is_folded_in_its_order(installation: Installation, door: Door) -> None:
+async def test_a_batch_over_all_partitions_is_folded_in_its_order(installation: Installation, door: ApiClient) -> None:
     """By a token that may emit for any tenant; each tenant's last event holds."""
     tenants = [f"batch-{number}" for number in range(20)]
     assert {partition_of(tenant, PARTITIONS) for tenant in tenants} == set(range(PARTITIONS))
@@ -78,9 +80,9 @@ async def test_a_batch_over_all_partitions_is_folded_in_its_order(installation: 
             assert (await _state(installation, client, tenant))["state"] == "light"
     for partition in range(PARTITIONS):
         records = await installation.read(installation.settings.topics.events, partition)
-        ours = [from_json(record.value or b"") for record in records if (record.key or b"").startswith(b"batch-")]
+        batch = [from_json(record.value or b"") for record in records if (record.key or b"").startswith(b"batch-")]
         for tenant in tenants:
-            mine = [event["data"]["state"] for event in ours if event["subject"] == tenant]
+            mine = [event["data"]["state"] for event in batch if event["subject"] == tenant]
             assert mine == (states if partition == partition_of(tenant, PARTITIONS) else [])
 
 
@@ -95,7 +97,7 @@ async def test_a_batch_over_all_partitions_is_folded_in_its_order(installation: 
     ids=["another-tenant", "another-scope", "another-type", "no-state"],
 )
 async def test_a_batch_with_one_wrong_event_publishes_nothing(
-    installation: Installation, door: Door, scope: str, content: list[dict[str, Any]], status: int
+    installation: Installation, door: ApiClient, scope: str, content: list[dict[str, Any]], status: int
 ) -> None:
     """Not even those that are right, under the policy that is shipped."""
     before = await installation.ends()
@@ -115,7 +117,7 @@ async def test_a_batch_with_one_wrong_event_publishes_nothing(
     ids=["ceiling", "dry-run", "mapping", "hold"],
 )
 async def test_a_preview_shows_what_the_policy_then_does(
-    installation: Installation, door: Door, policy: dict[str, Any]
+    installation: Installation, door: ApiClient, policy: dict[str, Any]
 ) -> None:
     """Before a policy is set, and after; nothing is published for it."""
     tenant = f"preview-{len(str(policy))}"

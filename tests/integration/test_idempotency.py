@@ -10,23 +10,23 @@ import pytest
 import pytest_asyncio
 from pydantic_core import from_json
 
-from schemas.partition import partition_of
-from tests.installation import Door, Installation, Process
+from schemas.kafka.partitioner import partition_of
 from tests.services import Namespace, Services
+from tests.support.installation import ApiClient, Installation, Process
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PARTITIONS = 2
 CALLERS = 50
 SLEEP = {"target_state": "deep", "ttl_seconds": 600}
 
 
-class House:
-    """Two doors and a worker that can be made to die."""
+class TwoApis:
+    """Two API processes, and a worker that a test may kill."""
 
-    def __init__(self, installation: Installation, doors: list[Door]) -> None:
+    def __init__(self, installation: Installation, apis: list[ApiClient]) -> None:
         self.installation = installation
-        self.doors = doors
+        self.doors = apis
         self.worker: Process = installation.start("worker")
 
     async def audit(self, tenant: str) -> list[dict[str, Any]]:
@@ -38,20 +38,20 @@ class House:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(
+async def two_apis(
     services: Services, module_namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[House]:
+) -> AsyncIterator[TwoApis]:
     """Two API processes before one worker, once a command has gone through."""
     directory: Path = tmp_path_factory.mktemp("idempotency")
     async with Installation.open(services, module_namespace, directory, partitions=PARTITIONS) as installation:
-        house = House(installation, [await installation.open_door() for _ in range(2)])
-        async with asyncio.timeout(60), house.doors[0].client("warm-up") as client:
+        two_apis = TwoApis(installation, [await installation.open_door() for _ in range(2)])
+        async with asyncio.timeout(60), two_apis.doors[0].client("warm-up") as client:
             while (await client.post("/api/brain/sleep_mode", json={"target_state": "active"})).status_code != 200:
                 await asyncio.sleep(0.2)
-        yield house
+        yield two_apis
 
 
-async def _insist(door: Door, tenant: str, key: str) -> dict[str, Any]:
+async def _insist(door: ApiClient, tenant: str, key: str) -> dict[str, Any]:
     """Send a sleep until it is answered with its outcome, as a careful caller does: always under the same key."""
     async with door.client(tenant) as client, asyncio.timeout(90):
         while True:
@@ -73,19 +73,19 @@ def _outcomes(rows: list[dict[str, Any]]) -> list[str]:
     return [row["operation_id"] for row in {row["id"]: row for row in rows}.values() if row["kind"] == "outcome"]
 
 
-async def test_fifty_callers_with_one_key_make_one_operation_and_get_equal_answers(house: House) -> None:
+async def test_fifty_callers_with_one_key_make_one_operation_and_get_equal_answers(two_apis: TwoApis) -> None:
     """At once, through two processes."""
-    answers = await asyncio.gather(*(_insist(house.doors[n % 2], "t-fifty", "k-1") for n in range(CALLERS)))
+    answers = await asyncio.gather(*(_insist(two_apis.doors[n % 2], "t-fifty", "k-1") for n in range(CALLERS)))
     assert answers == [answers[0]] * CALLERS
-    assert _outcomes(await house.audit("t-fifty")) == [answers[0]["operation_id"]]
-    async with house.doors[0].client("t-fifty") as client:
+    assert _outcomes(await two_apis.audit("t-fifty")) == [answers[0]["operation_id"]]
+    async with two_apis.doors[0].client("t-fifty") as client:
         [live] = (await client.get("/api/util/sleep")).json()["operations"]
     assert live == answers[0]
 
 
-async def test_of_two_decisions_under_one_key_the_first_counts_and_the_other_is_told_so(house: House) -> None:
+async def test_of_two_decisions_under_one_key_the_first_counts(two_apis: TwoApis) -> None:
     """Each caller hears what the log said to it, though both wait for the same id in the same process."""
-    async with house.doors[0].client("t-conflict") as client:
+    async with two_apis.doors[0].client("t-conflict") as client:
         headers = {"Idempotency-Key": "k-1"}
         answers = await asyncio.gather(
             *(
@@ -96,23 +96,23 @@ async def test_of_two_decisions_under_one_key_the_first_counts_and_the_other_is_
     by_status = {status: {a.text for a in answers if a.status_code == status} for status in (200, 422)}
     assert (len(by_status[200]), sum(a.status_code == 200 for a in answers)) == (1, 10)
     assert {a.json()["code"] for a in answers if a.status_code == 422} == {"idempotency_conflict"}
-    assert len(_outcomes(await house.audit("t-conflict"))) == 1
+    assert len(_outcomes(await two_apis.audit("t-conflict"))) == 1
 
 
-async def test_a_repeat_after_the_worker_was_killed_is_the_same_operation(house: House) -> None:
+async def test_a_repeat_after_the_worker_was_killed_is_the_same_operation(two_apis: TwoApis) -> None:
     """`kill -9` while fifty wait; the next worker judges the repeats by what the first committed."""
-    callers = [asyncio.create_task(_insist(house.doors[n % 2], "t-worker", "k-1")) for n in range(CALLERS)]
+    callers = [asyncio.create_task(_insist(two_apis.doors[n % 2], "t-worker", "k-1")) for n in range(CALLERS)]
     await asyncio.sleep(0.05)
-    house.worker.kill()
-    house.worker = house.installation.start("worker")
+    two_apis.worker.kill()
+    two_apis.worker = two_apis.installation.start("worker")
     answers = await asyncio.gather(*callers)
     assert answers == [answers[0]] * CALLERS
-    assert _outcomes(await house.audit("t-worker")) == [answers[0]["operation_id"]]
+    assert _outcomes(await two_apis.audit("t-worker")) == [answers[0]["operation_id"]]
 
 
-async def test_a_repeat_through_another_process_is_the_same_operation(house: House) -> None:
+async def test_a_repeat_through_another_process_is_the_same_operation(two_apis: TwoApis) -> None:
     """`kill -9` of an API while its callers wait: they come again through the other one."""
-    dying, other = house.doors
+    dying, other = two_apis.doors
 
     async def caller(number: int) -> dict[str, Any]:
         door = dying if number % 2 else other
@@ -128,4 +128,4 @@ async def test_a_repeat_through_another_process_is_the_same_operation(house: Hou
     dying.process.kill()
     answers = await asyncio.gather(*callers)
     assert answers == [answers[0]] * CALLERS
-    assert _outcomes(await house.audit("t-api")) == [answers[0]["operation_id"]]
+    assert _outcomes(await two_apis.audit("t-api")) == [answers[0]["operation_id"]]

@@ -9,12 +9,10 @@ import httpx
 import pytest
 from pydantic_core import from_json, to_json
 
-from sleepctl.tokens import SigningKey
-from tests.installation import AUDIENCE, ISSUER, Door, Installation
+from sleepctl.io.signing_keys import SigningKey
 from tests.services import Namespace, Services
 from tests.services.probe import free_port
-
-pytestmark = pytest.mark.needs_kafka
+from tests.support.installation import AUDIENCE, ISSUER, ApiClient, Installation
 
 URL = "/api/brain/sleep_mode"
 STRANGERS = 50
@@ -59,7 +57,7 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture
-async def door(issuer: Issuer, services: Services, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Door]:
+async def door(issuer: Issuer, services: Services, namespace: Namespace, tmp_path: Path) -> AsyncIterator[ApiClient]:
     """An API that reads its keys from the key server; its tokens are signed with the first key."""
     async with Installation.open(services, namespace, tmp_path, partitions=1) as installation:
         port = free_port()
@@ -70,7 +68,7 @@ async def door(issuer: Issuer, services: Services, namespace: Namespace, tmp_pat
             SLEEP_JWT_ISSUER=ISSUER,
             SLEEP_JWT_AUDIENCE=AUDIENCE,
         )
-        door = Door(process, f"http://127.0.0.1:{port}", issuer.keys[0])
+        door = ApiClient(process, f"http://127.0.0.1:{port}", issuer.keys[0])
         async with asyncio.timeout(60), door.client("acme") as client:
             while True:
                 with suppress(httpx.TransportError):
@@ -80,12 +78,12 @@ async def door(issuer: Issuer, services: Services, namespace: Namespace, tmp_pat
         yield door
 
 
-async def _status(door: Door, key: SigningKey) -> int:
-    async with Door(door.process, door.url, key).client("acme") as client:
+async def _status(door: ApiClient, key: SigningKey) -> int:
+    async with ApiClient(door.process, door.url, key).client("acme") as client:
         return (await client.get(URL)).status_code
 
 
-async def test_keys_rotate_without_a_strangers_token_hammering_their_server(issuer: Issuer, door: Door) -> None:
+async def test_keys_rotate_without_a_strangers_token_hammering_their_server(issuer: Issuer, door: ApiClient) -> None:
     """Fifty unknown keys are one question in ten seconds; then a new key works, and goes on without the server."""
     known, fresh = issuer.keys[0], SigningKey.generate()
     assert (await _status(door, known), issuer.asked) == (200, 1)

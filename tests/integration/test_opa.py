@@ -1,4 +1,4 @@
-"""A real OPA server at the door: the table of cases, its decisions in the audit, and the door while it is away."""
+"""A real OPA server: the table of cases, its decisions in the audit, and the API while OPA is unavailable."""
 
 import asyncio
 import random
@@ -14,13 +14,14 @@ import pytest
 import pytest_asyncio
 from pydantic_core import from_json
 
-from api.door.authorise import OpaServer, Question
-from api.operate.dependency import Dependency
-from schemas.events import TIMER
-from schemas.partition import partition_of
-from tests.installation import Door, Installation
-from tests.policy_cases import BASE, CASES
+from api.adapters.dependency import Dependency
+from api.security.opa import ENDPOINT, OpaServer, Question
+from api.security.opa_client import OpaClient
+from schemas.kafka.partitioner import partition_of
+from schemas.wire.events import TIMER
 from tests.services import Namespace, Service, Services
+from tests.support.installation import ApiClient, Installation
+from tests.support.policy_cases import BASE, CASES
 
 pytestmark = pytest.mark.needs_opa
 
@@ -52,20 +53,19 @@ def test_opa_answers_the_table_of_cases(opa: Service) -> None:
     with httpx.Client(base_url=opa.address) as client:
         for case in CASES:
             if case.roles is None:
-                found = _decision(client, case.input)
+                decision = _decision(client, case.input)
             else:
                 with _roles(client, case.roles):
-                    found = _decision(client, case.input)
-            if found != case.decision:
-                wrong.append((case.name, found))
+                    decision = _decision(client, case.input)
+            if decision != case.decision:
+                wrong.append((case.name, decision))
     assert wrong == []
 
 
 async def test_the_client_asks_opa_what_the_table_asks(opa: Service) -> None:
     """The API's own client gets a decision, and its id as OPA logged it."""
-    async with httpx.AsyncClient() as client:
-        server = OpaServer(opa.address, client, Dependency("opa"))
-        decision = await server.decide(Question(**{**BASE, "scopes": tuple(BASE["scopes"])}))
+    server = OpaServer(OpaClient(f"{opa.address}{ENDPOINT}"), Dependency("opa"))
+    decision = await server.decide(Question(**{**BASE, "scopes": tuple(BASE["scopes"])}))
     assert decision.allow
     assert decision.decision_id in opa.log_tail()
 
@@ -80,11 +80,11 @@ class Answer(NamedTuple):
 
 
 @dataclass
-class House:
-    """A worker, and a door whose decisions are OPA's."""
+class GuardedApi:
+    """A worker, and an API that asks OPA."""
 
     installation: Installation
-    door: Door
+    door: ApiClient
 
     async def commands(self) -> int:
         """Return how many commands stand in the log."""
@@ -100,21 +100,21 @@ class House:
 
 
 @pytest_asyncio.fixture
-async def house(opa: Service, services: Services, namespace: Namespace, tmp_path: Path) -> AsyncIterator[House]:
+async def guarded(opa: Service, services: Services, namespace: Namespace, tmp_path: Path) -> AsyncIterator[GuardedApi]:
     """One of each process, once a command has gone through."""
     async with Installation.open(services, namespace, tmp_path, partitions=PARTITIONS) as installation:
         installation.start_worker()
         door = await installation.open_door(SLEEP_OPA_URL=opa.address, SLEEP_RATE_LIMITS='{"*": "1000000/minute"}')
-        house = House(installation, door)
-        await house.works()
-        yield house
+        guarded = GuardedApi(installation, door)
+        await guarded.works()
+        yield guarded
 
 
 @dataclass
 class Load:
     """Callers that send commands without a pause, and what each was answered."""
 
-    door: Door
+    door: ApiClient
     answers: list[Answer] = field(default_factory=list)
     under_way: dict[int, float] = field(default_factory=dict)
     stopping: bool = False
@@ -156,26 +156,23 @@ class Load:
         return [answer for answer in self.answers if begun <= answer.begun and answer.ended <= ended]
 
 
-@pytest.mark.needs_kafka
-async def test_with_opa_killed_mid_load_no_request_passes_and_service_returns_by_itself(
-    house: House, opa: Service
-) -> None:
+async def test_no_request_passes_while_opa_is_killed_and_service_returns(guarded: GuardedApi, opa: Service) -> None:
     """Every answer is 503 while it is down, and the log gains no command; nobody restarts the API."""
     print(f"seed {SEED}")
-    load = Load(house.door)
+    load = Load(guarded.door)
     callers = [asyncio.create_task(load.caller(number)) for number in range(CALLERS)]
     await asyncio.sleep(2)
     await asyncio.to_thread(opa.kill)
     down = time.monotonic()
     await load.drained(down)
-    before = await house.commands()
+    before = await guarded.commands()
     await asyncio.sleep(2)
     up = time.monotonic()
     await load.drained(up)
-    after = await house.commands()
+    after = await guarded.commands()
     stillborn = load.since(down, time.monotonic())
     await asyncio.to_thread(opa.start)
-    await house.works()
+    await guarded.works()
     back = time.monotonic()
     await asyncio.sleep(1)
     load.stopping = True
@@ -188,33 +185,31 @@ async def test_with_opa_killed_mid_load_no_request_passes_and_service_returns_by
     assert any(answer.begun > back for answer in passed)
 
 
-@pytest.mark.needs_kafka
-async def test_an_opa_that_hangs_is_answered_for_within_about_a_second(house: House, opa: Service) -> None:
+async def test_an_opa_that_hangs_is_answered_for_within_about_a_second(guarded: GuardedApi, opa: Service) -> None:
     """A stopped process still takes connections; a hundred callers at once wait no longer than one."""
-    before = await house.commands()
+    before = await guarded.commands()
     with opa.paused():
         begun = time.monotonic()
-        async with house.door.client("acme") as client:
+        async with guarded.door.client("acme") as client:
             answers = await asyncio.gather(*(client.post(MODE, json=LIGHT) for _ in range(100)))
         seconds = time.monotonic() - begun
     assert {answer.status_code for answer in answers} == {503}
     assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
     assert 0.9 < seconds < 2.5
-    assert await house.commands() == before
-    await house.works()
+    assert await guarded.commands() == before
+    await guarded.works()
 
 
-@pytest.mark.needs_kafka
-async def test_opas_decision_id_is_in_the_event_and_in_the_audit(house: House, opa: Service) -> None:
+async def test_opas_decision_id_is_in_the_event_and_in_the_audit(guarded: GuardedApi, opa: Service) -> None:
     """The same id in OPA's own log, in the command's event and in each row of the audit that it caused."""
-    async with house.door.client("audited") as client:
+    async with guarded.door.client("audited") as client:
         answer = await client.post(MODE, json={"target_state": "deep"})
     log = await asyncio.to_thread(opa.log_tail)
     assert answer.status_code == httpx.codes.OK, answer.text
-    partition, topics = partition_of("audited", PARTITIONS), house.installation.settings.topics
-    sent = [from_json(record.value or b"") for record in await house.installation.read(topics.events, partition)]
+    partition, topics = partition_of("audited", PARTITIONS), guarded.installation.settings.topics
+    sent = [from_json(record.value or b"") for record in await guarded.installation.read(topics.events, partition)]
     [command] = [event for event in sent if event.get("subject") == "audited"]
-    rows = [from_json(record.value or b"") for record in await house.installation.read(topics.transitions, partition)]
+    rows = [from_json(record.value or b"") for record in await guarded.installation.read(topics.transitions, partition)]
     decision_id = command["data"]["decision_id"]
     assert decision_id in log
     assert {row["decision_id"] for row in rows if row["tenant"] == "audited"} == {decision_id}

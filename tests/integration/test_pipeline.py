@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic_core import from_json
 
-from schemas.record import unpack
-from tests.installation import Installation
-from tests.load import rules_for_all, tenant_load
+from schemas.domain.record import unpack
 from tests.services import Namespace, Services
-
-pytestmark = pytest.mark.needs_kafka
+from tests.support.installation import Installation
+from tests.support.load import rules_for_all, tenant_load
 
 SEED = 20_261
 EVENTS = 20_000
@@ -27,7 +25,7 @@ async def _assert_fold(installation: Installation) -> int:
     for partition, position in (await installation.applied()).items():
         plain = await installation.plain_fold(partition, position)
         packed = await installation.stored(partition)
-        assert {tenant: unpack(found, plain.rules) for tenant, found in packed.items()} == plain.records
+        assert {tenant: unpack(each, plain.rules) for tenant, each in packed.items()} == plain.records
 
         states = {record.key: record.value for record in await installation.read(topics.states, partition)}
         assert states == plain.states
@@ -63,6 +61,7 @@ async def _stop(installation: Installation) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(180)
 async def test_two_workers_make_of_20_000_random_events_what_a_plain_fold_makes(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:
@@ -75,6 +74,7 @@ async def test_two_workers_make_of_20_000_random_events_what_a_plain_fold_makes(
         assert await _assert_fold(installation) > EVENTS // 4
 
 
+@pytest.mark.timeout(180)
 async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:

@@ -1,70 +1,25 @@
 """Redis is emptied, or was never there: a rebuild brings back what the workers had made of the log."""
 
 import asyncio
-import os
-import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from pydantic_core import from_json
 
-from schemas import events
-from schemas.cloudevents import encode
-from schemas.partition import partition_of
-from schemas.record import unpack
-from tests.installation import Installation
-from tests.load import Sent, rules_for_all, tenant_load
-from tests.services import Namespace, Services, redis_client
+from schemas.kafka.partitioner import partition_of
+from schemas.wire import events
+from tests.services import Lacks, Namespace, Services
+from tests.support.administration import assert_fold, document_of, empty_redis, sleepctl, stop_workers
+from tests.support.events import event_bytes
+from tests.support.installation import Installation
+from tests.support.load import rules_for_all, tenant_load
+from tests.support.records import Sent, sent_breaker
 
-pytestmark = pytest.mark.needs_kafka
+pytestmark = pytest.mark.needs_kafka(Lacks.GROUPS)
 
 SEED = 4_711
-
-
-async def sleepctl(installation: Installation, *arguments: str) -> tuple[int, str, str]:
-    """Run a command of ours as an operator does, and return its exit status, stdout and stderr."""
-    command = Path(sys.executable).with_name("sleepctl")
-    process = await asyncio.create_subprocess_exec(
-        command, *arguments, env=os.environ | installation.environment, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
-
-
-async def document_of(installation: Installation, *arguments: str) -> Any:  # noqa: ANN401 - any JSON
-    """Return what a command that succeeds prints as JSON."""
-    code, out, err = await sleepctl(installation, *arguments, "--json")
-    assert code == 0, err
-    return from_json(out)
-
-
-async def empty(installation: Installation, *, operations: bool = True) -> None:
-    """Take away this installation's keys in Redis, and nobody else's."""
-    redis = redis_client(installation.services.redis)
-    try:
-        async for key in redis.scan_iter(f"{{{installation.settings.redis_prefix}:*", count=10_000):
-            if operations or b":operation:" not in key:
-                await redis.unlink(key)
-    finally:
-        await redis.aclose()
-
-
-async def stop_workers(installation: Installation) -> None:
-    """Stop every process as an operator would."""
-    for process in [process for process in installation.processes if process.running]:
-        assert await asyncio.to_thread(process.stop) == 0
-
-
-async def assert_fold(installation: Installation) -> None:
-    """Assert that each partition's records in Redis are a plain fold of its log, up to where Redis stands."""
-    for partition, position in (await installation.applied()).items():
-        plain = await installation.plain_fold(partition, position)
-        packed = await installation.stored(partition)
-        assert {tenant: unpack(found, plain.rules) for tenant, found in packed.items()} == plain.records
 
 
 @pytest.mark.cluster
@@ -94,7 +49,7 @@ async def test_an_emptied_redis_is_rebuilt_while_the_api_says_503_and_workers_go
             worker = installation.processes[0]
             assert await asyncio.to_thread(worker.stop) == 0
             stood = await installation.applied()
-            await empty(installation)
+            await empty_redis(installation)
 
             for unread in ("/api/brain/sleep_mode", path, "/api/util/sleep"):
                 answer = await client.get(unread)
@@ -154,14 +109,7 @@ async def test_an_interrupted_rebuild_is_refused_by_workers_and_can_be_run_again
 
 def _command(tenant: str, operation_id: str, partitions: int) -> Sent:
     data = {"operation_id": operation_id, "target": "deep", "ttl_ms": 600_000, "actor": "tests"}
-    value = encode(type_=events.OPERATION, id_="again", source="urn:test", subject=tenant, time=None, data=data)
-    return Sent(tenant, value, partition_of(tenant, partitions))
-
-
-def _opened(tenant: str, partitions: int) -> Sent:
-    data = {"breaker": "payments", "instance": "pod-1", "state": "open"}
-    value = encode(type_=events.BREAKER, id_=tenant, source="urn:test", subject=tenant, time=None, data=data)
-    return Sent(tenant, value, partition_of(tenant, partitions))
+    return Sent(tenant, event_bytes(events.OPERATION, data, tenant), partition_of(tenant, partitions))
 
 
 @pytest.mark.timeout(180)
@@ -169,20 +117,20 @@ async def test_a_hundred_thousand_tenants_are_rebuilt(services: Services, namesp
     """From the states topic and the log of a worker; the time is printed, and Redis is what it was."""
     tenants = 100_000
     async with Installation.open(services, namespace, tmp_path, partitions=8) as installation:
-        await installation.write(_opened(f"tenant-{number}", 8) for number in range(tenants))
+        await installation.write(sent_breaker(f"tenant-{number}", partitions=8) for number in range(tenants))
         installation.start("worker")
         began = time.monotonic()
         await installation.caught_up()
         folded = time.monotonic() - began
         await stop_workers(installation)
         before = {partition: await installation.stored(partition) for partition in range(8)}
-        await empty(installation)
+        await empty_redis(installation)
 
         began = time.monotonic()
         result = await document_of(installation, "rebuild")
         took = time.monotonic() - began
         after = {partition: await installation.stored(partition) for partition in range(8)}
-        assert sum(len(found) for found in after.values()) == tenants
+        assert sum(len(each) for each in after.values()) == tenants
         assert after == before
 
         began = time.monotonic()

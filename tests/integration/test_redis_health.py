@@ -10,11 +10,9 @@ import httpx
 import pytest
 import redis
 
-from tests.installation import Installation
 from tests.services import Namespace, Services
 from tests.services.cluster import ClusterNode, RedisClusterService
-
-pytestmark = pytest.mark.needs_kafka
+from tests.support.installation import Installation
 
 Page = dict[str, Any]
 EVICTS = "maxmemory-policy is allkeys-lru"
@@ -39,7 +37,7 @@ def configured(url: str, **settings: str) -> Iterator[None]:
 async def pages(installation: Installation, wanted: Callable[[Page], bool]) -> list[tuple[int, Page]]:
     """Start a worker and an API, and return status code and text of their pages once they are as wanted."""
     worker, door = installation.start_worker(), await installation.open_door()
-    found: list[tuple[int, Page]] = []
+    seen: list[tuple[int, Page]] = []
     for url in (worker, door.url):
         async with asyncio.timeout(40), httpx.AsyncClient(base_url=url, timeout=30) as client:
             while True:
@@ -49,13 +47,13 @@ async def pages(installation: Installation, wanted: Callable[[Page], bool]) -> l
                     answer = httpx.Response(503, json={})
                 page = answer.json()
                 if wanted(page):
-                    found.append((answer.status_code, page))
+                    seen.append((answer.status_code, page))
                     break
                 await asyncio.sleep(0.1)
     for process in installation.processes:
         if process.running:
             await asyncio.to_thread(process.stop)
-    return found
+    return seen
 
 
 def redis_of(page: Page) -> str:

@@ -8,13 +8,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from pydantic_core import from_json, to_json
 
-from schemas.cloudevents import encode
 from schemas.settings import Settings
-from tests.installation import Installation
-from tests.load import Sent
-from tests.services import Namespace, Services
+from tests.services import Lacks, Namespace, Services
+from tests.support.events import event_bytes
+from tests.support.installation import Installation
+from tests.support.records import Sent
+from worker.adapters.kafka_reader import KafkaReader
 from worker.ports import Output, OutputError
-from worker.reader import Reader
 
 
 @pytest.fixture
@@ -25,15 +25,14 @@ async def installation(services: Services, namespace: Namespace, tmp_path: Path)
 
 
 @pytest.fixture
-async def reader(installation: Installation) -> AsyncIterator[Reader]:
+async def reader(installation: Installation) -> AsyncIterator[KafkaReader]:
     """A reader of its topics."""
-    found = Reader(installation.settings)
-    yield found
-    await found.stop()
+    kafka_reader = KafkaReader(installation.settings)
+    yield kafka_reader
+    await kafka_reader.stop()
 
 
-@pytest.mark.needs_kafka
-async def test_a_topic_is_read_page_by_page_to_its_end(installation: Installation, reader: Reader) -> None:
+async def test_a_topic_is_read_page_by_page_to_its_end(installation: Installation, reader: KafkaReader) -> None:
     """From any offset, and from several topics in turn."""
     states, transitions = installation.settings.topics.states, installation.settings.topics.transitions
     assert await reader.end(states, 0) == 0
@@ -45,34 +44,36 @@ async def test_a_topic_is_read_page_by_page_to_its_end(installation: Installatio
     assert ([record.offset for record in page.records], page.next) == ([*range(3, 13)], 13)
     assert (page.records[0].key, page.records[0].value) == (b"3", b"x")
     assert [record.key for record in (await reader.read(transitions, 0, 0, 10)).records] == [b"t"]
-    offset, found = 0, 0
+    offset, seen = 0, 0
     while (page := await reader.read(states, 0, offset, 10)).records:
-        offset, found = page.next, found + len(page.records)
-    assert (offset, found) == (25, 25)
+        offset, seen = page.next, seen + len(page.records)
+    assert (offset, seen) == (25, 25)
     assert await reader.read(states, 0, 30, 10) == ([], 25)
 
 
-@pytest.mark.needs_kafka
-async def test_markers_of_a_transaction_are_passed_over(installation: Installation, reader: Reader) -> None:
+@pytest.mark.needs_kafka(Lacks.MARKERS)
+async def test_markers_of_a_transaction_are_passed_over(installation: Installation, reader: KafkaReader) -> None:
     """They use up offsets, at the partition's end too."""
     topic = installation.settings.topics.events
     producer = AIOKafkaProducer(
         bootstrap_servers=installation.settings.kafka_bootstrap, transactional_id=installation.settings.topic_prefix
     )
-    await producer.start()
-    async with producer.transaction():
-        await producer.send_and_wait(topic, b"in a transaction", partition=0)
-    await producer.stop()
+    try:
+        await producer.start()
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"in a transaction", partition=0)
+    finally:
+        await producer.stop()
     assert await reader.end(topic, 0) == 2
     assert [record.offset for record in (await reader.read(topic, 0, 0, 10)).records] == [0]
     assert await reader.read(topic, 0, 1, 10) == ([], 2)
 
 
-async def test_a_broker_that_is_away_is_an_output_error(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_is_away_is_an_output_error(reader: KafkaReader, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which the lane waits out; and it connects afresh when it is back."""
-    assert isinstance(reader, Reader)
-    away = Reader(Settings.model_validate({"kafka_bootstrap": "127.0.0.1:1", "redis_url": "redis://127.0.0.1:1"}))
-    monkeypatch.setattr("worker.reader._ANSWER_SECONDS", 1.0)
+    assert isinstance(reader, KafkaReader)
+    away = KafkaReader(Settings.model_validate({"kafka_bootstrap": "127.0.0.1:1", "redis_url": "redis://127.0.0.1:1"}))
+    monkeypatch.setattr("worker.adapters.kafka_reader._ANSWER_SECONDS", 1.0)
     with pytest.raises(OutputError):
         await away.end("sleep.states", 0)
     with pytest.raises(OutputError):
@@ -82,25 +83,25 @@ async def test_a_broker_that_is_away_is_an_output_error(reader: Reader, monkeypa
 
 def _breaker(tenant: str, state: str) -> Sent:
     data = {"breaker": "payments", "instance": "pod-1", "state": state}
-    value = encode(type_="sleep.breaker.v1", id_="e", source="urn:test", subject=tenant, time=None, data=data)
+    value = event_bytes("sleep.breaker.v1", data, tenant)
     return Sent(tenant, value, 0)
 
 
 async def _settled(installation: Installation, end: int) -> None:
     async with asyncio.timeout(30):
-        while (await installation.store.standing(0)).progress.states_next != end:
+        while (await installation.store.partition_status(0)).progress.states_next != end:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.needs_kafka
-async def test_a_stale_owner_s_late_append_is_repaired_by_the_next_owner_and_by_a_living_one(
+async def test_a_late_append_of_a_stale_owner_is_repaired_by_the_next_owner(
     installation: Installation,
 ) -> None:
     """Readers of the compacted topic end up with the present, and a tombstone for whom nobody knows."""
     topic = installation.settings.topics.states
     first = installation.start("worker")
-    await installation.write([_breaker("acme", "open"), _breaker("acme", "half_open")])
-    await installation.caught_up()
+    for state in ("open", "half_open"):  # One commit each, and so a state each.
+        await installation.write([_breaker("acme", state)])
+        await installation.caught_up()
     assert await asyncio.to_thread(first.stop) == 0
     published = await installation.read(topic, 0)
     late = to_json(from_json(published[0].value or b""))

@@ -1,69 +1,30 @@
 """The store and its scripts on a real Redis, and the same behaviours of the fake that unit tests stand on."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.exceptions import RedisError
 
-from schemas.policy import BUILT_IN_RULES, parse_rules
-from schemas.progress import LAYOUT, pack_rules
-from schemas.settings import Settings
-from tests.fakes import FakeStore
-from tests.services import Client, Namespace, Services, listening_client, redis_client
+from api.adapters.redis_store import RedisStore, connect
+from api.commands.receipt import Receipt
+from schemas.domain.policy import BUILT_IN_RULES, parse_rules
+from schemas.redis import command_memory as remembered
+from schemas.redis.progress import LAYOUT, ProgressUpdate, pack_rules
+from tests.integration.conftest import settings_of
+from tests.services import Client, Namespace, Services, listening_client
+from tests.support.commits import EMPTY, OP, commit, packed
+from tests.support.operations import outcome
+from tests.support.times import NOW
 from worker import ports
+from worker.adapters.redis_store import LaneStore
 from worker.ports import Commit, Due, Loaded
-from worker.store import Store
 
 pytestmark = pytest.mark.cluster
-
-EMPTY = Commit(0, {"next": 1}, {}, [], {}, [], {}, {}, [])
-
-
-def commit(
-    position: int,
-    next_: int,
-    *,
-    records: dict[str, bytes] | None = None,
-    removed: list[str] | None = None,
-    timers: dict[str, int] | None = None,
-    untimed: list[str] | None = None,
-) -> Commit:
-    """Return a commit of these records and timers."""
-    return Commit(position, {"next": next_}, records or {}, removed or [], timers or {}, untimed or [], {}, {}, [])
-
-
-@pytest.fixture
-async def real(services: Services, namespace: Namespace) -> AsyncIterator[Store]:
-    """A store on the real Redis, under a prefix of its own."""
-    settings = Settings.model_validate(
-        {"kafka_bootstrap": services.kafka, "redis_url": services.redis, "redis_prefix": namespace.redis_prefix}
-    )
-    store = Store.connect(settings)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-async def redis(services: Services) -> AsyncIterator[Client]:
-    """A client of its own, to look behind the store."""
-    client = redis_client(services.redis)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture(params=["fake", "redis"])
-def store(request: pytest.FixtureRequest) -> ports.Store:
-    """Each store in turn."""
-    if request.param == "fake":
-        return FakeStore()
-    found: ports.Store = request.getfixturevalue("real")
-    return found
 
 
 async def test_a_partition_not_yet_begun_stands_at_zero(store: ports.Store) -> None:
     """And may be read and written from there."""
-    standing = await store.standing(0)
+    standing = await store.partition_status(0)
     assert (standing.progress.next, standing.progress.partitions, standing.records) == (0, None, 0)
     assert await store.load(0, 0, ["acme"], [("acme", "op-1")]) == Loaded([None], [None])
     assert await store.commit(0, EMPTY)
@@ -72,25 +33,50 @@ async def test_a_partition_not_yet_begun_stands_at_zero(store: ports.Store) -> N
 async def test_what_was_committed_is_loaded_in_the_order_asked(store: ports.Store) -> None:
     """None stands where there is nothing."""
     written = commit(0, 3, records={"acme": b"A", "other": b"O"})._replace(
-        operations=[("acme", "op-1", b"first", 60_000), ("acme", "op-2", b"second", 60_000)]
+        operations={("acme", "op-1"): b"first", ("acme", "op-2"): b"second"}
     )
     assert await store.commit(0, written)
     loaded = await store.load(0, 3, ["other", "nobody", "acme"], [("acme", "op-2"), ("acme", "op-9"), ("acme", "op-1")])
     assert loaded == Loaded([b"O", None, b"A"], [b"second", None, b"first"])
-    standing = await store.standing(0)
+    standing = await store.partition_status(0)
     assert (standing.progress.next, standing.progress.records, standing.records) == (3, 2, 2)
+
+
+@pytest.mark.parametrize(("most", "answered"), [(1, 1), (2_000, 1), (2_001, 2), (119_000, 60), (1 << 20, 120)])
+async def test_records_that_are_too_large_for_one_answer_come_in_part(
+    store: ports.Store, monkeypatch: pytest.MonkeyPatch, most: int, answered: int
+) -> None:
+    """The first of them, up to that with which they are large enough, and all of the operations."""
+    monkeypatch.setattr("worker.ports.LOAD_BYTES", most)
+    monkeypatch.setattr("worker.adapters.redis_store.LOAD_BYTES", most)
+    names = [f"tenant-{number:03}" for number in range(120)]
+    records = {name: name.encode().ljust(2_000) for name in names}
+    assert await store.commit(0, commit(0, 1, records=records)._replace(operations={("acme", "op-1"): b"first"}))
+    loaded = await store.load(0, 1, names, [("acme", "op-1")])
+    assert loaded == Loaded([records[name] for name in names[:answered]], [b"first"])
+
+
+async def test_tenants_without_a_record_take_nothing_of_an_answer(
+    store: ports.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are."""
+    monkeypatch.setattr("worker.ports.LOAD_BYTES", 1)
+    monkeypatch.setattr("worker.adapters.redis_store.LOAD_BYTES", 1)
+    assert await store.commit(0, commit(0, 1, records={"acme": b"A", "other": b"O"}))
+    names = [*(f"nobody-{number}" for number in range(200)), "acme", "other"]
+    assert await store.load(0, 1, names, []) == Loaded([*[None] * 200, b"A"], [])
 
 
 async def test_whoever_stands_elsewhere_is_refused_and_changes_nothing(store: ports.Store) -> None:
     """Behind, ahead, or the same batch again."""
     first = commit(0, 3, records={"acme": b"A"}, timers={"acme": 5})
     assert await store.commit(0, first)
-    before = await store.standing(0), await store.due(0, 10, 0, 10)
+    before = await store.partition_status(0), await store.due(0, 10, 0, 10)
     for position in (0, 2, 4, 30):
         assert await store.load(0, position, ["acme"], []) is None
         stale = commit(position, 9, records={"acme": b"B", "new": b"N"}, removed=["acme"], timers={"new": 1})
         assert not await store.commit(0, stale)
-    assert (await store.standing(0), await store.due(0, 10, 0, 10)) == before
+    assert (await store.partition_status(0), await store.due(0, 10, 0, 10)) == before
     assert await store.load(0, 3, ["acme", "new"], []) == Loaded([b"A", None], [])
 
 
@@ -114,7 +100,7 @@ async def test_what_is_removed_is_gone(store: ports.Store) -> None:
     await store.commit(0, commit(0, 1, records={"acme": b"A", "other": b"O"}, timers={"acme": 5, "other": 6}))
     assert await store.commit(0, commit(1, 2, removed=["acme"], untimed=["acme", "nobody"]))
     assert await store.load(0, 2, ["acme", "other"], []) == Loaded([None, b"O"], [])
-    assert (await store.standing(0)).progress.records == 1
+    assert (await store.partition_status(0)).progress.records == 1
     assert await store.due(0, 10, 0, 10) == Due(2, [("other", 6)], None)
 
 
@@ -157,41 +143,50 @@ async def test_more_than_fits_the_stack_of_a_script_is_read_and_written_whole(st
     """Lua unpacks some thousands of values at the most, so the scripts go in slices."""
     count = 9_001
     names = [f"tenant-{number}" for number in range(count)]
-    operations = [(name, "op-1", b"operation " + name.encode(), 60_000) for name in names]
+    operations = {(name, "op-1"): b"\2" + number.to_bytes(8, "big") for number, name in enumerate(names)}
     written = commit(
         0, 1, records={name: name.encode() for name in names}, timers={name: n for n, name in enumerate(names)}
     )._replace(
         operations=operations,
-        counts={"freeze": count},
+        ended_operations=list(operations),
+        removed_receipts=list(operations),
+        count_changes={"freeze": count},
         open_ended=dict.fromkeys(names, True),
     )
     assert await store.commit(0, written)
     loaded = await store.load(0, 1, names, [(name, "op-1") for name in names])
-    assert loaded == Loaded([name.encode() for name in names], [packed for _, _, packed, _ in operations])
+    assert loaded == Loaded([name.encode() for name in names], list(operations.values()))
     assert len((await store.due(0, count, 0, count)).timers) == count
     assert await store.commit(0, commit(1, 2, removed=names, untimed=names))
-    assert (await store.standing(0)).records == 0
+    standing = await store.partition_status(0)
+    assert (standing.records, standing.operations, standing.ended) == (0, count, count)
 
 
-async def test_a_number_of_records_that_is_wrong_refuses_everything(real: Store, redis: Client) -> None:
+async def test_a_number_of_records_that_is_wrong_refuses_everything(real: LaneStore, redis: Client) -> None:
     """A Redis that evicted or lost some is not worked on."""
     await real.commit(0, commit(0, 1, records={"acme": b"A", "other": b"O"}))
     await redis.hdel(real.keys(0).tenants, "acme")
     assert await real.load(0, 1, ["other"], []) is None
     assert not await real.commit(0, commit(1, 2, records={"other": b"X"}))
-    standing = await real.standing(0)
+    standing = await real.partition_status(0)
     assert (standing.progress.records, standing.records) == (2, 1)
 
 
-async def test_counts_and_open_ended_tenants_are_kept_as_they_move(real: Store, redis: Client) -> None:
+async def test_counts_and_open_ended_tenants_are_kept_as_they_move(real: LaneStore, redis: Client) -> None:
     """They have keys of their own, so that nobody has to count."""
     await real.commit(
-        0, EMPTY._replace(counts={"freeze": 2, "light": 1}, open_ended={"acme": True, "other": True, "third": False})
+        0,
+        EMPTY._replace(
+            count_changes={"freeze": 2, "light": 1}, open_ended={"acme": True, "other": True, "third": False}
+        ),
     )
     await real.commit(
         0,
         EMPTY._replace(
-            position=1, progress={"next": 2}, counts={"freeze": -1, "active": 1}, open_ended={"acme": False}
+            position=1,
+            progress=ProgressUpdate(next=2, layout=None),
+            count_changes={"freeze": -1, "active": 1},
+            open_ended={"acme": False},
         ),
     )
     keys = real.keys(0)
@@ -199,51 +194,56 @@ async def test_counts_and_open_ended_tenants_are_kept_as_they_move(real: Store, 
     assert await redis.smembers(keys.open) == {b"other"}
 
 
-async def test_a_count_that_is_none_is_read_as_one_below_none(real: Store, redis: Client) -> None:
+async def test_a_count_that_is_none_is_read_as_one_below_none(real: LaneStore, redis: Client) -> None:
     """So that `verify` names it, as it would another number."""
     await redis.hset(real.keys(0).counts, mapping={"deep": b"2", "light": b"many"})
     expected = {"deep": 2, "light": -1}
     assert (await real.index(0)).counts == expected
-    found = await real.index_at(0, 0, [])
-    assert found is not None
-    assert found.counts == expected
+    seen = await real.index_at(0, 0, [])
+    assert seen is not None
+    assert seen.counts == expected
 
 
 @pytest.mark.parametrize("count", [b"many", b"1.0", b"007", b"-0", b"9" * 16])
 async def test_nothing_is_added_to_a_count_that_is_none_and_nothing_else_is_written(
-    real: Store, redis: Client, count: bytes
+    real: LaneStore, redis: Client, count: bytes
 ) -> None:
     """A script that failed halfway would leave records which the progress does not know of."""
-    acme = commit(0, 1, records={"acme": b"A"})._replace(counts={"freeze": 1})
+    acme = commit(0, 1, records={"acme": b"A"})._replace(count_changes={"freeze": 1})
     assert await real.commit(0, acme)
     await redis.hset(real.keys(0).counts, "light", count)
-    changed = commit(1, 2, records={"acme": b"B"})._replace(counts={"freeze": -1, "light": 1})
+    changed = commit(1, 2, records={"acme": b"B"})._replace(count_changes={"freeze": -1, "light": 1})
     assert not await real.commit(0, changed)
     assert await real.load(0, 1, ["acme"], []) == ports.Loaded([b"A"], [])
     assert await redis.hgetall(real.keys(0).counts) == {b"freeze": b"1", b"light": count}
-    assert (await real.standing(0)).counted == -1
+    assert (await real.partition_status(0)).counted == -1
 
 
-async def test_an_operation_ends_by_itself_and_takes_its_receipt_with_it(real: Store, redis: Client) -> None:
-    """The receipt was only there until the command was applied."""
+async def test_a_commit_takes_receipts_and_keys_of_the_layout_before_away(real: LaneStore, redis: Client) -> None:
+    """A receipt is only there until the command was applied, which a repeat does not write again."""
     keys = real.keys(0)
     await redis.set(keys.receipt("acme", "op-1"), b"receipt")
-    await real.commit(0, EMPTY._replace(operations=[("acme", "op-1", b"operation", 60_000)]))
-    assert await redis.exists(keys.receipt("acme", "op-1")) == 0
-    assert 59_000 < await redis.pttl(keys.operation("acme", "op-1")) <= 60_000
+    await redis.set(keys.receipt("acme", "op-2"), b"receipt")
+    await redis.set(keys.operation("acme", "op-1"), b"older")
+    assert await real.load(0, 0, [], [("acme", "op-1")]) == Loaded([], [b"older"])
+    await real.commit(0, EMPTY._replace(operations={OP: b"now"}, removed_receipts=[OP, ("acme", "op-2")]))
+    assert await redis.exists(keys.receipt("acme", "op-1"), keys.receipt("acme", "op-2"), keys.operation(*OP)) == 0
+    assert await real.load(0, 1, [], [("acme", "op-1")]) == Loaded([], [b"now"])
 
 
-async def test_progress_keeps_what_a_batch_does_not_mention(real: Store) -> None:
+async def test_progress_keeps_what_a_batch_does_not_mention(real: LaneStore) -> None:
     """Rules are written when they change only."""
     rules = pack_rules([BUILT_IN_RULES, parse_rules(1, {"retire_after_seconds": 60})])
-    await real.commit(0, EMPTY._replace(progress={"next": 1, "rules": rules, "states_next": 4}))
-    await real.commit(0, EMPTY._replace(position=1, progress={"next": 2, "swept": 1, "partitions": 8}))
-    progress = (await real.standing(0)).progress
+    await real.commit(0, EMPTY._replace(progress=ProgressUpdate(next=1, rules=rules, states_next=4, layout=None)))
+    await real.commit(
+        0, EMPTY._replace(position=1, progress=ProgressUpdate(next=2, swept=1, partitions=8, layout=None))
+    )
+    progress = (await real.partition_status(0)).progress
     assert (progress.next, progress.states_next, progress.swept, progress.partitions) == (2, 4, 1, 8)
     assert [version.retire_after_ms for version in progress.rules] == [86_400_000, 60_000]
 
 
-async def test_answers_reach_whoever_listens(real: Store, services: Services, namespace: Namespace) -> None:
+async def test_answers_reach_whoever_listens(real: LaneStore, services: Services, namespace: Namespace) -> None:
     """And nobody minds where no one does; a commit that is refused answers nobody."""
     channel = f"{namespace.redis_prefix}:reply:1"
     async with listening_client(services.redis) as redis, redis.pubsub() as listener:
@@ -258,14 +258,14 @@ async def test_answers_reach_whoever_listens(real: Store, services: Services, na
     assert message["data"] == b"outcome"
 
 
-async def test_scripts_that_redis_has_forgotten_are_sent_again(real: Store, redis: Client) -> None:
+async def test_scripts_that_redis_has_forgotten_are_sent_again(real: LaneStore, redis: Client) -> None:
     """It was restarted."""
     await real.load(0, 0, [], [])
     await redis.script_flush()
     assert await real.load(0, 0, ["acme"], []) == Loaded([None], [])
 
 
-async def test_a_redis_that_is_gone_is_said_in_seconds_and_found_again(real: Store, services: Services) -> None:
+async def test_a_redis_that_is_gone_is_said_in_seconds_and_found_again(real: LaneStore, services: Services) -> None:
     """Without a new client; what became of a commit is to be looked up."""
     await real.commit(0, commit(0, 1, records={"acme": b"A"}))
     with services.store.paused():
@@ -273,36 +273,64 @@ async def test_a_redis_that_is_gone_is_said_in_seconds_and_found_again(real: Sto
         with pytest.raises(RedisError):
             await real.commit(0, commit(1, 2))
         assert asyncio.get_running_loop().time() - began < 7
-    standing = await real.standing(0)
+    standing = await real.partition_status(0)
     assert standing.records == 1
     assert standing.progress.next in (1, 2)
 
 
 async def test_some_fields_of_the_progress_are_committed_under_the_same_fence(store: ports.Store) -> None:
-    """Nothing else moves, and whoever stands elsewhere is refused."""
+    """Nothing else moves, and a commit from another position is refused."""
     assert await store.commit(0, commit(0, 3, records={"acme": b"A"}))
-    assert await store.commit(0, Commit.of_progress(3, {"states_next": 9}))
-    assert not await store.commit(0, Commit.of_progress(2, {"states_next": 7}))
-    standing = await store.standing(0)
+    assert await store.commit(0, Commit(3, ProgressUpdate(states_next=9)))
+    assert not await store.commit(0, Commit(2, ProgressUpdate(states_next=7)))
+    standing = await store.partition_status(0)
     assert (standing.progress.next, standing.progress.states_next, standing.records) == (3, 9, 1)
 
 
 async def test_what_is_really_there_is_counted_beside_what_the_last_commit_said(store: ports.Store) -> None:
     """What is lost of either is noticed; a partition that was never used has nothing."""
-    assert (await store.standing(0))[1:] == (False, 0, 0, 0, 0)
+    assert (await store.partition_status(0))[1:] == (False, 0, 0, 0, 0, 0, 0)
     acme = commit(0, 3, records={"acme": b"A"}, timers={"acme": 9})._replace(
-        counts={"deep": 1}, open_ended={"acme": True}
+        count_changes={"deep": 1}, open_ended={"acme": True}, operations={OP: packed(1)}, ended_operations=[OP]
     )
-    assert await store.commit(0, acme._replace(progress=acme.progress | {"layout": LAYOUT}))
-    standing = await store.standing(0)
-    assert standing[1:] == (True, 1, 1, 1, 1)
+    assert await store.commit(0, acme._replace(progress=acme.progress._replace(layout=LAYOUT)))
+    standing = await store.partition_status(0)
+    assert standing[1:] == (True, 1, 1, 1, 1, 1, 1)
+    assert (standing.progress.operations, standing.progress.ended) == (1, 1)
     assert (standing.progress.records, standing.progress.timers, standing.progress.open) == (1, 1, 1)
-    assert (await store.due(0, 10, 0, 10)).whole
+    assert (await store.due(0, 10, 0, 10)).complete
 
 
-async def test_redis_tells_how_it_is_run(real: Store) -> None:
+async def test_redis_tells_how_it_is_run(real: LaneStore) -> None:
     """Without a command that managed services forbid."""
-    found = await real.info()
-    assert found
-    for info in found.values():
+    info_by_node = await real.primaries(1).info()
+    assert info_by_node
+    for info in info_by_node.values():
         assert {"maxmemory_policy", "aof_enabled", "connected_slaves"} <= info.keys()
+
+
+async def test_the_api_finds_commands_of_both_layouts_and_receipts(
+    real: LaneStore, redis: Client, services: Services, namespace: Namespace
+) -> None:
+    """In one round trip, and on a cluster from one slot."""
+    client = connect(settings_of(services, namespace))
+    try:
+        reads, keys = RedisStore(client, namespace.redis_prefix, 1), real.keys(0)
+        running, ended = outcome(position="0:7"), outcome(position="0:8", cancelled_at=NOW, operation_id="op-2")
+        operations = {
+            OP: remembered.pack(running, live=True),
+            ("acme", "op-2"): remembered.pack(ended, live=False),
+        }
+        assert await real.commit(0, EMPTY._replace(operations=operations))
+        await redis.set(keys.operation("acme", "op-3"), outcome(operation_id="op-3").pack())
+        receipt = Receipt("op-4", "acme", "operation", "deep", NOW, "ops@acme", None, None)
+        assert await reads.put_receipt(receipt)
+        assert await reads.operation("acme", "op-1") == running
+        assert await reads.operation("acme", "op-2") == ended.without_texts()
+        assert await reads.operation("acme", "op-3") == outcome(operation_id="op-3")
+        assert await reads.operation("acme", "op-4") == receipt
+        assert await reads.operation("acme", "op-5") is None
+        listed = await reads.operations("acme", ["op-3", "op-1", "op-5"])
+        assert [each.operation_id for each in listed] == ["op-3", "op-1"]
+    finally:
+        await client.aclose()

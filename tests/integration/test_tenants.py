@@ -12,18 +12,17 @@ import httpx
 import pytest
 from pydantic_core import from_json
 
-from api.clock import now_ms
-from schemas.claim import Cause, Claim
-from schemas.decision import decide
-from schemas.partition import partition_of
-from schemas.policy import BUILT_IN_RULES
-from schemas.record import new_record, pack
-from schemas.state import LABELS, SleepState
-from tests.installation import Door, Installation
+from schemas.clock import now_ms
+from schemas.domain.claim import Cause, Claim
+from schemas.domain.decision import decide
+from schemas.domain.policy import BUILT_IN_RULES
+from schemas.domain.record import new_record, pack
+from schemas.domain.state import LABELS, SleepState
+from schemas.kafka.partitioner import partition_of
+from schemas.redis.progress import ProgressUpdate
 from tests.services import Namespace, Services
+from tests.support.installation import ApiClient, Installation
 from worker.ports import Commit
-
-pytestmark = pytest.mark.needs_kafka
 
 PARTITIONS: Final = 4
 TENANTS: Final = 100_000
@@ -70,7 +69,13 @@ async def _fill(installation: Installation) -> dict[str, set[str]]:
             records = {tenant: forms[sort] for tenant, sort in batch}
             open_ended = {tenant: True for tenant, sort in batch if sort == "open"}
             position = first // BATCH
-            written = Commit(position, {"next": position + 1}, records, [], {}, [], dict(states), open_ended, [])
+            written = Commit(
+                position,
+                ProgressUpdate(next=position + 1, layout=None),
+                records,
+                count_changes=dict(states),
+                open_ended=open_ended,
+            )
             assert await installation.store.commit(partition, written)
     return sorts
 
@@ -91,7 +96,7 @@ async def _walk(client: httpx.AsyncClient, **query: str | int) -> tuple[list[dic
     return pages, entries
 
 
-def _resident_kib(door: Door) -> int:
+def _resident_kib(door: ApiClient) -> int:
     """How much memory the API's process has, in KiB; 0 where the system does not tell."""
     status = Path(f"/proc/{door.process.pid}/status")
     if not status.exists():
@@ -148,11 +153,17 @@ async def test_only_an_operator_lists_tenants(services: Services, namespace: Nam
 
 
 async def test_the_command_line_lists_them(services: Services, namespace: Namespace, tmp_path: Path) -> None:
-    """All pages, through the same door."""
+    """All pages, through the same API."""
     async with Installation.open(services, namespace, tmp_path, partitions=1) as installation:
         tenants = {f"tenant-{number}": _packed(now_ms(), None) for number in range(1_500)}
         open_ended = dict.fromkeys(tenants, True)
-        written = Commit(0, {"next": 1}, tenants, [], {}, [], {"freeze": len(tenants)}, open_ended, [])
+        written = Commit(
+            0,
+            ProgressUpdate(next=1, layout=None),
+            tenants,
+            count_changes={"freeze": len(tenants)},
+            open_ended=open_ended,
+        )
         assert await installation.store.commit(0, written)
         door = await installation.open_door()
         listing = await asyncio.create_subprocess_exec(

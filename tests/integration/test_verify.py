@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic_core import from_json
 
-from schemas.record import pack, unpack
-from tests.installation import Installation
-from tests.integration.test_rebuild import document_of, sleepctl, stop_workers
-from tests.load import tenant_load
+from schemas.domain.record import pack, unpack
 from tests.services import Namespace, Services, redis_client
+from tests.support.administration import document_of, sleepctl, stop_workers
+from tests.support.installation import Installation
+from tests.support.load import tenant_load
 from worker.ports import Output
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.cluster]
+pytestmark = pytest.mark.cluster
 
 SEED = 99
 
@@ -49,7 +49,7 @@ async def test_a_live_system_has_no_differences_and_damage_is_named(
         await stop_workers(installation)
 
         partition, records = 0, await installation.stored(0)
-        rules = (await installation.store.standing(0)).progress.rules
+        rules = (await installation.store.partition_status(0)).progress.rules
         changed, lost = sorted(records)[:2]
         record = unpack(records[changed], rules)
         schedule = rules[record.rules_number].terms_for(record.policy).schedule
@@ -70,9 +70,9 @@ async def test_a_live_system_has_no_differences_and_damage_is_named(
         )
 
         code, out, err = await sleepctl(installation, "verify", "--json")
-        found = {(entry["tenant"], entry["where"], entry["what"]) for entry in from_json(out)["differences"]}
+        document = {(entry["tenant"], entry["where"], entry["what"]) for entry in from_json(out)["differences"]}
         assert (code, "differences" in err) == (1, True)
-        assert found == {
+        assert document == {
             (None, "redis", "records"),
             (changed, "redis", "differs"),
             (lost, "redis", "is missing"),

@@ -21,7 +21,8 @@ def broker_config(*, listen: str, advertised: str, controller: str, log_dir: str
         "advertised.listeners": f"PLAINTEXT://{advertised}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": log_dir,
-        "auto.create.topics.enable": "false",
+        # As by default: no client of ours may lean on it, or bring back a topic that was deleted.
+        "auto.create.topics.enable": "true",
         "group.initial.rebalance.delay.ms": "0",
         "offsets.topic.num.partitions": "5",
         "offsets.topic.replication.factor": "1",

@@ -12,7 +12,8 @@ from tests.services.base import Kind, Service, UnavailableError
 from tests.services.cluster import RedisClusterService
 from tests.services.containers import container_services
 from tests.services.embedded import embedded_services
-from tests.services.processes import find, process_services
+from tests.services.processes import process_services
+from tests.services.valkey import redis_program
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _make(kind: Kind, folder: Path) -> tuple[Service, Service]:
     """Services that are not yet started; a cluster is made of this machine's processes whatever the kind."""
     broker, store = _make_single(kind, folder)
     if wants_cluster(os.environ):
-        store = RedisClusterService(folder, find("redis-server", "redis-server"))
+        store = RedisClusterService(folder, redis_program())
     return broker, store
 
 
@@ -114,12 +115,12 @@ def _start(kind: Kind, stack: ExitStack) -> tuple[Service, Service]:
 def start_cluster() -> Iterator[RedisClusterService]:
     """A Redis Cluster that answers, ended with its data after the block.
 
-    Raises UnavailableError where there is no `redis-server`.
+    Raises UnavailableError where there is neither a `redis-server` nor a wheel with one.
     """
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="somabrain-sleep-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        cluster = RedisClusterService(folder, find("redis-server", "redis-server"))
+        cluster = RedisClusterService(folder, redis_program())
         stack.callback(cluster.close)
         cluster.launch()
         cluster.wait_ready()

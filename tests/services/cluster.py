@@ -1,4 +1,4 @@
-"""A Redis Cluster of `redis-server` processes: three primaries, each with a replica that takes over."""
+"""A Redis Cluster of local processes: three primaries, each with a replica that takes over."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -164,8 +164,8 @@ class RedisClusterService(Service):
             ServiceError: if none does.
         """
         for node in self._alive():
-            found = node.info("replication")
-            if found["role"] == "slave" and found["master_port"] == primary.port:
+            info = node.info("replication")
+            if info["role"] == "slave" and info["master_port"] == primary.port:
                 return node
         raise ServiceError(f"{primary.name} has no replica")
 
@@ -190,8 +190,8 @@ def _knows_all(node: ClusterNode, count: int) -> bool:
 
 
 def _is_well(node: ClusterNode) -> bool:
-    found = node.info("replication")
-    linked = found["connected_slaves"] == 1 if found["role"] == "master" else found["master_link_status"] == "up"
+    info = node.info("replication")
+    linked = info["connected_slaves"] == 1 if info["role"] == "master" else info["master_link_status"] == "up"
     return bool(linked) and _state(node) == "ok"
 
 

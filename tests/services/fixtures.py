@@ -1,10 +1,8 @@
 """Fixtures over the services; `tests/conftest.py` makes them known to pytest."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import NoReturn
 
 import pytest
 
@@ -13,6 +11,7 @@ from tests.services.choose import Services, start_cluster, start_services
 from tests.services.cluster import RedisClusterService
 from tests.services.namespace import Namespace
 from tests.services.opa import start_opa
+from tests.services.skips import Lacks, pass_over
 
 services_line: pytest.StashKey[str] = pytest.StashKey()
 
@@ -38,7 +37,7 @@ def opa(services: Services) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def redis_cluster(services: Services) -> Iterator[RedisClusterService]:
-    """The services' own Redis Cluster, or one started for the first test that wants it (which needs `redis-server`)."""
+    """The services' own Redis Cluster, or one started for the first test that wants it."""
     if isinstance(services.store, RedisClusterService):
         yield services.store
         return
@@ -80,19 +79,22 @@ def _healthy_services(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("opa").heal()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _real_kafka_of_module(request: pytest.FixtureRequest) -> None:
+    """Skip a module marked `needs_kafka` where only the mock is there, before anything of the module is set up."""
+    _need_kafka(request)
+
+
 @pytest.fixture(autouse=True)
 def _real_kafka(request: pytest.FixtureRequest) -> None:
-    """Skip a test marked `needs_kafka` where only the mock is there; with `CI` set, fail it."""
-    if request.node.get_closest_marker("needs_kafka") is None:
+    """Skip a test marked `needs_kafka` where only the mock is there."""
+    _need_kafka(request)
+
+
+def _need_kafka(request: pytest.FixtureRequest) -> None:
+    marker = request.node.get_closest_marker("needs_kafka")
+    if marker is None:
         return
     services: Services = request.getfixturevalue("services")
-    if services.log_append_time:
-        return
-    pass_over(f"needs a real Kafka; services are {services}")
-
-
-def pass_over(reason: str) -> NoReturn:
-    """Skip what cannot be had at home; with `CI` set, fail it."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not services.log_append_time:
+        pass_over(f"needs a real Kafka: the embedded one {marker.args[0] if marker.args else Lacks.ANY}")

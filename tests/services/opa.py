@@ -1,4 +1,4 @@
-"""An OPA server with the shipped policy, got in the same way as the other services."""
+"""An OPA server with the shipped policy: a container where the other services are, else a process."""
 
 import shutil
 import subprocess
@@ -47,6 +47,8 @@ def _process(folder: Path) -> Service:
         return OpaProcess(folder, find_opa(cache_folder()))
     except FileNotFoundError as error:
         raise UnavailableError("no opa, and no go (package golang-go) to build one with") from error
+    except OSError as error:
+        raise UnavailableError(f"no folder for OPA: {error}; name one with SLEEP_TEST_CACHE") from error
     except subprocess.SubprocessError as error:
         output = getattr(error, "stderr", "") or ""
         raise UnavailableError(f"Go could not build OPA: {error}\n{output[-2000:]}") from error
@@ -64,13 +66,7 @@ def _container(folder: Path, stack: ExitStack) -> Service:
 
 
 def _make(kind: Kind, folder: Path, stack: ExitStack) -> Service:
-    match kind:
-        case Kind.CONTAINERS:
-            return _container(folder, stack)
-        case Kind.PROCESSES:
-            return _process(folder)
-        case Kind.EMBEDDED:
-            raise UnavailableError("the embedded way has no OPA server")
+    return _container(folder, stack) if kind is Kind.CONTAINERS else _process(folder)
 
 
 @contextmanager

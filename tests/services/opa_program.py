@@ -36,5 +36,5 @@ def built_opa(cache: Path) -> Path:
 
 def find_opa(cache: Path) -> Path:
     """The program on the PATH, else the built one; raises as `built_opa` does."""
-    found = shutil.which("opa")
-    return Path(found) if found else built_opa(cache)
+    program = shutil.which("opa")
+    return Path(program) if program else built_opa(cache)

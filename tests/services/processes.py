@@ -12,6 +12,7 @@ from tests.services.base import Service, ServiceError, UnavailableError
 from tests.services.broker_config import HEAP_OPTIONS, JVM_OPTIONS, as_properties, broker_config
 from tests.services.jars import kafka_jars
 from tests.services.probe import LOOPBACK, free_port, kafka_answers, redis_answers
+from tests.services.valkey import redis_program
 
 STOP_TIMEOUT_SECONDS = 30.0
 LOG_TAIL_BYTES = 4_000
@@ -65,6 +66,17 @@ class ProcessService(Service):
 
     def running(self) -> bool:
         return self._child is not None and self._child.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The id of the process.
+
+        Raises:
+            ServiceError: if it does not run.
+        """
+        if self._child is None or self._child.poll() is not None:
+            raise ServiceError(f"{self.name} does not run")
+        return self._child.pid
 
     def log_tail(self) -> str:
         return (self.folder / "log").read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
@@ -146,13 +158,24 @@ def process_services(folder: Path) -> tuple[Service, Service]:
 
     Raises UnavailableError naming the program that is missing or Maven's failure.
     """
-    redis = RedisProcess(folder, find("redis-server", "redis-server"))
+    redis = RedisProcess(folder, redis_program())
     java = find("java", "default-jre-headless")
+    return KafkaProcess(folder, java, available_jars()), redis
+
+
+def available_jars() -> Path:
+    """Kafka's jars; raises UnavailableError where Maven is missing, fails, or has no folder to put them into."""
     try:
-        jars = kafka_jars()
+        return kafka_jars()
     except FileNotFoundError as error:
         raise UnavailableError("no mvn (package maven) to fetch Kafka's jars with") from error
+    except OSError as error:
+        raise UnavailableError(f"no folder for Kafka's jars: {error}; name one with SLEEP_TEST_CACHE") from error
     except subprocess.SubprocessError as error:
         output = getattr(error, "stdout", "") or ""
-        raise UnavailableError(f"Maven could not fetch Kafka's jars: {error}\n{output[-2000:]}") from error
-    return KafkaProcess(folder, java, jars), redis
+        raise UnavailableError(f"Maven could not fetch Kafka's jars: {first_error(output) or error}") from error
+
+
+def first_error(output: str) -> str:
+    """Return the first line in which Maven says what is wrong; the rest is how to ask it for more."""
+    return next((line for line in output.splitlines() if line.startswith("[ERROR]")), "")

@@ -6,7 +6,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.exceptions import RedisClusterException
 
-from tests.services import Namespace, Services, blocking_client
+from tests.services import Lacks, Namespace, Services, blocking_client
+from tests.services.embedded import MockBroker
 from tests.services.redis_client import BlockingClient
 
 LOG_APPEND_TIME = 1
@@ -23,8 +24,8 @@ def client(services: Services) -> BlockingClient:
 async def produce(services: Services, topic: str, value: bytes) -> int:
     """Send one record; returns its offset."""
     producer = AIOKafkaProducer(bootstrap_servers=services.kafka)
-    await producer.start()
     try:
+        await producer.start()
         return int((await producer.send_and_wait(topic, value, partition=0)).offset)
     finally:
         await producer.stop()
@@ -33,8 +34,8 @@ async def produce(services: Services, topic: str, value: bytes) -> int:
 async def consume(services: Services, topic: str) -> list[tuple[bytes, int]]:
     """All values of partition 0, with their kind of timestamp."""
     consumer = AIOKafkaConsumer(bootstrap_servers=services.kafka)
-    await consumer.start()
     try:
+        await consumer.start()
         partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
@@ -44,13 +45,16 @@ async def consume(services: Services, topic: str) -> list[tuple[bytes, int]]:
         await consumer.stop()
 
 
-async def create_topic(services: Services, topic: str) -> None:
-    """A topic of one partition that stamps its records."""
+async def create_topic(services: Services, topic: str, partitions: int = 1) -> None:
+    """A topic that stamps its records, where the broker can."""
+    if isinstance(services.broker, MockBroker):
+        services.broker.create_topic(topic, partitions)
+        return
     admin = AIOKafkaAdminClient(bootstrap_servers=services.kafka)
     await admin.start()
     try:
         config = {"message.timestamp.type": "LogAppendTime"}
-        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=config)])
+        await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
     finally:
         await admin.close()
 
@@ -58,8 +62,7 @@ async def create_topic(services: Services, topic: str) -> None:
 @pytest.mark.smoke
 async def test_both_answer(services: Services, namespace: Namespace) -> None:
     """A record goes through Kafka, a value through Redis, whichever way they run."""
-    if services.log_append_time:
-        await create_topic(services, namespace.topic_prefix)
+    await create_topic(services, namespace.topic_prefix)
     await produce(services, namespace.topic_prefix, b"value")
     assert [value for value, _ in await consume(services, namespace.topic_prefix)] == [b"value"]
     with client(services) as store:
@@ -87,16 +90,37 @@ def test_a_paused_redis_hangs(services: Services, namespace: Namespace) -> None:
         assert store.get(namespace.redis_prefix) is None
 
 
-@pytest.mark.needs_kafka
 async def test_kafka_comes_back_with_its_data(services: Services, namespace: Namespace) -> None:
-    """After a stop and after a crash, at the same address, stamping records by its own clock."""
+    """After a stop and after a crash, at the same address."""
     topic = namespace.topic_prefix
     await create_topic(services, topic)
     for offset, outage in enumerate((services.broker.stopped, services.broker.killed)):
         assert await produce(services, topic, b"kept") == offset
         with outage():
             assert not services.broker.answers()
-    assert await consume(services, topic) == [(b"kept", LOG_APPEND_TIME)] * 2
+    assert [value for value, _ in await consume(services, topic)] == [b"kept"] * 2
+
+
+@pytest.mark.needs_kafka(Lacks.LOG_TIME)
+async def test_kafka_stamps_records_by_its_own_clock(services: Services, namespace: Namespace) -> None:
+    """Whatever time their producer gives them."""
+    await create_topic(services, namespace.topic_prefix)
+    await produce(services, namespace.topic_prefix, b"value")
+    assert await consume(services, namespace.topic_prefix) == [(b"value", LOG_APPEND_TIME)]
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+async def test_a_topic_has_the_partitions_that_it_was_made_with(
+    services: Services, namespace: Namespace, partitions: int
+) -> None:
+    """In every way of getting services: tests choose them."""
+    await create_topic(services, namespace.topic_prefix, partitions)
+    producer = AIOKafkaProducer(bootstrap_servers=services.kafka)
+    try:
+        await producer.start()
+        assert await producer.partitions_for(namespace.topic_prefix) == set(range(partitions))
+    finally:
+        await producer.stop()
 
 
 def test_a_test_may_leave_services_dead(services: Services) -> None:

@@ -43,13 +43,13 @@ def _one(seed: int, without: str | None, *, verbose: bool) -> int:
 
 
 def _many(first: int, count: int, without: str | None) -> int:
-    report, began, told, next_line = Report(), time.monotonic(), 0.0, _LINE
+    report, began, last_shown, next_line = Report(), time.monotonic(), 0.0, _LINE
     for report in sweep(first, count, without=without):
         if report.runs >= next_line:
             next_line += _LINE
             print(f"{time.monotonic() - began:,.0f} s: {report}", flush=True)
-        if sys.stderr.isatty() and time.monotonic() - told > 1:
-            told = time.monotonic()
+        if sys.stderr.isatty() and time.monotonic() - last_shown > 1:
+            last_shown = time.monotonic()
             print(
                 f"\r{report.runs:,} of {count:,}, {len(report.failures)} failed ", end="", file=sys.stderr, flush=True
             )

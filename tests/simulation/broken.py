@@ -5,18 +5,22 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from schemas.progress import Progress
+from schemas.kafka.source_record import SourceRecord
+from schemas.redis.progress import Progress
+from schemas.wire.operation import OperationRecord
 from tests.simulation.servers import Database
-from worker.batch import Batch
-from worker.deadletter import SourceRecord
-from worker.intake import Fetched, Intake
-from worker.lane import Lane
+from worker.fold.decoding import Decoded
+from worker.fold.piece import Piece
+from worker.partition.fetch_buffer import FetchBuffer, FetchedBatch
+from worker.partition.pending_batch import PendingBatch
+from worker.partition.piece_processor import PieceProcessor
+from worker.partition.states_topic import StatesTopic
+from worker.partition.timers import Timers
 from worker.ports import Commit, Loaded
-from worker.states import States
-from worker.timers import Timers
 
-_load, _commit, _offer = Database.load, Database.commit, Intake.offer
-_emit, _fold_and_commit = Lane._emit, Lane._fold_and_commit  # noqa: SLF001 - taken away by name
+_load, _commit, _offer = Database.load, Database.commit, FetchBuffer.offer
+_emit, _process = PieceProcessor._emit, PieceProcessor.process  # noqa: SLF001 - taken away by name
+_pending_batch, _fold = PieceProcessor.pending_batch, PieceProcessor._fold  # noqa: SLF001 - as above
 
 
 async def _load_unfenced(self: Database, partition: int, _: int, tenants: Any, operations: Any) -> Loaded | None:  # noqa: ANN401 - as in the port
@@ -27,43 +31,74 @@ async def _commit_unfenced(self: Database, partition: int, commit: Commit) -> bo
     return await _commit(self, partition, commit._replace(position=self.partitions[partition].next))
 
 
-def _offer_with_holes(self: Intake, fetched: Fetched, acknowledge: Callable[[], object]) -> None:
+def _offer_with_holes(self: FetchBuffer, fetched: FetchedBatch, acknowledge: Callable[[], object]) -> None:
     self._sought = True
     _offer(self, fetched, acknowledge)
 
 
-def _offer_of_any_generation(self: Intake, fetched: Fetched, acknowledge: Callable[[], object]) -> None:
+def _offer_of_any_generation(self: FetchBuffer, fetched: FetchedBatch, acknowledge: Callable[[], object]) -> None:
     _offer(self, fetched._replace(generation=self.generation), acknowledge)
 
 
-async def _emit_nothing(self: Lane, batch: Batch) -> bool:
+async def _emit_nothing(self: PieceProcessor, batch: Piece) -> bool:
     vars(self)["emitted_late"] = batch
     return True
 
 
-async def _emit_after_commit(self: Lane, position: int, records: list[SourceRecord]) -> bool:
-    committed = await _fold_and_commit(self, position, records)
-    return committed and await _emit(self, vars(self)["emitted_late"])
+async def _emit_after_commit(self: PieceProcessor, pieces: PendingBatch, position: int) -> int | None:
+    after = await _process(self, pieces, position)
+    return after if after is not None and await _emit(self, vars(self)["emitted_late"]) else None
 
 
-async def _repair_nothing(self: States, progress: Progress, _: int, end: int) -> bool:
+def _pending_batch_knowing_the_last(self: PieceProcessor, records: list[SourceRecord]) -> PendingBatch:
+    vars(self)["last"] = records[-1]
+    return _pending_batch(self, records)
+
+
+async def _fold_to_the_end_of_the_batch(self: PieceProcessor, pending: PendingBatch) -> tuple[Piece, list[Decoded]]:
+    piece, decoded = await _fold(self, pending)
+    return piece, [*decoded[:-1], decoded[-1]._replace(record=vars(self)["last"])]
+
+
+def _forget_commands(self: PendingBatch, batch: Piece) -> None:
+    for tenant in batch.records:
+        self._packed.pop(tenant, None)
+
+
+def _keep_what_was_loaded(self: PendingBatch, batch: Piece) -> None:
+    self._operations.update(batch.packed_operations())
+
+
+async def _repair_nothing(self: StatesTopic, progress: Progress, _: int, end: int) -> bool:
     self.end = end
     self.committed(progress.next)
     return True
 
 
-def _stands_anywhere(_: Timers, __: object, position: int | None, ___: int) -> bool:
+def _current_anywhere(_: Timers, __: object, position: int | None, ___: int) -> bool:
     return position is not None
+
+
+def _known_while_held(_: OperationRecord, __: int, ___: int) -> bool:
+    """Whatever the store still holds is a repeat: what it has taken away then depends on commits."""
+    return True
 
 
 BREAKS: Final[Mapping[str, list[tuple[type, str, Any]]]] = {
     "the fence on load": [(Database, "load", _load_unfenced)],
     "the fence on commit": [(Database, "commit", _commit_unfenced)],
-    "the hole rule": [(Intake, "offer", _offer_with_holes)],
-    "the generations": [(Intake, "offer", _offer_of_any_generation)],
-    "emit before commit": [(Lane, "_emit", _emit_nothing), (Lane, "_fold_and_commit", _emit_after_commit)],
-    "the states_next repair": [(States, "_repair", _repair_nothing)],
-    "the idle-rollback check": [(Timers, "_stands", _stands_anywhere)],
+    "the hole rule": [(FetchBuffer, "offer", _offer_with_holes)],
+    "the generations": [(FetchBuffer, "offer", _offer_of_any_generation)],
+    "emit before commit": [(PieceProcessor, "_emit", _emit_nothing), (PieceProcessor, "process", _emit_after_commit)],
+    "the piece's own end": [
+        (PieceProcessor, "pending_batch", _pending_batch_knowing_the_last),
+        (PieceProcessor, "_fold", _fold_to_the_end_of_the_batch),
+    ],
+    "the commands of earlier pieces": [(PendingBatch, "committed", _forget_commands)],
+    "the records of earlier pieces": [(PendingBatch, "committed", _keep_what_was_loaded)],
+    "the states_next repair": [(StatesTopic, "_repair", _repair_nothing)],
+    "the idle-rollback check": [(Timers, "_is_current", _current_anywhere)],
+    "the log's word on what is forgotten": [(OperationRecord, "is_known", _known_while_held)],
 }
 """What is taken away, and what stands in its place."""
 

@@ -9,6 +9,7 @@ _MOST: Final = {
     "refused": 0.1, "lost": 0.05, "unacknowledged": 0.1, "slow": 0.1, "dropped": 0.15, "twice": 0.2, "gap": 0.1,
     "late": 0.2, "crash": 0.4, "pause": 1.2, "rebalance": 0.8, "rollback": 1.2, "store_away": 0.3, "log_away": 0.3,
     "store_slow": 0.3, "log_slow": 0.3, "clock": 0.3, "retention": 0.3, "look": 0.3,
+    "unreadable": 0.1,
 }  # fmt: skip
 _OFF: Final = 0.5
 
@@ -32,6 +33,7 @@ class Chances:
         clock: a worker's clock is set wrong, a second.
         retention: the log forgets its oldest records, a second.
         look: a lane is made to look again, a second.
+        unreadable: a batch that nobody can read follows a record.
     """
 
     refused: float = 0
@@ -53,6 +55,7 @@ class Chances:
     clock: float = 0
     retention: float = 0
     look: float = 0
+    unreadable: float = 0
 
     @classmethod
     def draw(cls, chance: random.Random) -> "Chances":

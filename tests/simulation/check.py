@@ -1,12 +1,13 @@
-"""What must hold after a run: see `tests.oracle`; and what an owner must say whose store was emptied."""
+"""What must hold after a run: see `tests.support.oracle`; and what an owner must say whose store was emptied."""
 
 from typing import Final
 
-from tests.fakes import Held
-from tests.invariants import assert_fold
-from tests.oracle import Found, check_partition, documents_of
-from tests.reference import Reference
+from tests.simulation.servers import WOBBLE_MS
 from tests.simulation.workers import Surroundings
+from tests.support.invariants import assert_fold
+from tests.support.oracle import PartitionOutcome, check_partition, documents_of
+from tests.support.redis_contents import StoredPartition
+from tests.support.reference import Reference
 
 # A timer that is due is folded within this time, once all faults are over.
 _SLACK_MS: Final = 2_000
@@ -23,20 +24,22 @@ def check(world: Surroundings) -> None:
         reference = Reference(partition)
         for record in log:
             reference.read(record, world.partitions)
-        found = Found(
+        outcome = PartitionOutcome(
             partition=partition,
             partitions=world.partitions,
             log=log,
             states=world.broker.history(world.topics.states, partition),
             transitions=world.broker.history(world.topics.transitions, partition),
-            held=world.database.partitions[partition],
+            stored=world.database.partitions[partition],
             now=world.clock.now(),
             slack_ms=_SLACK_MS,
+            forgets=world.memory_ms is not None,
+            isolated=world.memory_ms is None or world.memory_ms > WOBBLE_MS,
         )
-        check_partition(found, reference, world.random)
+        check_partition(outcome, reference, world.random)
 
 
-def check_refusal(world: Surroundings, partition: int, lost: Held) -> bool:
+def check_refusal(world: Surroundings, partition: int, lost: StoredPartition) -> bool:
     """After the store was emptied: tell whether a partition's owner refuses to go on.
 
     It must, and change nothing, where the log no longer holds what is missing; where the log still holds all of it,
@@ -52,7 +55,7 @@ def check_refusal(world: Surroundings, partition: int, lost: Held) -> bool:
     if not lane.stopped:
         assert lost.next == 0 or start == 0, f"the owner of {partition} goes on without its records"
         return False
-    assert "sleepctl rebuild" in (lane.finding or ""), f"it does not say what helps: {lane.finding}"
+    assert "sleepctl rebuild" in (lane.problem or ""), f"it does not say what helps: {lane.problem}"
     _check_nothing_guessed(world, partition)
     return True
 
@@ -62,8 +65,8 @@ def _check_nothing_guessed(world: Surroundings, partition: int) -> None:
 
     What it writes is the whole of the log up to there, and nothing but that.
     """
-    held, reference = world.database.partitions[partition], Reference(partition)
+    stored, reference = world.database.partitions[partition], Reference(partition)
     for record in world.broker.history(world.topics.events, partition):
-        if record.offset < held.next:
+        if record.offset < stored.next:
             reference.read(record, world.partitions)
-    assert_fold(documents_of(held, partition), {tenant: reference.document(tenant) for tenant in reference.tenants})
+    assert_fold(documents_of(stored, partition), {tenant: reference.document(tenant) for tenant in reference.tenants})

@@ -39,7 +39,7 @@ class Group:
         """Whether every partition has an owner, whose lane runs and waits for nothing."""
         for partition, owner in self._owners.items():
             lane = None if owner is None else owner.lanes.get(partition)
-            if lane is None or lane.position is None or lane.finding is not None:
+            if lane is None or lane.position is None or lane.problem is not None:
                 return False
         return True
 

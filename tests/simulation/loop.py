@@ -32,7 +32,7 @@ class Machine:
 
 _MACHINE: ContextVar[Machine] = ContextVar("machine")
 OUTSIDE = Context()
-"""The context of what belongs to no machine: the network, the servers, and whoever makes the faults."""
+"""The context of what belongs to no machine: the network, the servers, and the source of the faults."""
 
 
 class Loop(asyncio.BaseEventLoop):

@@ -139,7 +139,7 @@ class Nemesis:
         for worker in self._one():
             self._note(worker, "looks again")
             for lane in worker.lanes:
-                lane.look_again()
+                lane.reread_position()
 
     def _one(self) -> list[VirtualWorker]:
         alive = self._group.alive

@@ -10,11 +10,11 @@ from pydantic_core import from_json
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from schemas.names import Topics
-from tests.fakes import FakeReader
 from tests.simulation.loop import Machine
 from tests.simulation.network import Network
 from tests.simulation.servers import Broker, Database, TrueClock, run_now
-from worker.ports import Commit, Due, Loaded, Output, Page, Standing
+from tests.support.fakes import FakeReader
+from worker.ports import Commit, Due, Loaded, OperationKey, Output, Page, PartitionStatus
 
 _T = TypeVar("_T")
 STORE: Final = "store"
@@ -59,11 +59,11 @@ class StorePort:
         self._network = network
         self._database = database
 
-    async def standing(self, partition: int) -> Standing:
-        return await self._call("standing", lambda: self._database.standing(partition))
+    async def partition_status(self, partition: int) -> PartitionStatus:
+        return await self._call("partition_status", lambda: self._database.partition_status(partition))
 
     async def load(
-        self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[tuple[str, str]]
+        self, partition: int, position: int, tenants: Sequence[str], operations: Sequence[OperationKey]
     ) -> Loaded | None:
         return await self._call("load", lambda: self._database.load(partition, position, tenants, operations))
 
@@ -114,9 +114,9 @@ class LogPort:
         sent = list(outputs)
         await self._call("deadletter", lambda: log.append(sent), ordered=True)
 
-    async def bounds(self, partition: int) -> tuple[int, int]:
+    async def offset_range(self, partition: int) -> tuple[int, int]:
         log = self._broker.log(self.topics.events, partition)
-        return await self._call("bounds", lambda: (log.start, log.end))
+        return await self._call("offset_range", lambda: (log.start, log.end))
 
     async def end(self, topic: str, partition: int) -> int:
         return await self._call("end", lambda: run_now(self._reader.end(topic, partition)))

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
+from unittest.mock import patch
 
 import structlog
 
@@ -16,6 +17,7 @@ from tests.simulation.loop import Loop
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.servers import Broker, Database, TrueClock
+from tests.simulation.sizes import Sizes
 from tests.simulation.workers import VirtualWorker
 from tests.simulation.write import write
 
@@ -26,6 +28,8 @@ _PATIENCE_SECONDS: Final = 120.0
 # The share of runs in which the store loses everything, and the time in which every lane has noticed.
 _EMPTIED: Final = 0.1
 _NOTICED_SECONDS: Final = 20.0
+# How long commands are known after their end; None for the hour that it really is.
+_MEMORIES_MS: Final = (None, None, None, 100, 500, 1_500)
 RESTLESS: Final = "the workers never come to rest"
 
 
@@ -61,6 +65,9 @@ class World:
         self.clock = TrueClock(self.loop)
         self.topics = Topics.of("sleep")
         self.partitions = self.random.choice((2, 2, 3, 4))
+        # An hour of log time does not pass here, so in some runs commands are forgotten sooner.
+        self.memory_ms = random.Random(f"memory {seed}").choice(_MEMORIES_MS)
+        self.sizes = Sizes.draw(random.Random(f"sizes {seed}"))
         self.broker = Broker(self.clock, self.random)
         self.database = Database(self.loop)
         self.network = Network(self.loop, self.random, self.chances, self.database, self.trace)
@@ -122,10 +129,10 @@ class World:
         await asyncio.sleep(_NOTICED_SECONDS)
         while None in self.group.owners.values():
             await asyncio.sleep(1)
-        for partition, held in lost.items():
-            if check_refusal(self, partition, held):
+        for partition, stored in lost.items():
+            if check_refusal(self, partition, stored):
                 self.refused = True
-                self.database.partitions[partition] = held
+                self.database.partitions[partition] = stored
         self.trace("the store is rebuilt")
         await self.group.end()
         for _ in range(2):
@@ -169,7 +176,7 @@ class World:
 def simulate(seed: int, *, verbose: bool = False) -> Outcome:
     """Run one seed and return what it led to."""
     world = World(seed, verbose=verbose)
-    with _logging_to(world):
+    with _logging_to(world), _remembering(world.memory_ms), world.sizes.in_force():
         try:
             world.loop.run_until_complete(world.live())
             world.check()
@@ -178,6 +185,20 @@ def simulate(seed: int, *, verbose: bool = False) -> Outcome:
         except Exception as error:  # noqa: BLE001 - what cannot even be read is a failure of this seed, not of the others
             return world.outcome._replace(failure=f"{type(error).__name__}: {error}")
     return world.outcome
+
+
+@contextmanager
+def _remembering(memory_ms: int | None) -> Iterator[None]:
+    """Have workers and reference remember commands for so long."""
+    if memory_ms is None:
+        yield
+        return
+    with (
+        patch("schemas.wire.operation.REMEMBERED_MS", memory_ms),
+        patch("schemas.wire.operation.FORGOTTEN_MS", 2 * memory_ms),
+        patch("tests.support.reference_decision.REMEMBERED_MS", memory_ms),
+    ):
+        yield
 
 
 @contextmanager

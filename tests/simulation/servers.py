@@ -5,12 +5,15 @@ from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from tests.fakes import NOW, FakeClock, FakeKafka, FakeLog, FakeStore, Held, LogRecord
 from tests.simulation.loop import Loop
+from tests.support.fakes import FakeClock, FakeKafka, FakeLog, FakeStore, LogRecord
+from tests.support.redis_contents import StoredPartition
+from tests.support.times import NOW
 from worker.ports import Commit
 
 _T = TypeVar("_T")
-_WOBBLE_MS: Final = 400
+WOBBLE_MS: Final = 400
+"""How far the brokers' clock may go back."""
 
 
 class TrueClock(FakeClock):
@@ -38,13 +41,13 @@ class Database(FakeStore):
         self.commits = 0
         self.applied = 0
         self._loop = loop
-        self._past: defaultdict[int, list[tuple[float, Held]]] = defaultdict(list)
+        self._past: defaultdict[int, list[tuple[float, StoredPartition]]] = defaultdict(list)
 
     async def commit(self, partition: int, commit: Commit) -> bool:
         done = await super().commit(partition, commit)
         if done:
             self.commits += 1
-            self.applied += "next" in commit.progress
+            self.applied += commit.progress.next is not None
             self._past[partition].append((self._loop.time(), copy_of(self.partitions[partition])))
         return done
 
@@ -53,21 +56,21 @@ class Database(FakeStore):
         then = self._loop.time() - seconds
         for partition in list(self.partitions):
             self.partitions[partition] = copy_of(self.at(partition, seconds))
-            self._past[partition] = [(time, held) for time, held in self._past[partition] if time <= then]
+            self._past[partition] = [(time, stored) for time, stored in self._past[partition] if time <= then]
 
-    def at(self, partition: int, seconds: float) -> Held:
+    def at(self, partition: int, seconds: float) -> StoredPartition:
         """Return what it held of a partition so many seconds ago."""
-        before = [held for time, held in self._past[partition] if time <= self._loop.time() - seconds]
-        return before[-1] if before else Held()
+        before = [stored for time, stored in self._past[partition] if time <= self._loop.time() - seconds]
+        return before[-1] if before else StoredPartition()
 
     def least_next(self, partition: int, seconds: float) -> int:
         """Return the lowest position at which a partition stood in the last so many seconds."""
-        since = [held.next for time, held in self._past[partition] if time > self._loop.time() - seconds]
+        since = [stored.next for time, stored in self._past[partition] if time > self._loop.time() - seconds]
         return min([self.at(partition, seconds).next, *since])
 
-    def lose(self) -> dict[int, Held]:
+    def lose(self) -> dict[int, StoredPartition]:
         """Forget everything, and return it."""
-        lost = {partition: copy_of(held) for partition, held in self.partitions.items()}
+        lost = {partition: copy_of(stored) for partition, stored in self.partitions.items()}
         self.partitions.clear()
         return lost
 
@@ -87,7 +90,7 @@ class Broker(FakeKafka):
 
     def now(self) -> int:
         if self.wobbles and self._random.random() < 0.1:
-            self.behind_ms = self._random.randrange(_WOBBLE_MS)
+            self.behind_ms = self._random.randrange(WOBBLE_MS)
         return super().now()
 
     def trim(self, log: FakeLog, start: int) -> None:
@@ -100,11 +103,11 @@ class Broker(FakeKafka):
         return self._archive[topic, partition] + self.log(topic, partition).records
 
 
-def copy_of(held: Held) -> Held:
+def copy_of(stored: StoredPartition) -> StoredPartition:
     """Return a copy of what the store holds of a partition; its values are never changed in place."""
-    return Held(
-        dict(held.progress), dict(held.tenants), dict(held.timers), held.counts.copy(), set(held.open),
-        dict(held.operations),
+    return StoredPartition(
+        dict(stored.progress), dict(stored.tenants), dict(stored.timers), stored.counts.copy(), set(stored.open),
+        dict(stored.operations), list(stored.ended), dict(stored.older), set(stored.receipts),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A virtual worker: the production lanes, fed by a consumer that fetches, loses and delays as the real one may."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -11,17 +12,20 @@ from tests.simulation.loop import Loop, Machine
 from tests.simulation.network import Network
 from tests.simulation.ports import LOG, LogPort, StorePort, WorkersClock
 from tests.simulation.servers import Broker, Database, TrueClock
-from worker.intake import Fetched
-from worker.lane import Lane, Services
-from worker.lanes import Lanes
 from worker.metrics import Metrics
+from worker.partition.context import LaneContext, LaneSettings
+from worker.partition.fetch_buffer import FetchedBatch
+from worker.partition.lane import Lane
+from worker.partition.manager import LaneManager
 from worker.ports import OutputError
+from worker.runtime.unreadable_batches import UnreadableBatches
 
 if TYPE_CHECKING:
     from tests.simulation.group import Group
 
 # One for all runs of a process: nobody reads it here, and a registry takes longer to make than a run takes.
-_METRICS: Final = Metrics()
+# It logs each refusal: with a limit, the trace of a run would depend on the runs before it.
+_METRICS: Final = Metrics(lines=math.inf)
 _FETCH_SECONDS: Final = 10.0
 
 
@@ -37,6 +41,7 @@ class Surroundings(Protocol):
     clock: TrueClock
     topics: Topics
     partitions: int
+    memory_ms: int | None
     group: "Group"
 
     def trace(self, *words: object) -> None:
@@ -59,22 +64,23 @@ class VirtualWorker:
         self.clock = WorkersClock(world.clock, world.random, world.chances.late)
         self.log = LogPort(self.machine, world.network, world.broker, world.topics, self.clock)
         self._world = world
-        services = Services(
+        context = LaneContext(
             store=StorePort(self.machine, world.network, world.database),
             outputs=self.log,
-            bounds=self.log.bounds,
             reader=self.log,
+            offset_range=self.log.offset_range,
             clock=self.clock,
-            metrics=_METRICS,
             random=world.random,
-            partitions=world.partitions,
-            reply_prefix=reply_channel("sleep", ""),
-            deadletter_max_ratio=0.5,
+            metrics=_METRICS,
+            unreadable=UnreadableBatches(),
+            settings=LaneSettings(
+                partitions=world.partitions, reply_prefix=reply_channel("sleep", ""), deadletter_max_ratio=0.5
+            ),
         )
-        self.lanes = Lanes(services)
+        self.lanes = LaneManager(context)
         self._positions: dict[int, int] = {}
         self._sought: set[int] = set()
-        self._fetched: asyncio.Queue[tuple[int, Fetched]] = asyncio.Queue()
+        self._fetched: asyncio.Queue[tuple[int, FetchedBatch]] = asyncio.Queue()
         self.tasks = [self._start(self._fetch()), self._start(self._feed())]
 
     def _start(self, coroutine: "asyncio.Future[None] | object") -> "asyncio.Task[None]":
@@ -94,7 +100,7 @@ class VirtualWorker:
         await asyncio.gather(*(self.lanes.revoke([partition]) for partition in partitions))
 
     async def _fetch(self) -> None:
-        """Fetch what the open lanes want, as `worker.transport` does."""
+        """Fetch what the open lanes want, as `worker.runtime.faust.transport` does."""
         world = self._world
         while True:
             await asyncio.sleep(world.random.choice((0.01, 0.02, 0.05, 0.2, 0.4)))
@@ -102,21 +108,21 @@ class VirtualWorker:
             for lane in self.lanes:
                 if not lane.open:
                     continue
-                if (offset := lane.intake.take_seek()) is not None:
+                if (offset := lane.fetch_buffer.take_seek()) is not None:
                     self._positions[lane.partition] = offset
                     self._sought.add(lane.partition)
                 log = world.broker.log(world.topics.events, lane.partition)
                 if log.read(self._positions[lane.partition], 1):
-                    asked[lane.partition] = lane, lane.intake.generation
+                    asked[lane.partition] = lane, lane.fetch_buffer.generation
             if not asked:
                 continue
             try:
-                found = await world.network.call(
+                answer = await world.network.call(
                     self.machine, LOG, "fetch", self._fetching(asked), OutputError, seconds=_FETCH_SECONDS
                 )
             except OutputError:
                 continue
-            for partition, batch in found.items():
+            for partition, batch in answer.items():
                 lane, generation = asked[partition]
                 if not batch.records or self.lanes.get(partition) is not lane:
                     continue
@@ -139,14 +145,14 @@ class VirtualWorker:
         last = not world.broker.log(world.topics.events, partition).read(self._positions[partition], 1)
         return not (first or last or world.network.calm) and world.random.random() < world.chances.dropped
 
-    def _fetching(self, asked: dict[int, tuple[Lane, int]]) -> Callable[[], dict[int, Fetched]]:
+    def _fetching(self, asked: dict[int, tuple[Lane, int]]) -> Callable[[], dict[int, FetchedBatch]]:
         """Return what the broker does: read a few records of each partition."""
         world = self._world
         wanted = {partition: (self._positions[partition], world.random.choice((1, 3, 10, 500))) for partition in asked}
 
-        def fetching() -> dict[int, Fetched]:
+        def fetching() -> dict[int, FetchedBatch]:
             logs = {partition: world.broker.log(world.topics.events, partition) for partition in wanted}
-            return {partition: Fetched(0, logs[partition].read(*wanted[partition])) for partition in wanted}
+            return {partition: FetchedBatch(0, logs[partition].read(*wanted[partition])) for partition in wanted}
 
         return fetching
 

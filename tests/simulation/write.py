@@ -3,10 +3,11 @@
 import asyncio
 from typing import Final
 
-from schemas.cloudevents import STRUCTURED_HEADERS
-from tests.fakes import NOW
-from tests.load import Sent, rules_for_all, tenant_load
+from schemas.wire.cloudevents import STRUCTURED_HEADERS
 from tests.simulation.workers import Surroundings
+from tests.support.load import rules_for_all, tenant_load
+from tests.support.records import Sent
+from tests.support.times import NOW
 from worker.ports import Output
 
 _RULES: Final = (
@@ -46,3 +47,5 @@ def _append(world: Surroundings, sent: Sent) -> None:
     log.append([Output(key, sent.value, STRUCTURED_HEADERS)])
     if world.random.random() < world.chances.gap:
         log.skip(world.random.randint(1, 3))
+    if world.random.random() < world.chances.unreadable:
+        log.append_unreadable(world.random.randint(1, 3))

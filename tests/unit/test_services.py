@@ -10,9 +10,12 @@ import pytest
 from tests.services import Kind, Namespace, Service, ServiceError, Services, UnavailableError
 from tests.services.broker_config import as_environment, as_properties, broker_config
 from tests.services.choose import wanted_kinds, wants_cluster
-from tests.services.jars import cache_folder, kafka_version
+from tests.services.jars import cache_folder, kafka_jars, kafka_version
 from tests.services.opa import serve, start_opa
 from tests.services.opa_program import OPA_VERSION, built_opa, find_opa
+from tests.services.processes import available_jars
+from tests.services.skips import pass_over, skip_lines
+from tests.services.valkey import bundled_valkey, redis_program
 
 
 class Recorder(Service):
@@ -74,6 +77,41 @@ def test_only_a_real_kafka_stamps_records() -> None:
     assert known == {Kind.CONTAINERS: True, Kind.PROCESSES: True, Kind.EMBEDDED: False}
 
 
+@pytest.mark.parametrize(
+    ("variables", "allowed"),
+    [
+        ({}, True),
+        ({"SLEEP_TEST_SERVICES": "embedded"}, True),
+        ({"CI": "true"}, False),
+        ({"CI": "true", "SLEEP_TEST_SERVICES": "embedded"}, True),
+        ({"CI": "true", "SLEEP_TEST_SERVICES": "processes"}, True),
+        ({"CI": "true", "SLEEP_TEST_SERVICES": "containers"}, False),
+        ({"SLEEP_TEST_SERVICES": "containers"}, False),
+    ],
+)
+def test_what_cannot_be_done_is_skipped_only_where_that_is_meant(
+    variables: dict[str, str], *, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At home, and where the way is forced; never on containers, which can do everything."""
+    for name in ("CI", "SLEEP_TEST_SERVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(pytest.skip.Exception if allowed else pytest.fail.Exception, match="needs a moon"):
+        pass_over("needs a moon")
+
+
+def test_skipped_tests_are_summed_up_by_reason() -> None:
+    """One line each, however many tests, wherever they are."""
+
+    def report(number: int, reason: str) -> pytest.TestReport:
+        place = (f"test_{number}.py", number, f"Skipped: {reason}")
+        return pytest.TestReport(f"test_{number}", place, {}, "skipped", place, "setup")
+
+    reports = [report(1, "needs a moon"), report(2, "needs a sun"), report(3, "needs a moon")]
+    assert list(skip_lines(reports)) == ["skipped: 2 tests: needs a moon", "skipped: 1 test: needs a sun"]
+
+
 def test_the_report_says_what_and_why() -> None:
     """Way, addresses, and the reason of each way not taken."""
     services = Services(Kind.EMBEDDED, Recorder(), Recorder(), ("not containers: no engine",))
@@ -81,7 +119,7 @@ def test_the_report_says_what_and_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outage", "told"),
+    ("outage", "message"),
     [
         (Service.stopped, ["stop", "launch"]),
         (Service.killed, ["kill", "launch"]),
@@ -90,14 +128,14 @@ def test_the_report_says_what_and_why() -> None:
     ids=["stopped", "killed", "paused"],
 )
 def test_an_outage_ends_with_its_block(
-    outage: Callable[[Service], AbstractContextManager[None]], told: list[str]
+    outage: Callable[[Service], AbstractContextManager[None]], message: list[str]
 ) -> None:
     """Gone within the block, back after it."""
     service = Recorder()
     with outage(service):
         assert not service.answers()
     assert service.answers()
-    assert service.told == told
+    assert service.told == message
 
 
 def test_healing_undoes_a_pause_and_a_death() -> None:
@@ -132,7 +170,7 @@ def test_broker_settings_become_variables_and_properties() -> None:
     config = broker_config(listen="h:1", advertised="a:2", controller="c:3", log_dir="d")
     assert as_environment(config)["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://a:2"
     assert "listeners=PLAINTEXT://h:1,CONTROLLER://c:3\n" in as_properties(config)
-    assert config["auto.create.topics.enable"] == "false"
+    assert config["auto.create.topics.enable"] == "true"
 
 
 def test_namespaces_differ() -> None:
@@ -177,10 +215,46 @@ def test_an_opa_in_the_cache_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert find_opa(tmp_path) == program
 
 
-def test_the_embedded_way_has_no_opa_server() -> None:
-    """The engine in the process is no server: tests that want one are passed over."""
-    with pytest.raises(UnavailableError, match="embedded"), start_opa(Kind.EMBEDDED):
+@pytest.mark.parametrize("kind", [Kind.PROCESSES, Kind.EMBEDDED])
+def test_without_a_program_there_is_no_opa_server(kind: Kind, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It says what would give one."""
+    monkeypatch.setenv("SLEEP_TEST_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="no opa, and no go"), start_opa(kind):
         pass
+
+
+@pytest.mark.parametrize("make", [kafka_jars, lambda: built_opa(cache_folder())], ids=["jars", "opa"])
+def test_a_cache_that_cannot_be_made_is_an_error_of_the_system(
+    make: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not a missing program: a file is where the folder should be."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SLEEP_TEST_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(NotADirectoryError):
+        make()
+
+
+def test_a_cache_that_cannot_be_made_closes_the_way_and_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The next way is taken then."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SLEEP_TEST_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UnavailableError, match=r"no folder for Kafka's jars.*SLEEP_TEST_CACHE"):
+        available_jars()
+
+
+def test_the_machine_s_redis_is_taken_and_else_the_one_of_the_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A name on the PATH comes first."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert redis_program() == bundled_valkey()
+    own = tmp_path / "redis-server"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    assert redis_program() == str(own)
 
 
 def test_opa_is_served_as_the_how_to_page_shows() -> None:

@@ -1,1 +1,1 @@
-"""Beside the pipeline: Redis rebuilt from the topics, verified against them, dead letters put back."""
+"""Recovery: rebuilds Redis from the topics, verifies it against them, and redrives dead letters."""

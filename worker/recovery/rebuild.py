@@ -1,323 +1,208 @@
-"""What Redis held of a partition, found again: the latest states, and the log behind them folded once more.
+"""Rebuild a partition: read its topics, decide, replay the log, send what the topics lack, write Redis."""
 
-Pure: what was read of the topics goes in, records and what is missing on the topics comes out. A tenant's record
-is its state as it was published, and the events after that position; positions that were dead letters are dead
-letters still and change nothing.
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, NamedTuple
 
-Where the log no longer reaches back to its beginning, a fold from nothing is a guess. A record is published as soon as
-it is made, and that is acknowledged before its offset is committed. So a tenant of which the states topic has nothing
-had no record at the committed offset: there never was one, or its tombstone is gone by now. Its events before that
-make nothing. And what a row of the audit says of a command before that offset stands, whatever the fold says.
-"""
+from schemas.clock import now_ms
+from schemas.domain.sealing import NewerReleaseError
+from schemas.errors import describe
+from schemas.settings import Settings
+from worker.adapters.kafka_producer import KafkaOutputs
+from worker.adapters.redis_store import LaneStore
+from worker.adapters.topic_reader import TopicReader, unreachable
+from worker.ports import OutputError, StoreError
+from worker.recovery.audit import Audit
+from worker.recovery.errors import ContradictionError, OtherLogError, RecoveryError, RefusedError
+from worker.recovery.evidence import PartitionEvidence, settled_before
+from worker.recovery.partition_content import PartitionContent
+from worker.recovery.plan import Action, Decision, LogFindings, Refuse, decide
+from worker.recovery.replay import Replay
+from worker.recovery.restore import MovedError, restore
+from worker.recovery.states_history import StatesHistory
+from worker.recovery.topics import Advance, RecoveryTopics, TopicRanges
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
-
-from pydantic_core import from_json
-
-from schemas.events import CommandEvent, RulesEvent
-from schemas.names import rules_key
-from schemas.operation import OperationRecord
-from schemas.policy import Rules
-from schemas.record import Record
-from worker.batch import POSITION_HEADER, Batch, Decoded, Decoder, OperationKey, operations_of, tenants_of
-from worker.deadletter import Ceiling, Failure, SourceRecord
-from worker.ports import Output
-from worker.recovery.audit import Judged, cancelled_by
-from worker.recovery.found import Found, OtherLogError, beyond_the_end, made_anew
-from worker.recovery.history import ImpossibleError, Version
-from worker.start import checksum
-
-# No worker folds what is further ahead of its clock.
-_FUTURE_MS: Final = 60_000
+_MARK_BITS: Final = 52
 
 
-class Rebuilt(NamedTuple):
-    """What a partition is to hold, and what its topics lack since a worker died before all was acknowledged.
+class RebuildReport(NamedTuple):
+    """A partition that was rebuilt; an entry of `sleepctl rebuild --json`.
 
     Attributes:
-        passed_over: as of `Rebuild`.
-        now: the wall's time when it was made, ms.
+        next: the offset of the next event.
+        published: how many records its topics lacked, since a worker died before they were acknowledged.
+        unknown: how many records are gone from the log without a sign that they were applied.
+        passed_over: the tenants with a state from beyond the log's end that another program wrote.
     """
 
+    partition: int
+    tenants: int
+    operations: int
     next: int
-    timestamp: int | None
-    crc: int | None
-    records: dict[str, Record]
-    operations: dict[OperationKey, OperationRecord]
-    rules: list[Rules]
-    states: list[Output]
-    transitions: list[Output]
-    dead_letters: list[Output]
-    passed_over: dict[str, int]
-    now: int
-
-    @property
-    def swept(self) -> int:
-        """The rules of which every tenant has certainly been told."""
-        return min((record.rules_number for record in self.records.values()), default=len(self.rules) - 1)
+    published: int
+    unknown: int
+    passed_over: list[str]
+    seconds: float
 
 
 class Rebuild:
-    """The records of one partition, as they grow while its log is read from `Found.start` to `next`.
-
-    Args:
-        partition, partitions: the partition's number, and how many there are.
-        found: what was read before.
-        base: the version of each tenant to begin with, by default `Versions.base`.
-        other_log: take the states as they are, since the log is not theirs; it is left to the workers whole.
-        cut: go on from the end of a log that ends before what was applied. States from behind it are taken as they
-            are, but for those that `Found.invented` tells to be somebody else's: they are passed over.
-        deadletter_max_ratio: as for a lane.
-
-    Attributes:
-        states: what was published since, the last of each key.
-        records: the tenants' records so far, None for one that is gone.
-        rules: all rules so far.
-        operations: the commands that are known so far.
-        last: the last record read.
-        recognised: whether the log holds a record from which a state stems.
-        passed_over: tenants with states that are somebody else's, and the offset in each.
-
-    Raises:
-        OtherLogError: if the log ends before what was applied, and neither `other_log` nor `cut` is set.
-        ImpossibleError: if the states topic is not whole.
-    """
+    """One run of `sleepctl rebuild`; see `open`."""
 
     def __init__(
         self,
-        partition: int,
-        partitions: int,
-        found: Found,
+        settings: Settings,
+        topics: RecoveryTopics,
+        store: LaneStore,
+        outputs: KafkaOutputs,
         *,
-        base: Mapping[str, Version] | None = None,
-        other_log: bool = False,
-        cut: bool = False,
-        deadletter_max_ratio: float = 0.5,
+        force: bool,
+        ranges: TopicRanges,
+        committed: dict[int, int],
     ) -> None:
-        if found.applied > found.end and not (other_log or cut):
-            raise OtherLogError(beyond_the_end(partition, found))
-        self.passed_over = found.ahead if cut and not other_log and found.invented else {}
-        self.start = found.start
-        self.next = found.start if other_log else min(max(found.applied, found.start), found.end)
-        history = found.history
-        self._partition = partition
-        self._decoder = Decoder(partition, partitions)
-        self._ceiling = Ceiling(deadletter_max_ratio)
-        self._audit = found.audit
-        self._aside = found.aside
-        self._emit_from = max(found.start, found.committed or 0)
-        self._dead_letters_from = found.end if found.committed is None else self._emit_from
-        self._all_rules = history.rules()
-        self.rules = self._all_rules if other_log else history.rules(before=found.start)
-        if base is None:
-            kept = (
-                (tenant, versions.before(found.end) if tenant in self.passed_over else versions)
-                for tenant, versions in history.tenants.items()
-            )
-            based = ((tenant, versions.base) for tenant, versions in kept if versions is not None)
-            base = {tenant: version for tenant, version in based if version is not None}
-        self._known = {tenant: version.offset for tenant, version in base.items()}
-        self._vacant = found.vacant
-        # Of these the topic lacks what it held, so that they are folded from the log's start for want of better.
-        lost = self.passed_over.keys() | history.ahead.keys() | history.erased
-        lost |= found.audit.asleep | found.audit.ruled
-        self._known |= dict.fromkeys(lost - base.keys(), -1)
-        self.records = {tenant: history.record(tenant, version) for tenant, version in base.items()}
-        self._check_rules_of_records()
-        self._published = {
-            tenant: versions.highest.offset
-            for tenant, versions in history.tenants.items()
-            if tenant not in self.passed_over
-        }
-        # Wherever a state or an audit row stems from, the log must hold a record of that tenant.
-        self._claimed = {command.offset: command.key[0] for command in found.audit.judged}
-        self._claimed |= history.stems
-        highest = ((tenant, versions.highest) for tenant, versions in history.tenants.items())
-        self._claimed |= {version.offset: tenant for tenant, version in highest if version.value is not None}
-        self.operations: dict[OperationKey, OperationRecord] = {}
-        self._judged: dict[int, Judged] = {}
-        self._take_judged(found.audit.judged, start=None if other_log else found.start)
-        self._transitions: list[Output] = []
-        self._dead_letters: list[Output] = []
-        # Whoever reads the topic on takes the last of each key, and so does compaction.
-        self.states = {tenant.encode(): self._true_state(tenant, base.get(tenant)) for tenant in self.passed_over}
-        self.last: SourceRecord | None = None
-        self.recognised = False
+        self._settings = settings
+        self._topics = topics
+        self._store = store
+        self._outputs = outputs
+        self._force = force
+        self._ranges = ranges
+        self._committed = committed
 
-    def _true_state(self, tenant: str, base: Version | None) -> Output:
-        """Return what a tenant's last state is as long as nothing is folded; a tombstone where it has none."""
-        value = None if base is None else base.value
-        position = f"{self._partition}:{max(self.next - 1, 0)}".encode()
-        return Output(tenant.encode(), value, () if value is not None else ((POSITION_HEADER, position),))
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, *, force: bool) -> AsyncIterator["Rebuild"]:
+        """Connect, and check whether a rebuild may begin.
 
-    def _check_rules_of_records(self) -> None:
-        newest = len(self._all_rules) - 1
-        for tenant, record in self.records.items():
-            if record is not None and record.rules_number > newest:
-                raise ImpossibleError(
-                    f"tenant {tenant} was folded under rules {record.rules_number} and the states topic holds only "
-                    f"{newest}: restore Redis from its own backup or AOF"
-                )
-
-    def _take_judged(self, judged: Iterable[Judged], start: int | None) -> None:
-        """Remember the commands that are not folded again, in their order; those in the log wait for their event."""
-        for command in sorted(judged, key=lambda command: command.offset):
-            tenant, operation_id = command.key
-            if start is None or command.offset < start:
-                record = self.records.get(tenant)
-                claim = None if record is None else record.claims.get(("operation", operation_id))
-                self.operations[command.key] = command.record(self._partition, None, claim)
-            elif command.offset <= self._known_to(tenant) or command.offset < self._vacant:
-                self._judged[command.offset] = command
-
-    def _known_to(self, tenant: str) -> int:
-        """Return the offset up to which a tenant's events are not folded."""
-        return self._known.get(tenant, self._vacant - 1)
-
-    def read(self, records: Sequence[SourceRecord]) -> None:
-        """Take the next records of the log, up to `next`.
+        Args:
+            settings: name the installation.
+            force: whether to replace progress, and to accept a log that was truncated or recreated.
 
         Raises:
-            OtherLogError: if one is not that from which a state was published.
-            ImpossibleError: if the rules in the log are not those on the states topic.
+            RecoveryError: if workers run, or the topics are not as the settings say.
+            TopicReadError: if Kafka does not answer.
         """
-        fresh: list[Decoded] = []
-        for record in records:
-            self._recognise(record)
-            if self._aside is not None and self._aside.holds(record):
-                continue
-            tenant = None if record.key is None else record.key.decode(errors="replace")
-            if tenant is None or record.offset > self._known_to(tenant):
-                fresh.append(self._decoder.decode(record))
-            elif record.offset in self._judged or record.offset >= self._dead_letters_from:
-                decoded = self._decoder.decode(record)
-                if isinstance(decoded.event, Failure):
-                    fresh.append(decoded)
-                elif record.offset in self._judged:
-                    self._remember(self._judged.pop(record.offset), decoded.event)
-        if records:
-            self.last = records[-1]
-        if fresh:
-            self._fold(fresh)
+        async with AsyncExitStack() as stack:
+            reader = await stack.enter_async_context(TopicReader(settings))
+            store = LaneStore.connect(settings)
+            stack.push_async_callback(store.close)
+            outputs = KafkaOutputs(settings)
+            stack.push_async_callback(outputs.stop)
+            try:
+                await outputs.start()
+            except (OutputError, OSError) as error:
+                raise unreachable(settings, error) from None
+            if members := await reader.members():
+                raise RecoveryError(
+                    f"{members} workers are in group {settings.consumer_group}; stop them first (a worker that was "
+                    "killed leaves the group after 20 seconds)"
+                )
+            topics = RecoveryTopics(settings, reader)
+            committed = await reader.committed()
+            ranges = await topics.ranges()
+            await topics.dead_letters.read_on()
+            yield cls(settings, topics, store, outputs, force=force, ranges=ranges, committed=committed)
 
-    def _recognise(self, record: SourceRecord) -> None:
-        tenant = self._claimed.get(record.offset)
-        if tenant is None:
-            return
-        if record.key != tenant.encode():
-            raise OtherLogError(
-                f"tenant {tenant} has a state from {self._partition}:{record.offset}, where the log holds another "
-                f"tenant's record: {made_anew(self._partition)}"
-            )
-        self.recognised = True
+    def records(self, partitions: list[int]) -> int:
+        """Return about how many records are to be read."""
+        return sum(topic[number].end - topic[number].start for topic in self._ranges for number in partitions)
 
-    def _remember(self, command: Judged, event: Any) -> None:  # noqa: ANN401 - whatever event stands there
-        if not isinstance(event, CommandEvent) or event.data.operation_id != command.key[1]:
-            raise ImpossibleError(
-                f"{self._partition}:{command.offset} is not the command {command.key[1]} of tenant {command.key[0]} "
-                "that the transitions topic says was judged there"
-            )
-        record = self.records.get(command.key[0])
-        claim = None if record is None else record.claims.get(("operation", command.key[1]))
-        self.operations[command.key] = command.record(self._partition, event, claim)
-        ended = cancelled_by(event, command)
-        if ended is not None and ended in self.operations:
-            self.operations[ended] = self.operations[ended]._replace(cancelled_at=command.at)
+    async def rebuild(self, partition: int, advance: Advance) -> RebuildReport | None:
+        """Rebuild a partition; None if it has progress and `force` is not set.
 
-    def _fold(self, items: list[Decoded]) -> None:
-        known = {key: self.operations[key].pack() if key in self.operations else None for key in operations_of(items)}
-        unseen = dict.fromkeys(tenant for tenant in tenants_of(items) if tenant not in self.records)
-        batch = Batch(self._partition, self.rules, self.records, unseen, known)
-        for item in items:
-            rows, letters = len(batch.transitions), len(batch.dead_letters)
-            batch.fold(item)
-            self._ceiling.count(failed=batch.failures[-1])
-            if item.record.offset >= self._emit_from:
-                self._transitions += [row for row in batch.transitions[rows:] if _id_of(row) not in self._audit.ids]
-            if item.record.offset >= self._dead_letters_from:
-                self._dead_letters += batch.dead_letters[letters:]
-            if isinstance(item.event, RulesEvent):
-                self._compare_rules(batch.rules)
-        if self._ceiling.reached:
-            raise ImpossibleError(
-                f"our own code fails on most of the records up to {self._partition}:{items[-1].record.offset}: run the "
-                "version that applied them"
-            )
-        published = {rules_key(rules.number).encode() for rules in self._all_rules}
-        # A compacted topic needs the last of each key alone.
-        self.states |= {state.key: state for state in batch.states if state.key and state.key not in published}
-        self.rules = batch.rules
-        self.records |= batch.records
-        self.operations |= {key: operation for key, (operation, _) in batch.operations.items()}
-        for item in items:
-            if item.record.offset in self._judged and not isinstance(item.event, Failure):
-                self._correct(self._judged.pop(item.record.offset), item.event)
-
-    def _correct(self, command: Judged, event: Any) -> None:  # noqa: ANN401 - as above
-        """Have a command be what its row tells, unless the fold says so too, or a later one has its id."""
-        found = self.operations.get(command.key)
-        if found is not None and (found.offset > command.offset or command.told_by(found)):
-            return
-        if found is not None and command.guessed and found.offset == command.offset:
-            command = command._replace(before=found.previous_state)
-        self._remember(command, event)
-
-    def _compare_rules(self, rules: list[Rules]) -> None:
-        newest = rules[-1]
-        if newest.number < len(self._all_rules) and self._all_rules[newest.number].digest != newest.digest:
-            raise OtherLogError(
-                f"partition {self._partition}: rules {newest.number} in the log are not those on the states topic: "
-                f"{made_anew(self._partition)}"
-            )
-
-    def finished(self, now: int) -> Rebuilt:
-        """Return what the partition is to hold; `now` is the wall's time, ms.
+        After an error the partition is as before, or every lane and reader refuses it until it is rebuilt again.
 
         Raises:
-            ImpossibleError: if a state is from the future of the log.
+            RefusedError: if this partition cannot be rebuilt, or not yet.
+            RecoveryError: if Redis or Kafka does not answer.
+            TopicReadError: if Kafka does not answer, or loses records while they are read.
         """
-        # Behind a log that was cut or made anew, no record is of an offset that is still to come.
-        records = {
-            tenant: record if record.offset < self.next else record._replace(offset=self.next - 1)
-            for tenant, record in self.records.items()
-            if record is not None
-        }
-        for tenant, record in records.items():
-            if record.clock > now + _FUTURE_MS:
-                raise ImpossibleError(
-                    f"tenant {tenant} has a state of the time {record.clock}, {record.clock - now} ms ahead of this "
-                    "clock, and no worker publishes such: set the clock, or send a tombstone for its key"
-                )
-        # Commands whose event the log should hold, and does not: what the row tells is all that is left of them.
-        for command in reversed(self._judged.values()):
-            self.operations.setdefault(command.key, command.record(self._partition, None, None))
-        # Nor is a command, which a lane would take for one that is still to come.
-        operations = {
-            key: found if found.offset < self.next else found._replace(position=f"{self._partition}:{self.next - 1}")
-            for key, found in self.operations.items()
-        }
-        last = self.last
-        return Rebuilt(
-            self.next,
-            None if last is None else last.timestamp,
-            None if last is None else checksum(last.key, last.value),
-            records,
-            operations,
-            self.rules if len(self.rules) >= len(self._all_rules) else self._all_rules,
-            [state for key, state in self.states.items() if not self._is_there(key.decode())],
-            self._transitions,
-            self._dead_letters,
-            self.passed_over,
-            now,
+        began = time.monotonic()
+        try:
+            position = await self._position(partition)
+            if position is not None and position >= 0 and not self._force:
+                return None
+            evidence = await self._read_evidence(partition, advance)
+            content = await self._replay(evidence, advance)
+            end = await self._publish(content)
+            mark = -1 - secrets.randbits(_MARK_BITS)
+            await restore(self._store, content, expected=position, mark=mark, end=end)
+        except (ContradictionError, MovedError) as error:
+            raise RefusedError(str(error)) from None
+        except StoreError as error:
+            raise RecoveryError(f"Redis does not answer: {describe(error)}; run the same command again") from None
+        except OutputError as error:
+            raise RecoveryError(f"Kafka does not answer: {describe(error)}; run the same command again") from None
+        return RebuildReport(
+            partition=partition,
+            tenants=len(content.records),
+            operations=len(content.operations),
+            next=content.next,
+            published=len(content.states) + len(content.transitions) + len(content.dead_letters),
+            unknown=max(evidence.start - evidence.applied, 0),
+            passed_over=list(content.ignored),
+            seconds=time.monotonic() - began,
         )
 
-    def _is_there(self, tenant: str) -> bool:
-        """Tell whether a tenant's last state is on the topic already, or a later one."""
-        record = self.records.get(tenant)
-        return record is not None and record.offset <= self._published.get(tenant, -1)
+    async def _position(self, partition: int) -> int | None:
+        """Return the offset of the next event by Redis; None without progress, negative while it is being rebuilt."""
+        try:
+            return await self._store.mark(partition)
+        except NewerReleaseError as error:
+            raise RefusedError(f"partition {partition}: progress: {error}") from None
+        except ValueError:
+            raise RefusedError(
+                f"the progress of partition {partition} is not a number: delete the Redis key "
+                f"{self._store.keys(partition).progress}, and run the same command again"
+            ) from None
+
+    async def _read_evidence(self, partition: int, advance: Advance) -> PartitionEvidence:
+        partitions, skipped = self._settings.partitions, self._topics.dead_letters.skipped(partition)
+        (start, end), committed = self._ranges.events[partition], self._committed.get(partition)
+        history = StatesHistory(partition, partitions, settled=settled_before(start, committed), skipped=skipped)
+        await self._topics.read_states(history, self._ranges.states[partition], advance)
+        audit = Audit(partition, max(start, committed or 0), skipped)
+        await self._topics.read_audit(audit, self._ranges.transitions[partition], advance)
+        return PartitionEvidence(partition, partitions, history, audit, start, end, committed, skipped)
+
+    async def _replay(self, evidence: PartitionEvidence, advance: Advance) -> PartitionContent:
+        """Replay the log as decided; what it shows may change the decision.
+
+        Raises:
+            RefusedError: if the decision is to refuse.
+            ContradictionError: as `Replay`.
+        """
+        action = _require(decide(evidence, force=self._force))
+        replay = self._begin(evidence, action)
+        findings = await self._read_log(replay, evidence.partition, advance)
+        final = _require(decide(evidence, findings, force=self._force))
+        if final is not action:
+            replay = self._begin(evidence, final)
+        return replay.finished(now_ms())
+
+    def _begin(self, evidence: PartitionEvidence, action: Action) -> Replay:
+        return Replay(evidence, action, deadletter_max_ratio=self._settings.deadletter_max_ratio)
+
+    async def _read_log(self, replay: Replay, partition: int, advance: Advance) -> LogFindings:
+        try:
+            async for page in self._topics.events(partition, replay.start, replay.next, advance):
+                replay.read(page)
+        except OtherLogError as error:
+            return LogFindings(replay.identity.recognised, contradiction=str(error))
+        except ContradictionError as error:
+            return LogFindings(replay.identity.recognised, defect=str(error))
+        return LogFindings(replay.identity.recognised)
+
+    async def _publish(self, content: PartitionContent) -> int:
+        """Send what the topics lack, and return the end of the states partition."""
+        topics, partition = self._settings.topics, content.partition
+        end = await self._outputs.send(topics.states, partition, content.states)
+        await self._outputs.send(topics.transitions, partition, content.transitions)
+        await self._outputs.dead_letters(partition, content.dead_letters)
+        return self._ranges.states[partition].end if end is None else end
 
 
-def _id_of(row: Output) -> str:
-    found: str = from_json(row.value or b"")["id"]
-    return found
+def _require(decision: Decision) -> Action:
+    if isinstance(decision, Refuse):
+        raise RefusedError(decision.reason)
+    return decision

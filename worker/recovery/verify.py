@@ -1,248 +1,210 @@
-"""Holding what Redis and the states topic say of a partition's tenants against a fold of its log.
+"""Verify a partition: read its topics and Redis, replay the log, compare.
 
-Where the log reaches back to its beginning the fold begins with nothing. Where it does not, it begins with each
-tenant's first state that an event still in the log made, else with its last from before the log. Then what a renewal
-leaves unpublished (a clock, the time of a breaker's event, the number of the rules) may be older in the fold, and is
-not compared.
+Everything is compared at a cut: the position of Redis when it was first read. Tenants that changed while they were read
+are read again, at the position of Redis then; one script reads the position and the records together. States from
+beyond the cut belong to a worker that has published and not committed yet, as long as Redis moves on.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final, NamedTuple
 
-from pydantic_core import from_json
+from schemas.domain.sealing import NewerReleaseError
+from schemas.errors import describe
+from schemas.settings import Settings
+from worker.adapters.redis_store import LaneStore
+from worker.adapters.topic_reader import TopicReader
+from worker.partition.stored_records import REBUILD, rebuild_by_force
+from worker.ports import OperationKey, PartitionStatus, StoreError
+from worker.recovery import redis_snapshot
+from worker.recovery.audit import Audit
+from worker.recovery.compare import Comparison
+from worker.recovery.differences import Difference
+from worker.recovery.errors import ContradictionError, RecoveryError
+from worker.recovery.evidence import PartitionEvidence
+from worker.recovery.redis_snapshot import RedisSnapshot
+from worker.recovery.states_history import StatesHistory
+from worker.recovery.topics import RecoveryTopics
 
-from schemas.operation import OperationRecord
-from schemas.policy import Rules
-from schemas.progress import Progress
-from schemas.public import state_record
-from schemas.record import Record, unpack
-from worker.batch import OperationKey, written_of
-from worker.ports import Index
-from worker.recovery.found import Found
-from worker.recovery.rebuild import Rebuild
-from worker.recovery.restore import kept_ms
-from worker.start import checksum
-
-_UNPUBLISHED: Final = ("clock", "rules_number")
-# What a rebuild may not have known of a command; see `worker.recovery.audit`.
-_UNTOLD: Final = ("target_state", "expires_at", "cancelled_at", "trace_id")
-# The key of a command goes by Redis' own clock, and a worker folds what is up to a minute ahead of its own.
-_EXPIRY_SLACK_MS: Final = 120_000
-Document = dict[str, Any]
+_TRIES: Final = 100
+_PAUSE_SECONDS: Final = 0.05
 
 
-class Difference(NamedTuple):
-    """Something that is not what the log says.
+class VerifiedPartition(NamedTuple):
+    """A partition that was compared; a line of `sleepctl verify --json`.
 
     Attributes:
-        tenant: whose, None where it is the partition's.
-        where: `redis` or `states`.
-        what: in words.
-        fields: of those that differ, what the log says and what was found.
+        next: the position of Redis when it was first read.
+        behind: how many offsets that was before the log's end, None if the partition could not be compared.
+        tenants: how many tenants were compared.
+        records: how many records of the log were folded.
+        again: how many tenants changed meanwhile and were read again.
+        believed: how many tenants began with a published state, since the log's beginning is gone.
     """
 
     partition: int
-    tenant: str | None
-    where: str
-    what: str
-    fields: dict[str, tuple[Any, Any]]
+    next: int
+    behind: int | None
+    tenants: int
+    records: int
+    again: int
+    believed: int
+    differences: list[Difference]
 
 
 class Verification:
-    """One partition, folded from its log beside what was found.
+    """One run of `sleepctl verify`; see `open`. It writes nothing."""
 
-    Args:
-        partition: its number.
-        partitions: how many there are.
-        found: its topics; `end` is where Redis stood when it was looked at first, and states from before `start`
-            are its settled ones.
-    """
+    def __init__(self, settings: Settings, topics: RecoveryTopics, store: LaneStore) -> None:
+        self._partitions = settings.partitions
+        self._topics = topics
+        self._store = store
 
-    def __init__(self, partition: int, partitions: int, found: Found) -> None:
-        self.partition = partition
-        self._history = found.history
-        self._cut = found.end
-        # With the whole log, nothing needs to be believed.
-        versions = found.history.tenants if found.start else {}
-        self._base = {tenant: known.first or known.settled or known.highest for tenant, known in versions.items()}
-        self.fold = Rebuild(partition, partitions, found, base=self._base, cut=True, deadletter_max_ratio=1.0)
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator["Verification"]:
+        """Connect.
 
-    @property
-    def believed(self) -> int:
-        """How many tenants began with a state that was published."""
-        return len(self._base)
+        Raises:
+            TopicReadError: if Kafka does not answer.
+        """
+        async with AsyncExitStack() as stack:
+            reader = await stack.enter_async_context(TopicReader(settings))
+            store = LaneStore.connect(settings)
+            stack.push_async_callback(store.close)
+            yield cls(settings, RecoveryTopics(settings, reader), store)
 
-    def tenants(self) -> set[str]:
-        """Return the tenants that have a record by the log, or a state on the topic."""
-        by_log = {tenant for tenant, record in self.fold.records.items() if record is not None}
-        stated = {tenant for tenant, known in self._history.tenants.items() if known.last.value is not None}
-        return by_log | stated
+    async def verify(self, partition: int) -> VerifiedPartition:
+        """Compare a partition.
 
-    def progress(self, progress: Progress, records: int) -> Iterator[Difference]:
-        """Compare the progress with the log up to there; `records` is the number of tenants really there."""
-
-        def differs(what: str, expected: object, found: object) -> Difference:
-            return Difference(self.partition, None, "redis", what, {what: (expected, found)})
-
-        if progress.records != records:
-            yield differs("records", records, progress.records)
-        last = self.fold.last
-        if last is not None and progress.timestamp is not None:
-            expected = last.timestamp, checksum(last.key, last.value)
-            if expected != (progress.timestamp, progress.crc):
-                yield differs("last record applied", expected, (progress.timestamp, progress.crc))
-        if _digests(progress.rules) != _digests(self.fold.rules):
-            yield differs("rules", _digests(self.fold.rules), _digests(progress.rules))
-        if _digests(self._history.rules()) != _digests(self.fold.rules):
-            published = _digests(self._history.rules())
-            yield differs("rules", _digests(self.fold.rules), published)._replace(where="states")
-
-    def redis(self, tenants: Iterable[str], packed: Mapping[str, bytes | None], rules: list[Rules]) -> list[Difference]:
-        """Compare what Redis holds of tenants, at the place up to which the log was read."""
-        compared = (self._redis(tenant, packed.get(tenant), rules) for tenant in tenants)
-        return [difference for difference in compared if difference is not None]
-
-    def _redis(self, tenant: str, packed: bytes | None, rules: list[Rules]) -> Difference | None:
+        Raises:
+            RecoveryError: if Redis does not answer, or the topics contradict each other.
+            TopicReadError: if Kafka does not answer.
+        """
         try:
-            found = None if packed is None else unpack(packed, rules)
+            return await self._verify(partition)
+        except ContradictionError as error:
+            raise RecoveryError(f"partition {partition} cannot be compared: {error}") from None
+        except StoreError as error:
+            raise RecoveryError(f"Redis does not answer: {describe(error)}") from None
+
+    async def _verify(self, partition: int) -> VerifiedPartition:
+        try:
+            status = await self._store.partition_status(partition)
+        except NewerReleaseError as error:
+            return _unreadable(partition, f"progress: {error}")
         except ValueError as error:
-            return Difference(self.partition, tenant, "redis", f"cannot be read: {error}", {})
-        expected = self.fold.records.get(tenant)
-        if found == expected:
-            return None
-        return self._difference(
-            tenant, "redis", self._document(tenant, expected), self._document(tenant, found), loose=tenant in self._base
+            return _unreadable(partition, f"progress cannot be used: {error}; {rebuild_by_force(partition)}")
+        cut = status.progress.next
+        start, end = await self._topics.event_range(partition)
+        if not start <= cut <= end:
+            cure = rebuild_by_force(partition) if status.begun and cut >= 0 else REBUILD
+            return _unreadable(partition, f"progress is {cut} and the log holds {start} to {end}; {cure}", cut)
+        comparison = Comparison(await self._read_evidence(partition, start, cut))
+        # Read after the states: a worker may have gone on.
+        _, later = await self._topics.event_range(partition)
+        await self._replay(comparison, start, cut)
+        differences = [*comparison.progress(status), *comparison.states(), *comparison.from_the_future(later)]
+        snapshot = await redis_snapshot.read_all(self._store, partition, comparison.remembered(status.progress))
+        tenants = comparison.tenants() | snapshot.records.keys()
+        suspects, again = _compare(comparison, tenants, snapshot, status), 0
+        if suspects:
+            commands = list(comparison.operations(snapshot.operations, status.progress))
+            again = len({suspect.tenant for suspect in suspects if suspect.tenant is not None})
+            suspects, cut = await self._compare_again(comparison, suspects, commands, cut)
+        if (published := comparison.published(later)) is not None:
+            differences += await self._uncommitted(partition, status, published)
+        return VerifiedPartition(
+            partition=partition,
+            next=status.progress.next,
+            behind=end - status.progress.next,
+            tenants=len(tenants),
+            records=cut - start,
+            again=again,
+            believed=comparison.believed,
+            differences=[*differences, *suspects],
         )
 
-    def index(
-        self, tenants: Iterable[str], packed: Mapping[str, bytes | None], rules: list[Rules], found: Index
-    ) -> list[Difference]:
-        """Compare timers and the open set with what the records say: those in Redis where they can be read."""
-        return [
-            difference
-            for tenant in tenants
-            for difference in self._index(tenant, *self._present(tenant, packed.get(tenant), rules), found)
-        ]
+    async def _read_evidence(self, partition: int, start: int, cut: int) -> PartitionEvidence:
+        """Read dead letters, states and audit. Workers publish before they commit, so these reach the cut."""
+        topics, skipped = self._topics, self._topics.dead_letters.skipped(partition)
+        await topics.dead_letters.read_on()
+        history = StatesHistory(partition, self._partitions, before=cut, settled=start, skipped=skipped)
+        await topics.read_states(history, await topics.state_range(partition))
+        audit = Audit(partition, cut, skipped)
+        # A log from offset 0 on judges every command anew. Then the audit only says which dead letters were folded.
+        if start or skipped:
+            await topics.read_audit(audit, await topics.transition_range(partition))
+        return PartitionEvidence(partition, self._partitions, history, audit, start, cut, cut, skipped)
 
-    def _present(self, tenant: str, packed: bytes | None, rules: list[Rules]) -> tuple[Record | None, list[Rules]]:
-        """Return a tenant's record, and the rules that its number means."""
-        try:
-            if packed is not None:
-                return unpack(packed, rules), rules
-        except ValueError:
-            pass  # `redis` names it.
-        return self.fold.records.get(tenant), self.fold.rules
+    async def _replay(self, comparison: Comparison, start: int, end: int) -> None:
+        async for page in self._topics.events(comparison.partition, start, end):
+            comparison.replay.read(page)
 
-    def _index(self, tenant: str, record: Record | None, rules: list[Rules], found: Index) -> Iterator[Difference]:
-        written = written_of(record, rules)
-        for what, expected, there in (
-            ("timer", written.due, found.timers.get(tenant)),
-            ("open_ended", written.open_ended, tenant in found.open),
-        ):
-            if expected != there:
-                yield Difference(self.partition, tenant, "redis", what, {what: (expected, there)})
+    async def _compare_again(
+        self, comparison: Comparison, suspects: list[Difference], commands: list[OperationKey], cut: int
+    ) -> tuple[list[Difference], int]:
+        """Compare what differs once more, at the position of Redis now.
 
-    def counts(self, found: Index) -> list[Difference]:
-        """Compare the number of tenants in each state, at the place up to which the log was read."""
-        records = [record for record in self.fold.records.values() if record is not None]
-        expected: Counter[str] = Counter(record.state.label for record in records)
-        states = sorted(expected.keys() | found.counts.keys())
-        numbers = {state: (expected[state], found.counts.get(state, 0)) for state in states}
-        fields = {state: number for state, number in numbers.items() if number[0] != number[1]}
-        return [Difference(self.partition, None, "redis", "counts", fields)] if fields else []
-
-    def remembered(self, now: int) -> list[OperationKey]:
-        """Return the commands of which Redis must know at the wall's time `now`, ms, as far as the log tells."""
-        known = self.fold.operations.items()
-        return [key for key, operation in known if kept_ms(operation, now) > _EXPIRY_SLACK_MS]
-
-    def operations(self, packed: Mapping[OperationKey, bytes | None]) -> dict[OperationKey, Difference]:
-        """Compare commands, at the place up to which the log was read."""
-        compared = {key: self._operation(key, found) for key, found in packed.items()}
-        return {key: difference for key, difference in compared.items() if difference is not None}
-
-    def _operation(self, key: OperationKey, packed: bytes | None) -> Difference | None:
-        tenant, operation_id = key
-
-        def differs(what: str, fields: dict[str, tuple[Any, Any]] | None = None) -> Difference:
-            return Difference(self.partition, tenant, "redis", f"operation {operation_id} {what}", fields or {})
-
-        if packed is None:
-            return differs("is missing")
-        try:
-            found = OperationRecord.unpack(packed)
-        except ValueError as error:
-            return differs(f"cannot be read: {error}")
-        expected = self.fold.operations[key]
-        pairs = {name: (getattr(expected, name), getattr(found, name)) for name in OperationRecord._fields}
-        del pairs["detail"]
-        if expected.offset >= self.fold.next:
-            del pairs["position"]  # A rebuild of a log that was cut has put it before the end.
-        fields = {
-            name: pair for name, pair in pairs.items() if pair[0] != pair[1] and not (name in _UNTOLD and None in pair)
-        }
-        return differs("differs", fields) if fields else None
-
-    def states(self) -> list[Difference]:
-        """Compare the last state of each tenant on the topic, those ahead of Redis aside."""
-        compared = (self._state(tenant) for tenant in sorted(self.tenants() - self._history.ahead.keys()))
-        return [difference for difference in compared if difference is not None]
-
-    def from_the_future(self, end: int) -> list[Difference]:
-        """Return the states that stem from where the log, which ends here, has not come yet: nobody folded them."""
-        return [
-            Difference(self.partition, tenant, "states", "is from the future", {"position": (f"before {end}", offset)})
-            for tenant, offset in sorted(self._history.ahead.items())
-            if offset >= end
-        ]
-
-    def published(self, end: int) -> int | None:
-        """Return the highest offset from the cut on that a state or rules stem from, None where there is none.
-
-        Those from `end` on, where the log ends, are left out: `from_the_future` names them.
+        Returns:
+            What still differs, and that position.
         """
-        offsets = [*self._history.ahead.values(), self._history.newest]
-        return max((offset for offset in offsets if self._cut <= offset < end), default=None)
+        partition = comparison.partition
+        names = sorted({difference.tenant for difference in suspects if difference.tenant is not None})
+        for _ in range(_TRIES):
+            try:
+                status: PartitionStatus = await self._store.partition_status(partition)
+            except ValueError as error:
+                return _unreadable(partition, f"progress cannot be used: {error}").differences, cut
+            position = status.progress.next
+            # If Redis has not moved, the first look was right. If it lost records or commands, it refuses every load.
+            lost = status.records != status.progress.records
+            lost |= status.progress.operations not in (None, status.operations)
+            if position == cut or lost:
+                return suspects, cut
+            snapshot = await redis_snapshot.read_at(self._store, partition, position, names, commands)
+            if snapshot is not None and position >= cut:
+                await self._topics.dead_letters.read_on()
+                await self._replay(comparison, cut, position)
+                return _compare(comparison, names, snapshot, status), position
+            await asyncio.sleep(_PAUSE_SECONDS)
+        who = f"{len(names)} tenants" if names else "the counts"
+        what = f"{who} could not be compared: Redis changed at each of {_TRIES} tries, or was rolled back"
+        return [Difference(partition, None, "redis", what, {})], cut
 
-    def _state(self, tenant: str) -> Difference | None:
-        versions = self._history.tenants.get(tenant)
-        found = None if versions is None else versions.last.value
-        output, base = self.fold.states.get(tenant.encode()), self._base.get(tenant)
-        expected = output.value if output is not None else None if base is None else base.value
-        # Most are the same to the byte, and parsing costs more than all the rest.
-        if found == expected:
-            return None
-        return self._difference(tenant, "states", _parsed(expected), _parsed(found), loose=True)
-
-    def _document(self, tenant: str, record: Record | None) -> Document | None:
-        if record is None:
-            return None
-        terms = self.fold.rules[min(record.rules_number, len(self.fold.rules) - 1)].terms_for(record.policy)
-        return state_record(tenant, self.partition, record, terms)
-
-    def _difference(
-        self, tenant: str, where: str, expected: Document | None, found: Document | None, *, loose: bool
-    ) -> Difference | None:
-        if expected is None or found is None:
-            what = "is missing" if found is None else "should not be there"
-            return None if expected is found else Difference(self.partition, tenant, where, what, {})
-        if loose:
-            expected, found = _shown(expected), _shown(found)
-        names = [name for name in expected if expected[name] != found.get(name)]
-        fields = {name: (expected[name], found.get(name)) for name in names}
-        return Difference(self.partition, tenant, where, "differs", fields) if fields else None
+    async def _uncommitted(self, partition: int, status: PartitionStatus, published: int) -> list[Difference]:
+        """Wait for a worker to commit what it has published; return a difference if none does."""
+        position = status.progress.next
+        for _ in range(_TRIES):
+            # An invalid number has not moved on; the next run reports it.
+            with suppress(ValueError):
+                # Any move shows that a worker is alive; `behind` says how far it was.
+                if (await self._store.mark(partition) or 0) > position:
+                    return []
+            await asyncio.sleep(_PAUSE_SECONDS)
+        where = f"progress is {position}" if status.begun else "there is no progress"
+        lost, cure = ("rolled back", rebuild_by_force(partition)) if status.begun else ("emptied", REBUILD)
+        what = (
+            f"{where} and states were published up to {published}, and nobody commits them: a worker died before its "
+            f"commit, or Redis was {lost}; start a worker, or {cure}"
+        )
+        return [Difference(partition, None, "redis", what, {})]
 
 
-def _shown(document: Document) -> Document:
-    claims = [{**claim, "occurred_at": None} for claim in document["claims"]]
-    return {name: value for name, value in document.items() if name not in _UNPUBLISHED} | {"claims": claims}
+def _compare(
+    comparison: Comparison, tenants: Iterable[str], snapshot: RedisSnapshot, status: PartitionStatus
+) -> list[Difference]:
+    """Return what differs in Redis, of these tenants and of the commands that were read."""
+    rules = status.progress.rules
+    indexed = {*tenants, *snapshot.beside.timers, *snapshot.beside.open}
+    return [
+        *comparison.redis(tenants, snapshot.records, rules),
+        *comparison.index(sorted(indexed), snapshot.records, rules, snapshot.beside),
+        *comparison.counts(snapshot.beside),
+        *comparison.operations(snapshot.operations, status.progress).values(),
+    ]
 
 
-def _parsed(value: bytes | None) -> Document | None:
-    found: Document | None = None if value is None else from_json(value)
-    return found
-
-
-def _digests(rules: list[Rules]) -> list[str]:
-    return [version.digest for version in rules]
+def _unreadable(partition: int, what: str, cut: int = 0) -> VerifiedPartition:
+    return VerifiedPartition(partition, cut, None, 0, 0, 0, 0, [Difference(partition, None, "redis", what, {})])

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.installation import Door, Installation
 from tests.services import Namespace, Services
-
-pytestmark = pytest.mark.needs_kafka
+from tests.support.installation import ApiClient, Installation
 
 HERE = Path(__file__).parent
 EXAMPLES = 40
@@ -19,7 +17,7 @@ SEED = 20_261_124
 
 
 @pytest.fixture
-async def door(services: Services, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Door]:
+async def door(services: Services, namespace: Namespace, tmp_path: Path) -> AsyncIterator[ApiClient]:
     """The API before a worker, without limits, once a command has gone through."""
     async with Installation.open(services, namespace, tmp_path, partitions=2) as installation:
         installation.start("worker")
@@ -31,7 +29,7 @@ async def door(services: Services, namespace: Namespace, tmp_path: Path) -> Asyn
 
 
 @pytest.mark.timeout(240)
-async def test_the_api_keeps_its_own_contract(door: Door, tmp_path: Path) -> None:
+async def test_the_api_keeps_its_own_contract(door: ApiClient, tmp_path: Path) -> None:
     """No 5xx, no undocumented status, no answer against its schema, nothing invalid taken, nothing valid refused.
 
     Event streams never end, which this tool waits for; they have tests of their own.

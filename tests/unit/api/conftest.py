@@ -1,41 +1,38 @@
 """The application over fakes."""
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from jwt import PyJWK
 
+from api.adapters.dependency import Dependency
 from api.app import Wiring, create_app
-from api.door.auth import Verifier
-from api.door.keys import parse_jwks
-from api.operate.dependency import Dependency
-from api.operate.lag import Lag
-from api.operate.metrics import Metrics
-from api.operate.status import Status
-from api.publish.commands import Commands
-from api.publish.emit import Emitter
-from api.read.tenants import Tenants
-from api.read.views import Reads
+from api.commands.emit import Emitter
+from api.commands.log_time import LogTime
+from api.commands.submit import Commands
+from api.observability.lag import Lag
+from api.observability.metrics import Metrics
+from api.observability.status import Status
+from api.queries.tenant import Reads
+from api.queries.tenant_list import Tenants
+from api.security.in_flight import InFlight
+from api.security.jwks import parse_jwks, pick
+from api.security.refused_budget import RefusedRequests
+from api.security.tokens import Verifier
 from api.services import Services
-from api.stream.catchup import Catchup
-from api.stream.feed import Feed
-from api.stream.streams import Streams
-from tests.unit.api.fakes import (
-    AUDIENCE,
-    ISSUER,
-    FakeAuthoriser,
-    FakeClock,
-    FakeLimiter,
-    FakeLog,
-    FakeReplies,
-    FakeStore,
-    jwks,
-    token,
-)
+from api.streaming.catchup import Catchup
+from api.streaming.feed import Feed
+from api.streaming.streams import Streams
+from tests.support.tokens import AUDIENCE, ISSUER, jwks, token
+from tests.unit.api.application import ApiOverFakes
+from tests.unit.api.connection import Host
+from tests.unit.api.contract import judge
+from tests.unit.api.fakes import FakeAuthoriser, FakeClock, FakeLimiter, FakeLog, FakeReplies, FakeStore, unasked_redis
 from tests.unit.api.topic import PARTITIONS, FakeTopic
 
 
@@ -45,36 +42,21 @@ class FixedKeys:
     def __init__(self) -> None:
         self._keys = parse_jwks(jwks())
 
-    async def find(self, kid: str | None) -> PyJWK | None:
-        return self._keys.get(kid)
-
-
-@dataclass
-class World:
-    """An application, a client with a good token, and everything behind it."""
-
-    app: FastAPI
-    client: httpx.AsyncClient
-    clock: FakeClock
-    log: FakeLog
-    store: FakeStore
-    replies: FakeReplies
-    authoriser: FakeAuthoriser
-    dependencies: list[Dependency]
-    services: Services
-    topic: FakeTopic
-    feed: Feed
-    limiter: FakeLimiter
+    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
+        return pick(self._keys, kid, algorithm)
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def api() -> AsyncIterator[ApiOverFakes]:
     """An application over fakes, in which everything works."""
     clock, log, store = FakeClock(), FakeLog(), FakeStore()
+    log_time = LogTime(clock, clock)
+    for partition in range(8):
+        log_time.acknowledged(partition, None)
     replies, authoriser, limiter = FakeReplies(), FakeAuthoriser(), FakeLimiter()
     dependencies = [Dependency("kafka"), Dependency("redis")]
     for dependency in dependencies:
-        dependency.found_up()
+        dependency.mark_up()
     metrics = Metrics()
     metrics.watch(dependencies)
     topic, reads = FakeTopic(), Reads(store, clock, log)
@@ -84,25 +66,43 @@ async def world() -> AsyncIterator[World]:
         clock=clock,
         verifier=Verifier(FixedKeys(), ISSUER, AUDIENCE, "tenant_id"),
         authoriser=authoriser,
+        in_flight=InFlight(),
         limiter=limiter,
+        refused=RefusedRequests(limiter, clock),
         commands=Commands(
             log=log,
             store=store,
             replies=replies,
             partitions=8,
             metrics=metrics,
-            clock=clock,
+            log_time=log_time,
             new_id=lambda _: f"id-{next(count)}",
         ),
         emitter=Emitter(log, PARTITIONS),
         reads=reads,
         metrics=metrics,
-        status=Status(dependencies, Lag(), clock),
+        status=Status(dependencies, Lag(), clock, unasked_redis()),
         streams=Streams(feed, Catchup(topic.open), reads, store, metrics, clock),
         tenants=Tenants(store, log, PARTITIONS, clock),
     )
     app = create_app(Wiring(services))
     transport = httpx.ASGITransport(app)
     headers = {"Authorization": f"Bearer {token()}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
-        yield World(app, client, clock, log, store, replies, authoriser, dependencies, services, topic, feed, limiter)
+    hooks: dict[str, list[Callable[..., Any]]] = {"response": [partial(judge, app)]}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://api", headers=headers, event_hooks=hooks
+    ) as client:
+        yield ApiOverFakes(
+            app, client, clock, log, store, replies, authoriser, dependencies, services, topic, feed, limiter
+        )
+
+
+@pytest.fixture
+async def host(api: ApiOverFakes) -> AsyncIterator[Host]:
+    """The application with its shared consumer running."""
+    api.store.applied = dict.fromkeys(range(8), 0)
+    running = asyncio.create_task(api.feed.run())
+    await api.topic.heard()
+    yield Host(api)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -1,43 +1,29 @@
 """What stands behind the API in unit tests: fakes at its boundaries, and tokens signed with throw-away keys."""
 
 import asyncio
-import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, Final, cast
+from typing import cast
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-
-from api.door.authorise import Decision, Question
-from api.door.limits import Payer, Quota, Standing, Verdict
-from api.operate.dependency import UnavailableError
-from api.publish.log import Published
-from api.publish.receipt import Receipt
-from api.publish.replies import Waiting
-from api.read.store import Scanned, TenantView, Totals
-from schemas.cloudevents import STRUCTURED_HEADERS, decode
-from schemas.events import EVENTS, CommandEvent, Event
-from schemas.operation import OperationRecord, decision_digest
-from schemas.partition import partition_of
-from schemas.policy import BUILT_IN_RULES, Rules
-from schemas.record import Record
-from schemas.settings import Action
-from schemas.state import LABELS, SleepState
-
-NOW = 1_795_334_837_992
-ISSUER, AUDIENCE, KID = "https://issuer.example", "sleep", "key-1"
-DECISION = "0" * 32
-NO_TEXTS: Final[tuple[object, ...]] = (None, 1, ["ES256"], {})
-"""What may stand where a text belongs, in a token or in a key."""
-ALL_SCOPES = "sleep:read sleep:write sleep:policy sleep:override"
-
-
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+from api.adapters.dependency import UnavailableError
+from api.adapters.kafka_events import EventRecord
+from api.adapters.redis_store import Scanned, TenantView, Totals
+from api.commands.receipt import Receipt
+from api.commands.replies import Waiting
+from api.security.opa import Decision, Question
+from api.security.rate_limits import Payer, Quota, QuotaStatus, Verdict
+from schemas.budgets import Budget
+from schemas.domain.policy import BUILT_IN_RULES, Rules
+from schemas.domain.record import Record
+from schemas.domain.state import LABELS
+from schemas.kafka.partitioner import partition_of
+from schemas.redis.client import Primaries
+from schemas.redis.watch import RedisWatch
+from schemas.wire.cloudevents import STRUCTURED_HEADERS, decode
+from schemas.wire.events import Event
+from schemas.wire.operation import OperationRecord
+from tests.support.times import NOW
 
 
 class FakeClock:
@@ -70,7 +56,7 @@ class FakeLog:
         self.published.append((partition, key, value))
         return self.offset
 
-    async def publish_all(self, batches: Mapping[int, Sequence[Published]]) -> None:
+    async def publish_all(self, batches: Mapping[int, Sequence[EventRecord]]) -> None:
         if self.failure is not None:
             raise self.failure
         self.published += ((partition, *record) for partition, records in batches.items() for record in records)
@@ -106,11 +92,14 @@ class FakeStore:
 
     async def tenant(self, tenant: str) -> TenantView:
         self._look("tenant")
-        return TenantView(3, self.records.get(tenant), self.rules, whole=self.is_whole)
+        return TenantView(3, self.records.get(tenant), self.rules, complete=self.is_whole)
 
-    async def whole(self, _partition: int) -> bool:
-        self._look("begun")
+    async def is_complete(self, _partition: int) -> bool:
+        self._look("whole")
         return self.is_whole
+
+    async def why_incomplete(self, partition: int) -> str:
+        return "" if await self.is_complete(partition) else f"Redis has no data of partition {partition}"
 
     async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
         self._look("operation")
@@ -119,8 +108,8 @@ class FakeStore:
 
     async def operations(self, tenant: str, operation_ids: Sequence[str]) -> list[OperationRecord]:
         self._look("operations")
-        found = (self.outcomes.get((tenant, operation_id)) for operation_id in operation_ids)
-        return [record for record in found if record is not None]
+        result = (self.outcomes.get((tenant, operation_id)) for operation_id in operation_ids)
+        return [record for record in result if record is not None]
 
     async def put_receipt(self, receipt: Receipt) -> bool:
         self._look("put_receipt")
@@ -211,23 +200,28 @@ class FakeAuthoriser:
 
 
 class FakeLimiter:
-    """Lets each payer do `amount` of each action, and never forgets what was spent; `failure` is raised instead."""
+    """Lets each payer do `amount` of each budget, and never forgets what was spent; `failure` is raised instead."""
 
     def __init__(self) -> None:
         self.amount = 600
-        self.spent: dict[tuple[Payer, Action], int] = {}
+        self.spent: dict[tuple[Payer, Budget], int] = {}
         self.failure: UnavailableError | None = None
 
-    async def spend(self, payer: Payer, action: Action, cost: int) -> Verdict:
+    async def spend(self, payer: Payer, budget: Budget, cost: int) -> Verdict:
         if self.failure is not None:
             raise self.failure
-        spent = self.spent.get((payer, action), 0)
+        spent = self.spent.get((payer, budget), 0)
         passes = spent + cost <= self.amount
         if passes:
             spent += cost
-        self.spent[payer, action] = spent
-        standing = Standing(Quota(action, self.amount, 60), self.amount - spent, 42)
+        self.spent[payer, budget] = spent
+        standing = QuotaStatus(Quota(budget, self.amount, 60), self.amount - spent, 42)
         return Verdict((standing,), None if passes else standing)
+
+    async def refund(self, payer: Payer, budget: Budget, cost: int) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.spent[payer, budget] -= cost
 
 
 class Pauses:
@@ -243,89 +237,6 @@ class Pauses:
             raise asyncio.CancelledError
 
 
-def outcome(**changes: object) -> OperationRecord:
-    """An operation that runs since `NOW`, for a minute."""
-    record = OperationRecord(
-        operation_id="op-1",
-        tenant_id="acme",
-        type="operation",
-        refused=False,
-        cancelled_at=None,
-        target_state=SleepState.deep,
-        created_at=NOW,
-        expires_at=NOW + 60_000,
-        code=None,
-        detail=None,
-        state=SleepState.deep,
-        previous_state=SleepState.active,
-        position="3:7",
-        actor="ops@acme",
-        reason=None,
-        trace_id=None,
-        decision=DECISION,
-    )
-    return OperationRecord._make((record._asdict() | changes).values())
-
-
-def decision_of(type_: str, **data: object) -> str:
-    """The digest of a command's decision, as the log keeps it."""
-    event = EVENTS.validate_python(
-        {
-            "specversion": "1.0",
-            "id": "1",
-            "source": "test",
-            "type": type_,
-            "subject": "acme",
-            "data": {"operation_id": "1", "actor": "a", **data},
-        }
-    )
-    return decision_digest(cast("CommandEvent", event))
-
-
-@cache
-def private_key(algorithm: str) -> PrivateKey:
-    """A key of the session for an algorithm; another name after a dash makes another key of that kind."""
-    match algorithm.partition("-")[0]:
-        case "RS256":
-            return rsa.generate_private_key(65537, 2048)
-        case "ES256":
-            return ec.generate_private_key(ec.SECP256R1())
-        case _:
-            return ed25519.Ed25519PrivateKey.generate()
-
-
-def public_jwk(algorithm: str, kid: str | None = KID) -> dict[str, Any]:
-    """The public half of such a key, as a JWK."""
-    jwk: dict[str, Any]
-    match private_key(algorithm).public_key():
-        case rsa.RSAPublicKey() as public:
-            jwk = json.loads(RSAAlgorithm.to_jwk(public))
-        case ec.EllipticCurvePublicKey() as public:
-            jwk = json.loads(ECAlgorithm.to_jwk(public))
-        case public:
-            jwk = json.loads(OKPAlgorithm.to_jwk(public))
-    return jwk | {"use": "sig"} | ({} if kid is None else {"kid": kid})
-
-
-def jwks(*entries: dict[str, Any]) -> bytes:
-    """A JWKS with these keys, by default one for ES256."""
-    return json.dumps({"keys": list(entries or (public_jwk("ES256"),))}).encode()
-
-
-def claims(**changes: object) -> dict[str, Any]:
-    """Good claims with some changed; None removes one."""
-    good = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": "ops@acme",
-        "exp": int(time.time()) + 600,
-        "scope": ALL_SCOPES,
-        "tenant_id": "acme",
-    }
-    return {name: value for name, value in (good | changes).items() if value is not None}
-
-
-def token(algorithm: str = "ES256", *, header: dict[str, Any] | None = None, **changes: object) -> str:
-    """A token with good claims, some of them changed."""
-    signed_with, _, _ = algorithm.partition("-")
-    return jwt.encode(claims(**changes), private_key(algorithm), signed_with, header or {"kid": KID})
+def unasked_redis() -> RedisWatch:
+    """Return a watch of Redis that never looks."""
+    return RedisWatch(cast("Primaries", None), durable=True)

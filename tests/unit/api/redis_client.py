@@ -3,8 +3,8 @@
 from collections.abc import Generator
 from typing import Any, cast
 
-from api.read.store import RedisClient, RedisStore
-from schemas.settings import Settings
+from api.adapters.redis_store import RedisStore
+from schemas.redis.client import RedisClient
 
 
 class FakeRedis:
@@ -12,7 +12,7 @@ class FakeRedis:
 
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
-        self.hashes: dict[tuple[str, str], bytes] = {}
+        self.hashes: dict[tuple[str, str | bytes], bytes] = {}
         self.sets: list[tuple[str, dict[str, Any]]] = []
         self.trips = 0
         self.queued: list[str] = []
@@ -28,8 +28,8 @@ class FakeRedis:
         assert not transaction
         return self
 
-    def execute_command(self, name: str, *arguments: str) -> object:
-        self.queued.append(" ".join((name, *arguments)))
+    def execute_command(self, name: str, *arguments: Any) -> object:  # noqa: ANN401 - keys, and fields in text or bytes
+        self.queued.append(" ".join((name, *map(str, arguments))))
         if name == "HGET":
             self._queued.append(self.hashes.get((arguments[0], arguments[1])))
             return self
@@ -37,12 +37,8 @@ class FakeRedis:
             self._queued.append([self.hashes.get((arguments[0], field)) for field in arguments[1:]])
             return self
         assert name == "MGET"
-
-        async def found() -> list[bytes | None]:
-            self._trip()
-            return [self.values.get(key) for key in arguments]
-
-        return found()
+        self._queued.append([self.values.get(key) for key in arguments])
+        return self
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._only().__await__()
@@ -72,8 +68,3 @@ class FakeRedis:
 def store_of(redis: FakeRedis) -> RedisStore:
     """A store on such a client."""
     return RedisStore(cast("RedisClient", redis), "sleep", 8)
-
-
-def settings_of(url: str) -> Settings:
-    """Settings with this Redis."""
-    return Settings(kafka_bootstrap="kafka:9092", redis_url=url)  # type: ignore[arg-type]  # a str becomes a secret

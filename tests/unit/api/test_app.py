@@ -5,26 +5,30 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, NoReturn, Self
+from contextlib import suppress
+from typing import NoReturn
 
 import httpx
 import pytest
 import structlog
-import uvicorn
+from fastapi import FastAPI
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.types import Message, Receive, Scope, Send
 
 from api import serve as serving
+from api.adapters.dependency import Dependency, keep
 from api.app import Wiring, create_app, wire
-from api.door.authorise import EmbeddedPolicy, OpaServer
-from api.door.edge import Edge
-from api.operate.dependency import Dependency, keep
-from api.operate.lag import STANDING_MS
-from api.read.store import LOST
+from api.http.middleware import RequestMiddleware
+from api.observability.lag import STALLED_MS
+from api.security.opa import EmbeddedPolicy, OpaServer
 from api.serve import Ready, serve
-from schemas.settings import Settings, SettingsError
-from tests.unit.api.conftest import World
-from tests.unit.api.fakes import AUDIENCE, ISSUER, FakeClock
+from schemas.environment import SettingsError
+from schemas.http.server import HttpServer
+from schemas.redis.client import OUTAGE
+from schemas.settings import Settings
+from tests.support.tokens import AUDIENCE, ISSUER
+from tests.unit.api.application import ApiOverFakes
+from tests.unit.api.fakes import FakeClock
 
 
 def _settings(**changes: object) -> Settings:
@@ -55,11 +59,11 @@ async def _close(wiring: Wiring) -> None:
 async def test_a_partition_that_stands_still_is_a_metric() -> None:
     """What `/status` calls degraded can be alerted on."""
     clock = FakeClock()
-    wiring = wire(_settings(), clock)
+    wiring = wire(_settings(), monotonic=clock)
     services = wiring.services
     services.status.lag.sample({1: 7}, {0: 3, 1: 7}, clock())
     assert b"sleep_api_standing_partitions 0.0\n" in services.metrics.render()
-    clock.now += STANDING_MS
+    clock.now += STALLED_MS
     assert b"sleep_api_standing_partitions 1.0\n" in services.metrics.render()
     await _close(wiring)
 
@@ -84,28 +88,27 @@ async def test_an_opa_server_is_watched() -> None:
 
 async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `keep` is given, the lag, and how Redis is run."""
-    kept: list[str] = []
+    remaining: list[str] = []
 
     async def keep(dependency: Dependency, connect: object, lost: tuple[type[Exception], ...]) -> None:
         assert connect
         assert all(issubclass(error, Exception) for error in lost)
-        kept.append(dependency.name)
+        remaining.append(dependency.name)
 
     async def watch(*_: object) -> None:
-        kept.append("lag")
+        remaining.append("lag")
 
     monkeypatch.setattr("api.app.keep", keep)
 
-    async def look(*_: object, durable: bool) -> None:
-        assert durable
-        kept.append("how redis is run")
+    async def look(_: object) -> None:
+        remaining.append("how redis is run")
 
-    monkeypatch.setattr("api.operate.lag.Lag.watch", watch)
-    monkeypatch.setattr("api.operate.redis_watch.RedisWatch.run", look)
+    monkeypatch.setattr("api.observability.lag.Lag.watch", watch)
+    monkeypatch.setattr("schemas.redis.watch.RedisWatch.run", look)
     wiring = wire(_settings(opa_url="http://opa:8181"))
     for task in wiring.tasks:
         await task()
-    assert kept == ["kafka", "redis", "transitions", "jwks", "lag", "how redis is run", "opa"]
+    assert remaining == ["kafka", "redis", "transitions", "jwks", "lag", "how redis is run", "opa"]
     await _close(wiring)
 
 
@@ -115,7 +118,7 @@ def test_settings_that_the_api_needs_are_named() -> None:
         wire(_settings(jwt_jwks=None, jwt_audience=None))
 
 
-async def test_tasks_run_from_start_to_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tasks_run_from_start_to_stop(api: ApiOverFakes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then connections are closed; a task that fails is logged, and runs again a little later."""
     monkeypatch.setattr("api.app._RESTART_SECONDS", 0.0)
     events: list[str] = []
@@ -140,18 +143,18 @@ async def test_tasks_run_from_start_to_stop(world: World, monkeypatch: pytest.Mo
     async def close() -> None:
         events.append("closed")
 
-    app = create_app(Wiring(world.services, [forever, fail], closing=[close]))
+    app = create_app(Wiring(api.services, [forever, fail], closing=[close]))
     with structlog.testing.capture_logs() as logs:
         async with app.router.lifespan_context(app):
-            await world.services.status.began.wait()
-            assert world.services.status.ready
+            await api.services.status.began.wait()
+            assert api.services.status.ready
             await failing.wait()
         await asyncio.sleep(0)
     assert events == ["started", "failed", "ended", "closed"]
     assert [line["event"] for line in logs] == ["background_task_failed"]
 
 
-async def test_a_task_that_fails_as_it_is_cancelled_does_not_run_again(world: World) -> None:
+async def test_a_task_that_fails_as_it_is_cancelled_does_not_run_again(api: ApiOverFakes) -> None:
     """The process would never end."""
     began: list[int] = []
 
@@ -162,15 +165,15 @@ async def test_a_task_that_fails_as_it_is_cancelled_does_not_run_again(world: Wo
         finally:
             raise KeyError("oops")
 
-    app = create_app(Wiring(world.services, [stubborn]))
+    app = create_app(Wiring(api.services, [stubborn]))
     with structlog.testing.capture_logs():
         async with asyncio.timeout(5), app.router.lifespan_context(app):
-            await world.services.status.began.wait()
+            await api.services.status.began.wait()
     assert began == [1]
 
 
 async def test_an_error_that_takes_the_place_of_a_cancel_holds_no_stop_up(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    api: ApiOverFakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection fails to close as its task is cancelled; its keeper takes that for a loss and connects again."""
     monkeypatch.setattr("api.app._CANCEL_AGAIN_SECONDS", 0.001)
@@ -180,24 +183,47 @@ async def test_an_error_that_takes_the_place_of_a_cancel_holds_no_stop_up(
         nonlocal connections
         connections += 1
         try:
-            redis.found_up()
+            redis.mark_up()
             await asyncio.Event().wait()
         finally:
             if connections == 1:
                 raise RedisTimeoutError("Timed out closing connection after 5")
         raise AssertionError
 
-    app = create_app(Wiring(world.services, [lambda: keep(redis, connect, LOST)]))
+    app = create_app(Wiring(api.services, [lambda: keep(redis, connect, OUTAGE)]))
     async with asyncio.timeout(5), app.router.lifespan_context(app):
         await redis.tried.wait()
     assert redis.finding == "TimeoutError: Timed out closing connection after 5"
 
 
+async def test_a_task_that_swallows_each_cancel_holds_no_stop_up(
+    api: ApiOverFakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, with what it waits for."""
+    monkeypatch.setattr("api.app._CANCEL_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr("api.app.END_SECONDS", 0.01)
+    release = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    app = create_app(Wiring(api.services, [stubborn]))
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(5), app.router.lifespan_context(app):
+            await asyncio.sleep(0)
+    (line,) = [line for line in logs if line["event"] == "background_task_not_ended"]
+    assert "stubborn > Event.wait" in line["task"]
+    release.set()
+    await asyncio.sleep(0)
+
+
 async def test_a_client_that_does_not_close_keeps_no_other_from_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    api: ApiOverFakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It hangs, or fails; that is said."""
-    monkeypatch.setattr("api.app._CLOSE_SECONDS", 0.001)
+    monkeypatch.setattr("api.app.CLOSE_SECONDS", 0.001)
     closed: list[int] = []
 
     async def fail() -> None:
@@ -206,15 +232,15 @@ async def test_a_client_that_does_not_close_keeps_no_other_from_it(
     async def close() -> None:
         closed.append(1)
 
-    app = create_app(Wiring(world.services, closing=[asyncio.Event().wait, fail, close]))
-    with structlog.testing.capture_logs() as said:
+    app = create_app(Wiring(api.services, closing=[asyncio.Event().wait, fail, close]))
+    with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(5), app.router.lifespan_context(app):
             await asyncio.sleep(0)
     assert closed == [1]
-    assert [line["event"] for line in said] == ["client_not_closed"] * 2
+    assert [line["event"] for line in logs] == ["client_not_closed"] * 2
 
 
-async def test_a_lifespan_message_passes_the_edge(world: World) -> None:
+async def test_a_lifespan_message_passes_the_edge(api: ApiOverFakes) -> None:
     """Only requests are counted."""
     received: Iterator[Message] = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
     sent: list[str] = []
@@ -225,18 +251,18 @@ async def test_a_lifespan_message_passes_the_edge(world: World) -> None:
     async def send(message: Message) -> None:
         sent.append(message["type"])
 
-    await world.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    await api.app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_a_failure_after_the_answer_began_is_not_answered_again(world: World) -> None:
+async def test_a_failure_after_the_answer_began_is_not_answered_again(api: ApiOverFakes) -> None:
     """The server ends the connection."""
 
     async def broken(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
         raise RuntimeError("half way")
 
-    edge = Edge(broken, world.services.metrics, world.clock)
+    edge = RequestMiddleware(broken, api.services.metrics, api.clock)
     transport = httpx.ASGITransport(edge)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         with pytest.raises(RuntimeError, match="half way"):
@@ -256,39 +282,33 @@ class _Listener:
 class _Uvicorn:
     """A server that only runs the application's start and stop, until it should exit."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        self.app: Any = config.app
+    def __init__(self, app: FastAPI, *_: object, **__: object) -> None:
+        self.app = app
         self.exit = asyncio.Event()
-        self.sockets: list[Any] = []
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "should_exit":
-            self.exit.set()
-        else:
-            object.__setattr__(self, name, value)
+    def stop(self) -> None:
+        self.exit.set()
 
-    async def serve(self, sockets: list[Any]) -> Self:
-        self.sockets = sockets
+    async def run_until_stopped(self) -> None:
         async with self.app.router.lifespan_context(self.app):
             await self.exit.wait()
-        return self
 
 
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:4711"), ("::1", "http://[::1]:4711")])
 async def test_a_process_serves_until_it_is_told_to_stop(
-    world: World, monkeypatch: pytest.MonkeyPatch, host: str, url: str
+    api: ApiOverFakes, monkeypatch: pytest.MonkeyPatch, host: str, url: str
 ) -> None:
     """It says where, releases waiting callers, and is unready while it stops."""
     released: list[bool] = []
-    wiring = Wiring(world.services, release=lambda: released.append(world.services.status.ready))
+    wiring = Wiring(api.services, release=lambda: released.append(api.services.status.ready))
     monkeypatch.setattr(serving, "wire", lambda _, **__: wiring)
-    monkeypatch.setattr(serving, "_Server", _Uvicorn)
-    monkeypatch.setattr("api.serve.socket.create_server", lambda address, **_: _Listener(address[0]))
+    monkeypatch.setattr(serving, "HttpServer", _Uvicorn)
+    monkeypatch.setattr(serving, "listen", lambda host, *_: _Listener(host))
     stop, ready = asyncio.Event(), Ready()
     process = asyncio.create_task(serve(_settings(api_host=host), stop=stop, ready=ready, drain=0))
     await ready.wait()
     assert ready.url == url
-    assert world.services.status.ready
+    assert api.services.status.ready
     stop.set()
     await process
     assert released == [False]
@@ -296,15 +316,15 @@ async def test_a_process_serves_until_it_is_told_to_stop(
 
 @pytest.mark.parametrize("ready", [None, asyncio.Event()])
 async def test_nobody_needs_to_know_where(
-    world: World, monkeypatch: pytest.MonkeyPatch, ready: asyncio.Event | None
+    api: ApiOverFakes, monkeypatch: pytest.MonkeyPatch, ready: asyncio.Event | None
 ) -> None:
     """`ready` may be any event, or left out."""
-    monkeypatch.setattr(serving, "wire", lambda _, **__: Wiring(world.services))
-    monkeypatch.setattr(serving, "_Server", _Uvicorn)
-    monkeypatch.setattr("api.serve.socket.create_server", lambda *_, **__: _Listener("127.0.0.1"))
+    monkeypatch.setattr(serving, "wire", lambda _, **__: Wiring(api.services))
+    monkeypatch.setattr(serving, "HttpServer", _Uvicorn)
+    monkeypatch.setattr(serving, "listen", lambda host, *_: _Listener(host))
     stop = asyncio.Event()
     process = asyncio.create_task(serve(_settings(), stop=stop, ready=ready, drain=0))
-    await world.services.status.began.wait()
+    await api.services.status.began.wait()
     await asyncio.sleep(0)
     stop.set()
     await process
@@ -314,5 +334,5 @@ async def test_nobody_needs_to_know_where(
 def test_signals_are_left_to_the_entry_point() -> None:
     """Uvicorn installs none."""
     before = signal.getsignal(signal.SIGTERM)
-    with serving._Server.capture_signals(object()):  # type: ignore[arg-type]  # noqa: SLF001 - it touches no self
+    with HttpServer.capture_signals(object()):  # type: ignore[arg-type]  # it touches no self
         assert signal.getsignal(signal.SIGTERM) is before

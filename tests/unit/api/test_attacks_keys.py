@@ -1,4 +1,4 @@
-"""Attacks on the keys behind the door, and on the issuer that has them. Each test is named for the attack."""
+"""Attacks on the keys that verify tokens, and on their issuer. Each test is named for the attack."""
 
 import asyncio
 import json
@@ -10,21 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from api.door.auth import TokenError, Verifier
-from api.door.keys import KEPT_MS, LARGEST_JWKS, REREAD_SECONDS, JwksKeys, KeysError, fetch_from, parse_jwks
-from api.operate.dependency import Dependency, UnavailableError
-from tests.unit.api.fakes import (
-    AUDIENCE,
-    ISSUER,
-    KID,
-    NO_TEXTS,
-    FakeClock,
-    Pauses,
-    jwks,
-    private_key,
-    public_jwk,
-    token,
-)
+from api.adapters.dependency import Dependency, UnavailableError
+from api.security.jwks import KEPT_MS, LARGEST_JWKS, REREAD_SECONDS, JwksKeys, KeysError, fetch_from, parse_jwks
+from api.security.tokens import TokenError, Verifier
+from tests.support.tokens import AUDIENCE, ISSUER, KID, NO_TEXTS, jwks, private_key, public_jwk, token
+from tests.unit.api.fakes import FakeClock, Pauses
 
 URL: Final = "https://issuer.example/jwks"
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -58,7 +48,8 @@ def test_a_private_key_a_secret_or_a_weak_key_in_the_jwks() -> None:
     for entry in unusable:
         with pytest.raises(KeysError, match="no signature key"):
             parse_jwks(jwks(entry))
-    assert list(parse_jwks(jwks(*unusable, public_jwk("EdDSA", "good") | {"key_ops": ["verify"]}))) == ["good"]
+    good = public_jwk("EdDSA", "good") | {"key_ops": ["verify"]}
+    assert list(parse_jwks(jwks(*unusable, good))) == [("good", "EdDSA")]
 
 
 class _Issuer:
@@ -109,19 +100,19 @@ async def test_an_issuer_that_misbehaves(answer: Answer) -> None:
     """Before the first keys nobody can tell who calls; later the last keys go on, for a day."""
     issuer = _Issuer(answer)
     with pytest.raises(UnavailableError):
-        await issuer.keys.find(KID)
+        await issuer.keys.find(KID, "ES256")
     assert issuer.asked == 1, "a redirect is not followed"
     issuer.answer = _sends(jwks())
     issuer.clock.now += 10_000
-    assert await issuer.keys.find(KID) is not None
+    assert await issuer.keys.find(KID, "ES256") is not None
     issuer.answer = answer
     issuer.clock.now += KEPT_MS
     with pytest.raises(UnavailableError):
-        await issuer.keys.find("unknown")
-    assert await issuer.keys.find(KID) is not None
+        await issuer.keys.find("unknown", "ES256")
+    assert await issuer.keys.find(KID, "ES256") is not None
     issuer.clock.now += 1
     with pytest.raises(UnavailableError):
-        await issuer.keys.find(KID)
+        await issuer.keys.find(KID, "ES256")
 
 
 async def test_a_huge_file_of_keys(tmp_path: Any) -> None:  # noqa: ANN401
@@ -136,10 +127,10 @@ async def test_a_huge_file_of_keys(tmp_path: Any) -> None:  # noqa: ANN401
 async def test_a_thousand_unknown_key_ids_at_once() -> None:
     """They cost the issuer one request."""
     issuer = _Issuer(_sends(jwks()))
-    assert await issuer.keys.find(KID) is not None
+    assert await issuer.keys.find(KID, "ES256") is not None
     issuer.clock.now += 10_000
-    found = await asyncio.gather(*(issuer.keys.find(f"unknown-{number}") for number in range(1_000)))
-    assert (set(found), issuer.asked) == ({None}, 2)
+    key = await asyncio.gather(*(issuer.keys.find(f"unknown-{number}", "ES256") for number in range(1_000)))
+    assert (set(key), issuer.asked) == ({None}, 2)
 
 
 async def test_unknown_key_ids_while_the_issuer_is_slow() -> None:
@@ -153,13 +144,13 @@ async def test_unknown_key_ids_while_the_issuer_is_slow() -> None:
         return jwks()
 
     keys = JwksKeys(slow, clock, Dependency("jwks"))
-    known = await keys.find(KID)
+    known = await keys.find(KID, "ES256")
     asked.clear()
     release.clear()
     clock.now += 10_000
-    hammering = asyncio.ensure_future(keys.find("unknown"))
+    hammering = asyncio.ensure_future(keys.find("unknown", "ES256"))
     await asked.wait()
-    finding = keys.find(KID)
+    finding = keys.find(KID, "ES256")
     with pytest.raises(StopIteration) as ended:
         finding.send(None)
     assert ended.value.value is known
@@ -170,7 +161,7 @@ async def test_unknown_key_ids_while_the_issuer_is_slow() -> None:
 async def test_a_new_key_works_at_once() -> None:
     """Rotation needs no restart."""
     issuer = _Issuer(_sends(jwks()))
-    await issuer.keys.find(KID)
+    await issuer.keys.find(KID, "ES256")
     issuer.answer = _sends(jwks(public_jwk("ES256"), public_jwk("ES256-other", "new")))
     issuer.clock.now += 10_000
     verifier = Verifier(issuer.keys, ISSUER, AUDIENCE, "tenant_id")
@@ -198,7 +189,7 @@ async def test_a_password_in_the_issuers_url_is_in_no_finding() -> None:
         dependency = Dependency("jwks")
         keys = JwksKeys(fetch_from(location, client), FakeClock(), dependency)
         with pytest.raises(UnavailableError):
-            await keys.find("a")
+            await keys.find("a", "ES256")
     assert "500" in dependency.finding
     assert "s3cret" not in dependency.finding
 
@@ -208,4 +199,4 @@ async def test_an_issuer_whose_url_is_none_is_away() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
         keys = JwksKeys(fetch_from("http://[::1", client), FakeClock(), Dependency("jwks"))
         with pytest.raises(UnavailableError):
-            await keys.find("a")
+            await keys.find("a", "ES256")

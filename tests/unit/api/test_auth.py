@@ -11,18 +11,18 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 
-from api.door.auth import Principal, TokenError, Verifier, is_tenant
-from api.door.keys import parse_jwks
-from tests.unit.api import fakes
-from tests.unit.api.fakes import AUDIENCE, ISSUER, KID, FakeClock, jwks, private_key, public_jwk, token
+from api.security.jwks import parse_jwks, pick
+from api.security.tokens import REMEMBERED_TOKENS, Principal, TokenError, Verifier, _Verified, is_tenant
+from tests.support.tokens import AUDIENCE, ISSUER, KID, claims, jwks, private_key, public_jwk, token
+from tests.unit.api.fakes import FakeClock
 
 
 class _Keys:
     def __init__(self, *algorithms: str) -> None:
         self.keys = parse_jwks(jwks(*(public_jwk(algorithm) for algorithm in algorithms)))
 
-    async def find(self, kid: str | None) -> PyJWK | None:
-        return self.keys.get(kid)
+    async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
+        return pick(self.keys, kid, algorithm)
 
 
 def _verifier(algorithm: str = "ES256") -> Verifier:
@@ -36,8 +36,8 @@ def _part(value: object) -> str:
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 async def test_a_good_token_names_subject_tenant_and_scopes(algorithm: str) -> None:
     """Each accepted algorithm verifies."""
-    found = await _verifier(algorithm).verify(token(algorithm, scope="sleep:read  sleep:write"))
-    assert found == Principal("ops@acme", "acme", ("sleep:read", "sleep:write"), found.expires_at)
+    caller = await _verifier(algorithm).verify(token(algorithm, scope="sleep:read  sleep:write"))
+    assert caller == Principal("ops@acme", "acme", ("sleep:read", "sleep:write"), caller.expires_at)
 
 
 async def test_the_tenant_claim_is_a_setting() -> None:
@@ -60,7 +60,7 @@ async def test_a_token_may_name_several_audiences() -> None:
 
 async def test_an_unsigned_token_is_refused() -> None:
     """`alg: none` never passes."""
-    unsigned = f"{_part({'alg': 'none', 'kid': KID})}.{_part(fakes.claims())}."
+    unsigned = f"{_part({'alg': 'none', 'kid': KID})}.{_part(claims())}."
     with pytest.raises(TokenError, match="algorithm is none of"):
         await _verifier().verify(unsigned)
 
@@ -68,7 +68,7 @@ async def test_an_unsigned_token_is_refused() -> None:
 async def test_a_public_key_used_as_a_shared_secret_is_refused() -> None:
     """HS256 with the public key as its secret never passes."""
     secret = private_key("RS256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    signed = f"{_part({'alg': 'HS256', 'kid': KID})}.{_part(fakes.claims())}"
+    signed = f"{_part({'alg': 'HS256', 'kid': KID})}.{_part(claims())}"
     signature = base64.urlsafe_b64encode(hmac.digest(secret, signed.encode(), sha256)).rstrip(b"=").decode()
     with pytest.raises(TokenError, match="algorithm is none of"):
         await _verifier("RS256").verify(f"{signed}.{signature}")
@@ -76,7 +76,7 @@ async def test_a_public_key_used_as_a_shared_secret_is_refused() -> None:
 
 async def test_a_token_of_another_key_kind_is_refused() -> None:
     """The header's algorithm must be the key's own."""
-    with pytest.raises(TokenError, match="not its key's"):
+    with pytest.raises(TokenError, match="names no key"):
         await _verifier("RS256").verify(token("ES256"))
 
 
@@ -166,14 +166,42 @@ async def test_a_remembered_token_is_verified_anew_when_the_keys_are_read_again(
         await verifier.verify(good)
 
 
-async def test_the_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the limit it starts afresh."""
-    monkeypatch.setattr("api.door.auth.REMEMBERED_TOKENS", 1)
-    verifier = _verifier()
-    first = token(sub="first")
-    remembered = await verifier.verify(first)
-    await verifier.verify(token(sub="second"))
-    assert await verifier.verify(first) is not remembered
+async def test_a_flood_of_good_tokens_pushes_no_token_out_that_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5,000 tokens that are sent once: the memory stays bounded, and who calls in between is verified once."""
+    verifier, clock = _verifier(), FakeClock(int(time.time() * 1000))
+    monkeypatch.setattr(verifier, "_clock", clock)
+    signatures: list[str] = []
+
+    async def verified(one: str) -> _Verified:
+        signatures.append(one)
+        return _Verified(Principal(one, "acme", (), clock.now + 600_000), KID, await verifier._keys.find(KID, "ES256"))  # type: ignore[arg-type] # noqa: SLF001
+
+    monkeypatch.setattr(verifier, "_verify", verified)
+    for number in range(5_000):
+        await verifier.verify(f"attacker-{number}")
+        if number % 500 == 0:
+            await verifier.verify("in use")
+    assert signatures.count("in use") == 1
+    assert len(verifier._verified) == REMEMBERED_TOKENS  # noqa: SLF001 - what is bounded
+
+
+async def test_a_token_that_has_expired_makes_room_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the one goes that was not used for longest."""
+    monkeypatch.setattr("api.security.tokens.REMEMBERED_TOKENS", 3)
+    clock = FakeClock(int(time.time() * 1000))
+    verifier = Verifier(_Keys("ES256"), ISSUER, AUDIENCE, "tenant_id", clock)
+    seconds = clock.now // 1000
+    old, short, third, fourth, fifth = (
+        token(sub=name, exp=seconds + life)
+        for name, life in (("old", 600), ("short", 60), ("third", 600), ("fourth", 600), ("fifth", 600))
+    )
+    first = {one: await verifier.verify(one) for one in (old, short, third)}
+    clock.now += 91_000
+    first[fourth] = await verifier.verify(fourth)
+    assert [await verifier.verify(one) is first[one] for one in (old, third, fourth)] == [True] * 3
+    await verifier.verify(fifth)
+    assert await verifier.verify(third) is first[third]
+    assert await verifier.verify(old) is not first[old]
 
 
 def test_a_tenant_id_is_a_short_string_of_few_characters() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from api.operate.dependency import UnavailableError
-from api.stream import feed as feeds
-from schemas.partition import partition_of
+from api.adapters.dependency import UnavailableError
+from api.streaming import feed as feeds
+from schemas.kafka.partitioner import partition_of
 from tests.unit.api.topic import PARTITIONS, FakeTopic, Setup
 
 ACME = partition_of("acme", PARTITIONS)

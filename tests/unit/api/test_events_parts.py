@@ -5,11 +5,12 @@ from contextlib import nullcontext
 import pytest
 from structlog.testing import capture_logs
 
-from api.stream import bookmark, sse
-from api.stream.bookmark import DETAILS, Bookmark, Mark, Reason, ResetError
-from api.stream.catchup import check
-from api.stream.transitions import Bounds, Place, parse
-from schemas.partition import partition_of
+from api.adapters.transitions import OffsetRange
+from api.streaming import bookmark, sse
+from api.streaming.bookmark import DETAILS, Bookmark, Mark, Reason, ResetError
+from api.streaming.catchup import check
+from api.streaming.rows import Place, parse
+from schemas.kafka.partitioner import partition_of
 from tests.unit.api.topic import PARTITIONS, value
 
 ACME = partition_of("acme", PARTITIONS)
@@ -160,12 +161,12 @@ def test_a_tenants_id_must_be_kept_within_the_end_and_within_reach(offset: int, 
     """10,000 records may have come since, no more."""
     marked = bookmark.of_tenant(f"{offset}/{ACME}:10:0", "acme", ACME)
     with nullcontext() if reason is None else pytest.raises(ResetError, match=DETAILS[reason]):
-        check(marked, {ACME: Bounds(100, 30_100)})
+        check(marked, {ACME: OffsetRange(100, 30_100)})
 
 
 def test_over_all_partitions_what_lies_back_is_counted_together() -> None:
     """The bound is on the work that one client may ask for."""
-    bounds = {0: Bounds(0, 6000), 1: Bounds(0, 6000)}
+    bounds = {0: OffsetRange(0, 6000), 1: OffsetRange(0, 6000)}
     check(bookmark.of_all("1000/0:1:0,1000/1:1:0", 2), bounds)
     check(bookmark.of_all("6000/0:1:0,6000/1:1:0", 2), bounds)
     for text, reason in (("1000/0:1:0,999/1:1:0", "too_far_back"), ("6001/0:1:0,6000/1:1:0", "beyond_end")):

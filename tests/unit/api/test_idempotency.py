@@ -5,38 +5,41 @@ from typing import Any
 
 import pytest
 
-from api.describe.problems import ProblemError
-from api.door.idempotency import operation_id_of, parse_key
-from api.operate.dependency import UnavailableError
-from api.publish.replies import Waiting
-from schemas.operation import REMEMBERED_MS
-from tests.unit.api.conftest import World
-from tests.unit.api.fakes import DECISION, NOW, decision_of, outcome, token
+from api.adapters.dependency import UnavailableError
+from api.commands.replies import Waiting
+from api.commands.submit import Order
+from api.errors.problems import ProblemError
+from api.http.idempotency import operation_id_of, parse_key
+from schemas.wire.operation import REMEMBERED_MS
+from tests.support.operations import DECISION, decision_of, outcome
+from tests.support.times import NOW
+from tests.support.tokens import token
+from tests.unit.api.application import ApiOverFakes
 
 SLEEP = {"target_state": "deep", "ttl_seconds": 60}
 URL = "/api/util/sleep"
 DECIDED = decision_of("sleep.operation.v1", target="deep", ttl_ms=60_000)
 
 
-async def send(world: World, key: str = "k-1", **change: object) -> Any:  # noqa: ANN401 - httpx's answer
+async def send(api: ApiOverFakes, key: str = "k-1", **change: object) -> Any:  # noqa: ANN401 - httpx's answer
     """Ask for a sleep under a key."""
-    return await world.client.post(URL, json=SLEEP | change, headers={"Idempotency-Key": key})
+    return await api.client.post(URL, json=SLEEP | change, headers={"Idempotency-Key": key})
 
 
-async def test_the_same_key_publishes_the_same_operation_id(world: World) -> None:
+async def test_the_same_key_publishes_the_same_operation_id(api: ApiOverFakes) -> None:
     """So the log recognises the repeat."""
-    world.replies.answer = outcome()
-    first, second = await send(world), await send(world)
+    api.replies.answer = outcome()
+    first, second = await send(api), await send(api)
     assert first.json() == second.json()
-    one, two = (event.id for event in world.log.events)
+    one, two = (event.id for event in api.log.events)
     assert one == two == operation_id_of("acme", "ops@acme", "k-1")
 
 
-async def test_quoted_and_bare_name_the_same_key(world: World) -> None:
+async def test_quoted_and_bare_name_the_same_key(api: ApiOverFakes) -> None:
     """The draft wants quotes, most callers send none."""
-    await send(world, '"k-1"')
-    await send(world, "k-1")
-    assert len({event.id for event in world.log.events}) == 1
+    await send(api, '"k-1"')
+    await send(api, "k-1")
+    assert len({event.id for event in api.log.events}) == 1
 
 
 def test_every_tenant_subject_and_key_have_an_id_of_their_own() -> None:
@@ -45,12 +48,12 @@ def test_every_tenant_subject_and_key_have_an_id_of_their_own() -> None:
     assert len({operation_id_of(*three) for three in product(parts, repeat=3)}) == len(parts) ** 3
 
 
-async def test_two_subjects_of_a_tenant_do_not_share_a_key(world: World) -> None:
+async def test_two_subjects_of_a_tenant_do_not_share_a_key(api: ApiOverFakes) -> None:
     """The subject is part of the id."""
-    await send(world)
+    await send(api)
     other = {"Idempotency-Key": "k-1", "Authorization": f"Bearer {token(sub='else@acme')}"}
-    await world.client.post(URL, json=SLEEP, headers=other)
-    assert len({event.id for event in world.log.events}) == 2
+    await api.client.post(URL, json=SLEEP, headers=other)
+    assert len({event.id for event in api.log.events}) == 2
 
 
 @pytest.mark.parametrize(
@@ -72,62 +75,62 @@ def test_a_wrong_key_names_the_header(header: str) -> None:
     assert [error.field for error in raised.value.errors] == ["Idempotency-Key"]
 
 
-async def test_two_keys_publish_nothing(world: World) -> None:
+async def test_two_keys_publish_nothing(api: ApiOverFakes) -> None:
     """Which of them would count?"""
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b"), ("Authorization", f"Bearer {token()}")]
-    response = await world.client.post(URL, json=SLEEP, headers=headers)
+    response = await api.client.post(URL, json=SLEEP, headers=headers)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
-    assert world.log.published == []
+    assert api.log.published == []
 
 
-async def test_a_key_fixes_the_id_of_every_command(world: World) -> None:
+async def test_a_key_fixes_the_id_of_every_command(api: ApiOverFakes) -> None:
     """Mode, policy and cancel as well."""
     id_ = operation_id_of("acme", "ops@acme", "k")
-    world.store.outcomes["acme", "op-1"] = outcome()
+    api.store.outcomes["acme", "op-1"] = outcome()
     headers = {"Idempotency-Key": "k", "If-Match": "*", "Prefer": "respond-async"}
-    client = world.client
+    client = api.client
     await client.post("/api/brain/sleep_mode", json={"target_state": "light"}, headers=headers)
     await client.put("/api/brain/sleep_policy", json={}, headers=headers)
     await client.delete("/api/brain/sleep_policy", headers=headers)
     await client.delete(f"{URL}/op-1", headers=headers)
-    assert [event.id for event in world.log.events] == [id_] * 4
+    assert [event.id for event in api.log.events] == [id_] * 4
 
 
-async def test_a_repeat_does_not_take_the_first_ones_receipt_away(world: World) -> None:
+async def test_a_repeat_does_not_take_the_first_ones_receipt_away(api: ApiOverFakes) -> None:
     """The first caller was told 202, and a GET must find it."""
-    world.log.offset = None
-    accepted = await world.client.post(
+    api.log.offset = None
+    accepted = await api.client.post(
         URL, json=SLEEP | {"async_mode": True, "reason": "first"}, headers={"Idempotency-Key": "k-1"}
     )
-    world.log.failure = UnavailableError("kafka", "away")
-    assert (await send(world)).status_code == 503
-    found = await world.client.get(accepted.headers["location"])
-    assert (found.status_code, found.json()["reason"]) == (200, "first")
+    api.log.failure = UnavailableError("kafka", "away")
+    assert (await send(api)).status_code == 503
+    response = await api.client.get(accepted.headers["location"])
+    assert (response.status_code, response.json()["reason"]) == (200, "first")
 
 
-async def test_another_decision_found_in_the_record_is_a_conflict(world: World) -> None:
+async def test_another_decision_found_in_the_record_is_a_conflict(api: ApiOverFakes) -> None:
     """Where the answer's message was lost, the record of the first decision must not be taken for ours."""
     id_ = operation_id_of("acme", "ops@acme", "k-1")
-    world.store.outcomes["acme", id_] = outcome(operation_id=id_)
-    response = await send(world)
+    api.store.outcomes["acme", id_] = outcome(operation_id=id_)
+    response = await send(api)
     assert (response.status_code, response.json()["code"]) == (422, "idempotency_conflict")
 
 
-async def test_a_conflict_is_told_at_once_also_without_waiting(world: World) -> None:
+async def test_a_conflict_is_told_at_once_also_without_waiting(api: ApiOverFakes) -> None:
     """Else nobody would say that the other decision counts; a repeat of the same is 202 as the first was."""
     id_ = operation_id_of("acme", "ops@acme", "k-1")
-    world.store.outcomes["acme", id_] = outcome(operation_id=id_)
-    assert (await send(world, async_mode=True)).json()["code"] == "idempotency_conflict"
-    world.store.outcomes["acme", id_] = outcome(operation_id=id_, decision=DECIDED)
-    assert (await send(world, async_mode=True)).status_code == 202
+    api.store.outcomes["acme", id_] = outcome(operation_id=id_)
+    assert (await send(api, async_mode=True)).json()["code"] == "idempotency_conflict"
+    api.store.outcomes["acme", id_] = outcome(operation_id=id_, decision=DECIDED)
+    assert (await send(api, async_mode=True)).status_code == 202
 
 
-async def test_an_outcome_that_the_log_has_forgotten_answers_nobody(world: World) -> None:
+async def test_an_outcome_that_the_log_has_forgotten_answers_nobody(api: ApiOverFakes) -> None:
     """An hour after it finished, the same key is a new command, whose outcome is still to come."""
     id_ = operation_id_of("acme", "ops@acme", "k-1")
     ended = NOW - REMEMBERED_MS
-    world.store.outcomes["acme", id_] = outcome(operation_id=id_, created_at=ended - 1, expires_at=ended)
-    assert (await send(world)).status_code == 202
+    api.store.outcomes["acme", id_] = outcome(operation_id=id_, created_at=ended - 1, expires_at=ended)
+    assert (await send(api)).status_code == 202
 
 
 async def test_a_waiter_hears_only_the_outcome_of_its_own_decision() -> None:
@@ -141,16 +144,16 @@ async def test_a_waiter_hears_only_the_outcome_of_its_own_decision() -> None:
     assert record.decision == DECIDED
 
 
-async def test_a_command_that_makes_no_event_is_refused_at_the_door(world: World) -> None:
-    """The worker would set it aside and nobody would ever answer: JSON nested deeper than it reads."""
-    policy: dict[str, Any] = {}
-    for _ in range(190):
+@pytest.mark.parametrize(("deep", "wide", "code"), [(250, 0, "malformed_request"), (0, 8_000, "body_too_large")])
+async def test_a_command_that_makes_no_event_is_not_published(
+    api: ApiOverFakes, deep: int, wide: int, code: str
+) -> None:
+    """The worker would set it aside and nobody would ever answer: nested deeper than it reads, or too large as text."""
+    policy: dict[str, Any] = {"x": [1e15] * wide}
+    for _ in range(deep):
         policy = {"a": policy}
-    statuses = []
-    for _ in range(20):
-        policy = {"a": policy}
-        response = await world.client.put("/api/brain/sleep_policy", json=policy, headers={"If-Match": "*"})
-        statuses.append((response.status_code, response.json().get("code")))
-    accepted = statuses.count((202, None))
-    assert statuses == [(202, None)] * accepted + [(400, "malformed_request")] * (20 - accepted)
-    assert 0 < accepted == len(world.log.events), "and the worker can read each of them"
+    order = Order("policy", "acme", "ops", "decision-1", {"policy": policy})
+    with pytest.raises(ProblemError) as raised:
+        await api.services.commands.submit(order, 0)
+    assert raised.value.code == code
+    assert (api.log.published, api.store.receipts) == ([], {})

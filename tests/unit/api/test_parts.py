@@ -11,13 +11,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from api.clock import new_id, now_ms, uuid7
-from api.describe.problems import on_problem
-from api.door.prefer import Preference, parse_prefer
-from api.operate.dependency import Dependency, UnavailableError, describe, keep, retry_seconds
-from api.operate.lag import STANDING_MS, Lag, Standing
-from api.publish.receipt import Receipt
-from tests.unit.api.fakes import NOW, FakeClock, FakeStore, Pauses
+from api.adapters.dependency import Dependency, UnavailableError, describe, keep
+from api.commands.operation_id import new_id, uuid7
+from api.commands.receipt import Receipt
+from api.errors.problems import on_problem
+from api.http.prefer import Preference, parse_prefer
+from api.observability.lag import STALLED_MS, Lag, StalledPartition
+from schemas.clock import now_ms
+from schemas.domain.sealing import NewerLayoutError
+from tests.support.times import NOW
+from tests.unit.api.fakes import FakeClock, FakeStore, Pauses
 
 
 @pytest.mark.parametrize(
@@ -61,9 +64,12 @@ def test_a_receipt_survives_the_store() -> None:
     """Layout 1."""
     receipt = Receipt("op-1", "acme", "mode", "light", NOW, "ops", "why", None, "3:7")
     assert Receipt.unpack(receipt.pack()) == receipt
-    for wrong in (b"{}", b"[1]", b"[2" + b",null" * 9 + b"]", b"x"):
-        with pytest.raises(ValueError, match=r".+"):
+    for wrong in (b"{}", b"[]", b"[1]", b"[0" + b",null" * 9 + b"]", b"x"):
+        with pytest.raises(ValueError, match=r".+") as refused:
             Receipt.unpack(wrong)
+        assert not isinstance(refused.value, NewerLayoutError)
+    with pytest.raises(NewerLayoutError, match="layout 2 is newer than 1"):
+        Receipt.unpack(b"[2" + b",null" * 9 + b"]")
 
 
 def test_an_outage_is_logged_once() -> None:
@@ -71,9 +77,9 @@ def test_an_outage_is_logged_once() -> None:
     dependency = Dependency("kafka")
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
-            dependency.found_down("refused")
+            dependency.mark_down("refused")
         for _ in range(3):
-            dependency.found_up("4 partitions")
+            dependency.mark_up("4 partitions")
     assert [(line["event"], line["finding"]) for line in logs] == [
         ("dependency_down", "refused"),
         ("dependency_up", "4 partitions"),
@@ -85,14 +91,8 @@ def test_a_dependency_that_is_away_is_not_used() -> None:
     dependency = Dependency("kafka")
     with pytest.raises(UnavailableError, match="kafka: not yet tried"):
         dependency.require()
-    dependency.found_up()
+    dependency.mark_up()
     dependency.require()
-
-
-def test_retries_wait_longer_but_not_for_ever() -> None:
-    """Doubling from 0.2 s to 5 s, half of it jitter."""
-    assert [retry_seconds(attempt, 1) for attempt in (1, 2, 3, 6, 1000)] == [0.2, 0.4, 0.8, 5, 5]
-    assert retry_seconds(1, 0) == 0.1
 
 
 def test_an_error_is_one_line() -> None:
@@ -111,7 +111,7 @@ async def test_a_lost_connection_is_tried_again() -> None:
     async def connect() -> NoReturn:
         match next(attempts):
             case "up":
-                dependency.found_up()
+                dependency.mark_up()
                 raise ConnectionResetError("closed")
             case "defect":
                 raise KeyError("oops")
@@ -135,7 +135,7 @@ async def test_a_defect_while_connected_is_an_outage_too() -> None:
     dependency, pauses = Dependency("redis"), Pauses(1)
 
     async def connect() -> NoReturn:
-        dependency.found_up()
+        dependency.mark_up()
         raise KeyError("oops")
 
     with pytest.raises(asyncio.CancelledError):
@@ -147,14 +147,14 @@ def test_a_partition_stands_still_when_nothing_is_applied_while_records_wait() -
     """Neither an idle one nor a slow one does."""
     lag = Lag()
     lag.sample({0: 5, 1: 5, 2: 5}, {0: 5, 1: 9, 2: 9, 3: 1}, NOW)
-    assert lag.standing(NOW) == []
-    lag.sample({0: 5, 1: 5, 2: 6}, {0: 5, 1: 12, 2: 9, 3: 1}, NOW + STANDING_MS)
-    assert lag.standing(NOW + STANDING_MS) == [
-        Standing(1, 5, 7, STANDING_MS),
-        Standing(3, 0, 1, STANDING_MS),
+    assert lag.stalled(NOW) == []
+    lag.sample({0: 5, 1: 5, 2: 6}, {0: 5, 1: 12, 2: 9, 3: 1}, NOW + STALLED_MS)
+    assert lag.stalled(NOW + STALLED_MS) == [
+        StalledPartition(1, 5, 7, STALLED_MS),
+        StalledPartition(3, 0, 1, STALLED_MS),
     ]
-    lag.sample({1: 12, 3: 1}, {1: 12, 3: 1}, NOW + STANDING_MS)
-    assert lag.standing(NOW + STANDING_MS) == []
+    lag.sample({1: 12, 3: 1}, {1: 12, 3: 1}, NOW + STALLED_MS)
+    assert lag.stalled(NOW + STALLED_MS) == []
 
 
 async def test_progress_is_watched_while_kafka_and_redis_answer() -> None:
@@ -171,12 +171,12 @@ async def test_progress_is_watched_while_kafka_and_redis_answer() -> None:
     for _ in range(2):
         with pytest.raises(asyncio.CancelledError):
             await lag.watch(store, ends, clock, Pauses(1))
-        clock.now += STANDING_MS
-    assert [standing.partition for standing in lag.standing(clock.now)] == [0]
+        clock.now += STALLED_MS
+    assert [standing.partition for standing in lag.stalled(clock.now)] == [0]
     away = True
     with pytest.raises(asyncio.CancelledError):
         await lag.watch(store, ends, clock, Pauses(1))
-    assert lag.standing(clock.now) == []
+    assert lag.stalled(clock.now) == []
 
 
 def _request() -> Request:

@@ -4,15 +4,15 @@ from typing import Any, Final
 
 import pytest
 
-from schemas.claim import Claim
-from schemas.events import EVENTS, PolicyEvent
-from schemas.policy import BUILT_IN_RULES, Rules, parse_rules
-from schemas.public import present
-from schemas.record import Record, new_record
-from schemas.state import SleepState
-from tests.unit.api.conftest import World
-from tests.unit.api.fakes import NOW
-from worker.machine import At, fold
+from schemas.domain.claim import Claim
+from schemas.domain.policy import BUILT_IN_RULES, Rules, parse_rules
+from schemas.domain.record import Record, new_record
+from schemas.domain.state import SleepState
+from schemas.wire.events import EVENTS, PolicyEvent
+from schemas.wire.tenant_view import present
+from tests.support.times import NOW
+from tests.unit.api.application import ApiOverFakes
+from worker.fold.fold import At, fold
 
 URL: Final = "/api/brain/sleep_policy/preview"
 POLICIES: Final[list[dict[str, Any]]] = [
@@ -52,42 +52,42 @@ def put(record: Record | None, policy: dict[str, Any], rules: list[Rules]) -> Re
 @pytest.mark.parametrize("record", [None, frozen()])
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_a_preview_is_what_the_fold_then_decides(
-    world: World, policy: dict[str, Any], record: Record | None, rules: list[Rules]
+    api: ApiOverFakes, policy: dict[str, Any], record: Record | None, rules: list[Rules]
 ) -> None:
     """Claim for claim and parameter for parameter; only the position is not known before."""
-    world.store.rules = rules
+    api.store.rules = rules
     if record is not None:
-        world.store.records = {"acme": record}
-    before = (await world.client.get("/api/brain/sleep_mode")).json()
-    response = await world.client.post(URL, json=policy)
+        api.store.records = {"acme": record}
+    before = (await api.client.get("/api/brain/sleep_mode")).json()
+    response = await api.client.post(URL, json=policy)
     assert response.status_code == 200
     after = present("acme", 3, put(record, policy, rules), rules, NOW)
     assert response.json() == {"before": before, "after": after | {"position": before["position"]}}
-    assert world.log.published == []
+    assert api.log.published == []
 
 
 @pytest.mark.parametrize(
     ("policy", "field"), [({"floor": "deep", "ceiling": "light"}, "(document)"), ({"flor": "deep"}, "flor")]
 )
-async def test_an_invalid_policy_is_told_what_is_wrong(world: World, policy: dict[str, Any], field: str) -> None:
+async def test_an_invalid_policy_is_told_what_is_wrong(api: ApiOverFakes, policy: dict[str, Any], field: str) -> None:
     """With the code that a PUT would be answered with."""
-    problem = (await world.client.post(URL, json=policy)).json()
+    problem = (await api.client.post(URL, json=policy)).json()
     assert (problem["status"], problem["code"]) == (422, "invalid_policy")
     assert field in [error["field"] for error in problem["errors"]]
 
 
-async def test_a_preview_with_long_patterns_costs_more_than_a_read(world: World) -> None:
+async def test_a_preview_with_long_patterns_costs_more_than_a_read(api: ApiOverFakes) -> None:
     """They take long to match, and one tenant's previews must not hold up everybody."""
-    short = await world.client.post(URL, json={"breakers": [{"match": "payments-*"}] * 19})
-    assert (short.status_code, sum(world.limiter.spent.values())) == (200, 1)
+    short = await api.client.post(URL, json={"breakers": [{"match": "payments-*"}] * 19})
+    assert (short.status_code, sum(api.limiter.spent.values())) == (200, 1)
     long = {"breakers": [{"match": "*" * 200}] * 32}
-    assert (await world.client.post(URL, json=long)).status_code == 200
-    assert sum(world.limiter.spent.values()) == 1 + 33
-    world.limiter.amount = 40
-    assert (await world.client.post(URL, json=long)).json()["code"] == "quota_exceeded"
+    assert (await api.client.post(URL, json=long)).status_code == 200
+    assert sum(api.limiter.spent.values()) == 1 + 33
+    api.limiter.amount = 40
+    assert (await api.client.post(URL, json=long)).json()["code"] == "quota_exceeded"
 
 
-async def test_a_preview_is_a_read(world: World) -> None:
+async def test_a_preview_is_a_read(api: ApiOverFakes) -> None:
     """It changes nothing, so it needs no more."""
-    await world.client.post(URL, json={})
-    assert [question.action for question in world.authoriser.questions] == ["read"]
+    await api.client.post(URL, json={})
+    assert [question.action for question in api.authoriser.questions] == ["read"]

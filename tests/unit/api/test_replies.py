@@ -9,12 +9,14 @@ import pytest
 import structlog
 from redis.asyncio import RedisCluster
 
-from api.operate.dependency import Dependency, UnavailableError
-from api.publish.replies import RedisReplies, _listener
-from api.read.store import RedisClient, connect
-from schemas.operation import OperationRecord
-from tests.unit.api.fakes import DECISION, outcome
-from tests.unit.api.redis_client import FakeRedis, settings_of, store_of
+from api.adapters.dependency import Dependency, UnavailableError
+from api.adapters.redis_store import connect
+from api.commands.replies import RedisReplies, _listener
+from schemas.redis.client import RedisClient
+from schemas.wire.operation import OperationRecord
+from tests.support.operations import DECISION, outcome
+from tests.support.settings import settings_of
+from tests.unit.api.redis_client import FakeRedis, store_of
 
 
 class _PubSub:
@@ -77,13 +79,18 @@ class _Client:
 
 async def test_of_a_cluster_any_node_is_listened_to() -> None:
     """Each passes every message on; the client of a cluster itself cannot listen."""
-    cluster = connect(settings_of("redis+cluster://:secret@redis:6379"))
+    cluster = connect(settings_of(redis_url="redis+cluster://:secret@redis:6379"))
     assert isinstance(cluster, RedisCluster)
     [node] = cluster.nodes_manager.startup_nodes.values()
     with patch.object(cluster, "get_primaries", lambda: [node]):
         listener = _listener(cluster)
-    told = listener.connection_pool.connection_kwargs
-    assert (told["host"], told["port"], told["password"], told["socket_timeout"]) == ("redis", 6379, "secret", 1.0)
+    options = listener.connection_pool.connection_kwargs
+    assert (options["host"], options["port"], options["password"], options["socket_timeout"]) == (
+        "redis",
+        6379,
+        "secret",
+        1.0,
+    )
     await listener.aclose()
     await cluster.aclose()
 

@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
-from api.door.authorise import EmbeddedPolicy, policy_folder
-from api.operate.dependency import Dependency
-from schemas.settings import Action
-from tests.policy_cases import ACTIONS, BASE
+from api.adapters.dependency import Dependency
+from api.security.opa import EmbeddedPolicy, policy_folder
+from schemas.budgets import Action
+from tests.support.policy_cases import ACTIONS, BASE
 
 DOCS = Path(__file__).parents[3] / "docs"
 SCOPES = (DOCS / "reference" / "scopes.md").read_text(encoding="utf-8")

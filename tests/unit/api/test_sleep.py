@@ -7,28 +7,30 @@ import pytest
 import structlog
 from starlette.types import Message
 
-from api.describe.documents import OperationDocument
-from api.operate.dependency import UnavailableError
-from api.publish.commands import NOT_AFTER_MS, SOURCE
-from api.publish.log import OutcomeUnknownError
-from schemas.events import OperationEvent
-from schemas.partition import partition_of
-from tests.unit.api.conftest import World
-from tests.unit.api.fakes import NOW, decision_of, outcome
+from api.adapters.dependency import UnavailableError
+from api.adapters.kafka_events import OutcomeUnknownError
+from api.commands.log_time import NOT_AFTER_MS
+from api.commands.submit import SOURCE
+from schemas.kafka.partitioner import partition_of
+from schemas.wire.documents import OperationDocument
+from schemas.wire.events import OperationEvent
+from tests.support.operations import decision_of, outcome
+from tests.support.times import NOW
+from tests.unit.api.application import ApiOverFakes
 
 SLEEP = {"target_state": "deep", "ttl_seconds": 60}
 URL = "/api/util/sleep"
 
 
-async def test_a_sleep_is_published_and_answered_with_its_outcome(world: World) -> None:
+async def test_a_sleep_is_published_and_answered_with_its_outcome(api: ApiOverFakes) -> None:
     """The whole way of a synchronous command."""
-    world.replies.answer = outcome()
-    response = await world.client.post(URL, json=SLEEP | {"reason": "incident 7", "trace_id": "t-1"})
+    api.replies.answer = outcome()
+    response = await api.client.post(URL, json=SLEEP | {"reason": "incident 7", "trace_id": "t-1"})
     assert response.status_code == 200
     document = OperationDocument.model_validate(response.json())
     assert (document.operation_id, document.status, document.state) == ("id-1", "running", "deep")
     assert list(response.json()) == list(OperationDocument.model_fields), "no field more, none less"
-    [event] = world.log.events
+    [event] = api.log.events
     assert isinstance(event, OperationEvent)
     assert (event.source, event.subject, event.id) == (SOURCE, "acme", "id-1")
     assert event.time == "2026-11-22T08:07:17.992Z"
@@ -43,37 +45,37 @@ async def test_a_sleep_is_published_and_answered_with_its_outcome(world: World) 
         "target": "deep",
         "ttl_ms": 60_000,
     }
-    [(partition, key, _)] = world.log.published
+    [(partition, key, _)] = api.log.published
     assert (partition, key) == (partition_of("acme", 8), b"acme")
 
 
-async def test_the_policy_is_asked_with_state_and_ttl(world: World) -> None:
+async def test_the_policy_is_asked_with_state_and_ttl(api: ApiOverFakes) -> None:
     """What OPA may judge is all there."""
-    world.replies.answer = outcome()
-    await world.client.post(URL, json=SLEEP | {"ttl_seconds": 0.5})
-    [question] = world.authoriser.questions
+    api.replies.answer = outcome()
+    await api.client.post(URL, json=SLEEP | {"ttl_seconds": 0.5})
+    [question] = api.authoriser.questions
     assert question[:4] == ("sleep", "acme", "acme", "ops@acme")
     assert question[5:] == ("deep", 0.5, False)
 
 
-async def test_async_mode_answers_at_once_with_the_receipt(world: World) -> None:
+async def test_async_mode_answers_at_once_with_the_receipt(api: ApiOverFakes) -> None:
     """202, where to look, and when."""
-    response = await world.client.post(URL, json=SLEEP | {"async_mode": True})
+    response = await api.client.post(URL, json=SLEEP | {"async_mode": True})
     assert response.status_code == 202
     assert response.headers["location"] == "/api/operations/id-1"
     assert response.headers["retry-after"] == "1"
     document = OperationDocument.model_validate(response.json())
     assert (document.status, document.code) == ("accepted", None)
     assert document.position == f"{partition_of('acme', 8)}:7"
-    assert world.replies.waits == []
+    assert api.replies.waits == []
 
 
-async def test_a_get_right_after_a_202_finds_the_receipt(world: World) -> None:
+async def test_a_get_right_after_a_202_finds_the_receipt(api: ApiOverFakes) -> None:
     """Never 404."""
-    accepted = await world.client.post(URL, json=SLEEP | {"async_mode": True})
+    accepted = await api.client.post(URL, json=SLEEP | {"async_mode": True})
     for url in (accepted.headers["location"], f"{URL}/id-1"):
-        found = await world.client.get(url)
-        assert (found.status_code, found.json()) == (200, accepted.json())
+        response = await api.client.get(url)
+        assert (response.status_code, response.json()) == (200, accepted.json())
 
 
 @pytest.mark.parametrize(
@@ -91,35 +93,35 @@ async def test_a_get_right_after_a_202_finds_the_receipt(world: World) -> None:
     ],
 )
 async def test_a_wait_that_ends_answers_202(
-    world: World, prefer: str | None, waits: list[float], applied: str | None, *, async_mode: bool
+    api: ApiOverFakes, prefer: str | None, waits: list[float], applied: str | None, *, async_mode: bool
 ) -> None:
     """`Prefer` says how long, `async_mode` wins over it, `Preference-Applied` says what was done."""
     headers = {} if prefer is None else {"Prefer": prefer}
-    response = await world.client.post(URL, json=SLEEP | {"async_mode": async_mode}, headers=headers)
+    response = await api.client.post(URL, json=SLEEP | {"async_mode": async_mode}, headers=headers)
     assert response.status_code == 202
-    assert sum(world.replies.waits) == sum(waits)
+    assert sum(api.replies.waits) == sum(waits)
     assert response.headers.get("preference-applied") == applied
 
 
-async def test_an_answer_in_time_was_not_respond_async(world: World) -> None:
+async def test_an_answer_in_time_was_not_respond_async(api: ApiOverFakes) -> None:
     """With both preferences, an answer within the wait is 200."""
-    world.replies.answer = outcome()
-    response = await world.client.post(URL, json=SLEEP, headers={"Prefer": "respond-async, wait=5"})
+    api.replies.answer = outcome()
+    response = await api.client.post(URL, json=SLEEP, headers={"Prefer": "respond-async, wait=5"})
     assert (response.status_code, response.headers["preference-applied"]) == (200, "wait=5")
 
 
-async def test_an_outcome_whose_message_was_lost_is_found_when_the_wait_ends(world: World) -> None:
+async def test_an_outcome_whose_message_was_lost_is_found_when_the_wait_ends(api: ApiOverFakes) -> None:
     """Pub/sub may lose a message, the record does not."""
     decision = decision_of("sleep.operation.v1", target="deep", ttl_ms=60_000)
-    world.store.outcomes["acme", "id-1"] = outcome(operation_id="id-1", decision=decision)
-    response = await world.client.post(URL, json=SLEEP)
+    api.store.outcomes["acme", "id-1"] = outcome(operation_id="id-1", decision=decision)
+    response = await api.client.post(URL, json=SLEEP)
     assert (response.status_code, response.json()["status"]) == (200, "running")
 
 
-async def test_an_outcome_that_cannot_be_read_is_still_on_its_way(world: World) -> None:
+async def test_an_outcome_that_cannot_be_read_is_still_on_its_way(api: ApiOverFakes) -> None:
     """Redis away at the end of a wait does not make the command unknown."""
-    world.store.down = {"operation"}
-    assert (await world.client.post(URL, json=SLEEP)).status_code == 202
+    api.store.down = {"operation"}
+    assert (await api.client.post(URL, json=SLEEP)).status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -129,14 +131,13 @@ async def test_an_outcome_that_cannot_be_read_is_still_on_its_way(world: World) 
         ("idempotency_conflict", 422),
         ("too_many_operations", 409),
         ("not_running", 409),
-        ("version_conflict", 412),
         ("too_late", 503),
     ],
 )
-async def test_a_refusal_is_a_problem_with_its_code(world: World, code: str, status: int) -> None:
+async def test_a_refusal_is_a_problem_with_its_code(api: ApiOverFakes, code: str, status: int) -> None:
     """Each refusal of the log has its HTTP status."""
-    world.replies.answer = outcome(refused=True, code=code, detail="the worker's words")
-    response = await world.client.post(URL, json=SLEEP)
+    api.replies.answer = outcome(refused=True, code=code, detail="the worker's words")
+    response = await api.client.post(URL, json=SLEEP)
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
@@ -147,13 +148,22 @@ async def test_a_refusal_is_a_problem_with_its_code(world: World, code: str, sta
     assert problem["instance"] == f"urn:uuid:{response.headers['x-request-id']}"
 
 
-@pytest.mark.parametrize("ttl", [0, -1, 3601, 1e300])
-async def test_a_ttl_out_of_range_is_judged_by_the_log(world: World, ttl: float) -> None:
+@pytest.mark.parametrize("ttl", [3601, 2_592_000])
+async def test_a_ttl_out_of_range_is_judged_by_the_log(api: ApiOverFakes, ttl: float) -> None:
     """The tenant's maximum is in the log, so the command goes there, and the refusal names the field."""
-    world.replies.answer = outcome(refused=True, code="ttl_out_of_range")
-    response = await world.client.post(URL, json=SLEEP | {"ttl_seconds": ttl})
-    assert len(world.log.published) == 1
+    api.replies.answer = outcome(refused=True, code="ttl_out_of_range")
+    response = await api.client.post(URL, json=SLEEP | {"ttl_seconds": ttl})
+    assert len(api.log.published) == 1
     assert response.json()["errors"] == [{"field": "ttl_seconds", "reason": "The TTL is out of range"}]
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 2_592_000.001, 1e300])
+async def test_a_ttl_that_no_policy_allows_is_refused_before_it_is_published(api: ApiOverFakes, ttl: float) -> None:
+    """With the code and the field that the log would give."""
+    response = await api.client.post(URL, json=SLEEP | {"ttl_seconds": ttl})
+    assert (response.status_code, response.json()["code"]) == (422, "ttl_out_of_range")
+    assert [error["field"] for error in response.json()["errors"]] == ["ttl_seconds"]
+    assert (api.log.published, api.store.receipts) == ([], {})
 
 
 @pytest.mark.parametrize(
@@ -173,57 +183,57 @@ async def test_a_ttl_out_of_range_is_judged_by_the_log(world: World, ttl: float)
         ({"surprise": 1}, "surprise"),
     ],
 )
-async def test_a_wrong_body_is_refused_at_the_door(world: World, change: dict[str, Any], field: str) -> None:
+async def test_a_wrong_body_is_refused_at_the_door(api: ApiOverFakes, change: dict[str, Any], field: str) -> None:
     """422 names the field, and nothing is published."""
-    response = await world.client.post(URL, json=SLEEP | change)
+    response = await api.client.post(URL, json=SLEEP | change)
     assert response.status_code == 422
     assert response.json()["code"] == "invalid_request"
     [error] = response.json()["errors"]
     assert error["field"] == field
     assert error["reason"]
-    assert world.log.published == []
-    assert world.authoriser.questions == []
+    assert api.log.published == []
+    assert api.authoriser.questions == []
 
 
-async def test_null_for_an_optional_field_means_absent(world: World) -> None:
+async def test_null_for_an_optional_field_means_absent(api: ApiOverFakes) -> None:
     """As in the log."""
     body = SLEEP | {"async_mode": None, "reason": None, "trace_id": None}
-    assert (await world.client.post(URL, json=body)).status_code == 202
-    assert sum(world.replies.waits) == 10
+    assert (await api.client.post(URL, json=body)).status_code == 202
+    assert sum(api.replies.waits) == 10
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b'{"ttl_seconds": NaN}', b'"\\ud800"', b"[" * 300, b"1" * 5000, b"\xff"]
 )
-async def test_a_body_that_is_no_json_is_refused(world: World, content: bytes) -> None:
+async def test_a_body_that_is_no_json_is_refused(api: ApiOverFakes, content: bytes) -> None:
     """400, in the words of the parser."""
-    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    response = await api.client.post(URL, content=content, headers={"Content-Type": "application/json"})
     assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
 
 
 @pytest.mark.parametrize("content", [b"[]", b"7", b"null"])
-async def test_a_body_that_is_no_object_is_refused(world: World, content: bytes) -> None:
+async def test_a_body_that_is_no_object_is_refused(api: ApiOverFakes, content: bytes) -> None:
     """422, of the whole document."""
-    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    response = await api.client.post(URL, content=content, headers={"Content-Type": "application/json"})
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "(document)")
 
 
-async def test_a_number_that_fits_no_double_is_refused(world: World) -> None:
+async def test_a_number_that_fits_no_double_is_refused(api: ApiOverFakes) -> None:
     """1e400 reads as infinite."""
     content = b'{"target_state": "deep", "ttl_seconds": 1e400}'
-    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    response = await api.client.post(URL, content=content, headers={"Content-Type": "application/json"})
     assert response.json()["errors"] == [{"field": "ttl_seconds", "reason": "the number is not finite"}]
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/xml", ""])
-async def test_a_body_of_another_type_is_refused(world: World, media_type: str) -> None:
+async def test_a_body_of_another_type_is_refused(api: ApiOverFakes, media_type: str) -> None:
     """A browser's form cannot be a command."""
-    response = await world.client.post(URL, content=b"{}", headers={"Content-Type": media_type})
+    response = await api.client.post(URL, content=b"{}", headers={"Content-Type": media_type})
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_over_the_limit_is_refused(world: World, *, declared: bool) -> None:
+async def test_a_body_over_the_limit_is_refused(api: ApiOverFakes, *, declared: bool) -> None:
     """By its declared length, or while it is read."""
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -231,14 +241,14 @@ async def test_a_body_over_the_limit_is_refused(world: World, *, declared: bool)
             yield b" " * 8192
 
     content = b" " * 65_537 if declared else chunks()
-    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    response = await api.client.post(URL, content=content, headers={"Content-Type": "application/json"})
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
     assert response.headers["connection"] == "close"
 
 
-async def test_a_body_that_breaks_off_is_not_read(world: World) -> None:
+async def test_a_body_that_breaks_off_is_not_read(api: ApiOverFakes) -> None:
     """A caller that left gets no command published."""
-    token = world.client.headers["authorization"].encode()
+    token = api.client.headers["authorization"].encode()
     headers = [(b"content-type", b"application/json"), (b"authorization", token)]
     scope = {"type": "http", "method": "POST", "path": URL, "headers": headers, "query_string": b""}
     parts: Iterator[Message] = iter(
@@ -252,106 +262,106 @@ async def test_a_body_that_breaks_off_is_not_read(world: World) -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await world.app(scope, receive, send)
+    await api.app(scope, receive, send)
     assert sent[0]["status"] == 400
-    assert world.log.published == []
+    assert api.log.published == []
 
 
-async def test_an_answer_that_is_there_already_needs_no_position(world: World) -> None:
+async def test_an_answer_that_is_there_already_needs_no_position(api: ApiOverFakes) -> None:
     """Its receipt is gone by then."""
-    world.replies.answer = outcome()
-    world.replies.early = True
-    world.store.down = {"confirm_receipt"}
+    api.replies.answer = outcome()
+    api.replies.early = True
+    api.store.down = {"confirm_receipt"}
     with structlog.testing.capture_logs() as logs:
-        assert (await world.client.post(URL, json=SLEEP)).status_code == 200
+        assert (await api.client.post(URL, json=SLEEP)).status_code == 200
     assert [line["event"] for line in logs] == ["request"]
 
 
-async def test_a_prompt_answer_saves_the_receipts_round_trip(world: World) -> None:
+async def test_a_prompt_answer_saves_the_receipts_round_trip(api: ApiOverFakes) -> None:
     """The receipt is confirmed only for a caller who is sent elsewhere to look."""
-    world.replies.answer = outcome()
-    assert (await world.client.post(URL, json=SLEEP)).status_code == 200
-    assert world.store.receipts["acme", "id-1"].position is None
+    api.replies.answer = outcome()
+    assert (await api.client.post(URL, json=SLEEP)).status_code == 200
+    assert api.store.receipts["acme", "id-1"].position is None
 
 
-async def test_a_body_at_the_limit_is_read(world: World) -> None:
+async def test_a_body_at_the_limit_is_read(api: ApiOverFakes) -> None:
     """64 KiB is not over 64 KiB."""
     content = b'{"target_state": "deep", "ttl_seconds": 60, "async_mode": true}'.ljust(65_536)
-    response = await world.client.post(URL, content=content, headers={"Content-Type": "application/json"})
+    response = await api.client.post(URL, content=content, headers={"Content-Type": "application/json"})
     assert response.status_code == 202
 
 
-async def test_without_policys_consent_nothing_is_published(world: World) -> None:
+async def test_without_policys_consent_nothing_is_published(api: ApiOverFakes) -> None:
     """403 with the reasons and the decision's id."""
-    refused = world.authoriser.decision._replace(allow=False, reasons=("the scope sleep:write is needed",))
-    world.authoriser.decision = refused
-    response = await world.client.post(URL, json=SLEEP)
+    refused = api.authoriser.decision._replace(allow=False, reasons=("the scope sleep:write is needed",))
+    api.authoriser.decision = refused
+    response = await api.client.post(URL, json=SLEEP)
     assert response.status_code == 403
     assert response.json()["detail"] == "the scope sleep:write is needed"
     assert response.json()["reasons"] == ["the scope sleep:write is needed"]
     assert response.json()["decision_id"] == "decision-1"
-    assert world.log.published == []
-    world.authoriser.decision = refused._replace(reasons=())
-    assert (await world.client.post(URL, json=SLEEP)).json()["detail"] == "policy does not allow this"
+    assert api.log.published == []
+    api.authoriser.decision = refused._replace(reasons=())
+    assert (await api.client.post(URL, json=SLEEP)).json()["detail"] == "policy does not allow this"
 
 
-async def test_without_a_decision_nothing_is_published(world: World) -> None:
+async def test_without_a_decision_nothing_is_published(api: ApiOverFakes) -> None:
     """No answer is no."""
-    world.authoriser.failure = UnavailableError("opa", "ConnectError: 10.0.0.7")
-    response = await world.client.post(URL, json=SLEEP)
+    api.authoriser.failure = UnavailableError("opa", "ConnectError: 10.0.0.7")
+    response = await api.client.post(URL, json=SLEEP)
     assert (response.status_code, response.json()["code"]) == (503, "opa_unavailable")
     assert "10.0.0.7" not in response.text, "where things run is not for callers"
-    assert world.log.published == []
+    assert api.log.published == []
 
 
-async def test_kafka_away_publishes_nothing_and_leaves_no_receipt(world: World) -> None:
+async def test_kafka_away_publishes_nothing_and_leaves_no_receipt(api: ApiOverFakes) -> None:
     """Known to be away, or found to be."""
     away = UnavailableError("kafka", "no broker")
-    world.log.down = away
+    api.log.down = away
     for _ in range(2):
-        response = await world.client.post(URL, json=SLEEP)
+        response = await api.client.post(URL, json=SLEEP)
         assert (response.status_code, response.json()["code"]) == (503, "kafka_unavailable")
         assert response.headers["retry-after"] == "1"
-        assert world.store.receipts == {}
-        world.log.down, world.log.failure = None, away
+        assert api.store.receipts == {}
+        api.log.down, api.log.failure = None, away
 
 
-async def test_a_receipt_that_cannot_be_dropped_says_that_its_outcome_is_unknown(world: World) -> None:
+async def test_a_receipt_that_cannot_be_dropped_says_that_its_outcome_is_unknown(api: ApiOverFakes) -> None:
     """Redis away too: the answer is the same."""
-    world.log.failure = UnavailableError("kafka", "no broker")
-    world.store.down = {"drop_receipt"}
-    assert (await world.client.post(URL, json=SLEEP)).json()["code"] == "kafka_unavailable"
-    assert (await world.client.get("/api/operations/id-1")).json()["code"] == "outcome_unknown"
+    api.log.failure = UnavailableError("kafka", "no broker")
+    api.store.down = {"drop_receipt"}
+    assert (await api.client.post(URL, json=SLEEP)).json()["code"] == "kafka_unavailable"
+    assert (await api.client.get("/api/operations/id-1")).json()["code"] == "outcome_unknown"
 
 
-async def test_redis_away_publishes_nothing(world: World) -> None:
+async def test_redis_away_publishes_nothing(api: ApiOverFakes) -> None:
     """The receipt comes first."""
-    world.store.down = {"put_receipt"}
-    response = await world.client.post(URL, json=SLEEP)
+    api.store.down = {"put_receipt"}
+    response = await api.client.post(URL, json=SLEEP)
     assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
-    assert world.log.published == []
+    assert api.log.published == []
 
 
-async def test_a_lost_ack_is_an_unknown_outcome(world: World) -> None:
+async def test_a_lost_ack_is_an_unknown_outcome(api: ApiOverFakes) -> None:
     """503 with the id, and the operation shows the same."""
-    world.log.failure = OutcomeUnknownError("no ack within 4 s")
-    response = await world.client.post(URL, json=SLEEP)
+    api.log.failure = OutcomeUnknownError("no ack within 4 s")
+    response = await api.client.post(URL, json=SLEEP)
     assert (response.status_code, response.json()["code"]) == (503, "outcome_unknown")
     assert response.json()["operation_id"] == "id-1"
     assert response.headers["location"] == "/api/operations/id-1"
-    found = (await world.client.get(response.headers["location"])).json()
-    assert (found["status"], found["code"], found["position"]) == ("accepted", "outcome_unknown", None)
+    shown = (await api.client.get(response.headers["location"])).json()
+    assert (shown["status"], shown["code"], shown["position"]) == ("accepted", "outcome_unknown", None)
 
 
-async def test_a_position_that_cannot_be_noted_does_not_fail_the_command(world: World) -> None:
+async def test_a_position_that_cannot_be_noted_does_not_fail_the_command(api: ApiOverFakes) -> None:
     """It is in the log."""
-    world.replies.answer = outcome()
-    world.store.down = {"confirm_receipt"}
-    assert (await world.client.post(URL, json=SLEEP)).status_code == 200
+    api.replies.answer = outcome()
+    api.store.down = {"confirm_receipt"}
+    assert (await api.client.post(URL, json=SLEEP)).status_code == 200
 
 
-async def test_an_ack_without_an_offset_leaves_no_position(world: World) -> None:
+async def test_an_ack_without_an_offset_leaves_no_position(api: ApiOverFakes) -> None:
     """A repeated send whose first ack was lost is acknowledged without one."""
-    world.log.offset = None
-    response = await world.client.post(URL, json=SLEEP | {"async_mode": True})
+    api.log.offset = None
+    response = await api.client.post(URL, json=SLEEP | {"async_mode": True})
     assert response.json()["position"] is None

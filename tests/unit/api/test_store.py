@@ -7,16 +7,21 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis, RedisCluste
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException
 
-from api.operate.dependency import UnavailableError
-from api.publish.receipt import Receipt
-from api.read.store import answering, connect
+from api.adapters.dependency import UnavailableError
+from api.adapters.redis_store import answering, connect
+from api.commands.receipt import Receipt
+from schemas.domain.policy import BUILT_IN_RULES, parse_rules
+from schemas.domain.record import new_record, pack
+from schemas.domain.sealing import seal
+from schemas.kafka.partitioner import partition_of
 from schemas.names import RECEIPT_KEPT_MS, PartitionKeys
-from schemas.partition import partition_of
-from schemas.policy import BUILT_IN_RULES, parse_rules
-from schemas.progress import pack_rules
-from schemas.record import new_record, pack
-from tests.unit.api.fakes import NOW, outcome
-from tests.unit.api.redis_client import FakeRedis, settings_of, store_of
+from schemas.redis import command_memory as remembered
+from schemas.redis.command_memory import field_of
+from schemas.redis.progress import pack_rules
+from tests.support.operations import outcome
+from tests.support.settings import settings_of
+from tests.support.times import NOW
+from tests.unit.api.redis_client import FakeRedis, store_of
 
 PARTITION = partition_of("acme", 8)
 KEYS = PartitionKeys("sleep", PARTITION)
@@ -35,7 +40,7 @@ async def test_a_tenant_and_its_rules_are_read_in_one_round_trip() -> None:
     assert view.rules[-1].policy.document["ceiling"] == "deep"
 
 
-async def test_whether_a_partition_is_whole_is_read_before_the_record_and_the_rules_after_it() -> None:
+async def test_completeness_is_read_before_the_record_and_rules_after_it() -> None:
     """A commit between two of them must not make a tenant that has just come back look like one that never was."""
     redis = FakeRedis()
     await store_of(redis).tenant("acme")
@@ -47,26 +52,27 @@ async def test_whether_a_partition_is_whole_is_read_before_the_record_and_the_ru
 
 
 @pytest.mark.parametrize(
-    ("position", "refolds_to", "whole"),
+    ("position", "refolds_to", "lack"),
     [
-        (None, None, False),
-        (b"-5", None, False),
-        (b"0", None, True),
-        (b"1999", b"2000", False),
-        (b"2000", b"2000", True),
-        (b"-5", b"2000", False),
+        (None, None, f"Redis has no data of partition {PARTITION}"),
+        (b"-5", None, f"partition {PARTITION} is being rebuilt"),
+        (b"0", None, ""),
+        (b"1999", b"2000", f"the log of partition {PARTITION} is being replayed: 1999 of 2000 records"),
+        (b"2000", b"2000", ""),
+        (b"-5", b"2000", f"partition {PARTITION} is being rebuilt"),
     ],
 )
 async def test_a_partition_is_whole_from_where_it_was_folded_anew(
-    position: bytes | None, refolds_to: bytes | None, *, whole: bool
+    position: bytes | None, refolds_to: bytes | None, lack: str
 ) -> None:
     """Neither while it is rebuilt, nor while what Redis had lost has not all come back."""
     redis = FakeRedis()
     for field, value in (("next", position), ("refolds_to", refolds_to)):
         if value is not None:
             redis.hashes[KEYS.progress, field] = value
-    assert (await store_of(redis).tenant("acme")).whole is whole
-    assert await store_of(redis).whole(PARTITION) is whole
+    assert (await store_of(redis).tenant("acme")).complete is not bool(lack)
+    assert await store_of(redis).is_complete(PARTITION) is not bool(lack)
+    assert await store_of(redis).why_incomplete(PARTITION) == lack
 
 
 async def test_a_tenant_never_seen_has_no_record() -> None:
@@ -79,20 +85,46 @@ async def test_an_outcome_is_found_before_its_receipt() -> None:
     """In one round trip; then the receipt, then nothing."""
     redis = FakeRedis()
     store = store_of(redis)
+    operation = outcome(position=f"{PARTITION}:7")
     redis.values[KEYS.receipt("acme", "op-1")] = RECEIPT.pack()
-    redis.values[KEYS.operation("acme", "op-1")] = outcome().pack()
-    assert await store.operation("acme", "op-1") == outcome()
+    redis.hashes[KEYS.operations, field_of("acme", "op-1")] = remembered.pack(operation, live=True)
+    assert await store.operation("acme", "op-1") == operation
     assert redis.trips == 1
-    del redis.values[KEYS.operation("acme", "op-1")]
+    redis.hashes[KEYS.operations, field_of("acme", "op-1")] = remembered.pack(operation, live=False)
+    assert await store.operation("acme", "op-1") == operation.without_texts()
+    redis.hashes.clear()
     assert await store.operation("acme", "op-1") == RECEIPT
     assert await store.operation("acme", "op-2") is None
+
+
+async def test_an_outcome_is_read_after_its_receipt() -> None:
+    """A commit in between takes the receipt away, and has written the outcome by then: never neither."""
+    redis = FakeRedis()
+    await store_of(redis).operation("acme", "op-1")
+    assert redis.queued == [
+        f"MGET {KEYS.operation('acme', 'op-1')} {KEYS.receipt('acme', 'op-1')}",
+        f"HMGET {KEYS.operations} {field_of('acme', 'op-1')!r}",
+    ]
+
+
+async def test_an_outcome_of_the_layout_before_is_found_until_its_key_expires() -> None:
+    """With its texts; what a newer worker has written counts before it."""
+    redis = FakeRedis()
+    redis.values[KEYS.operation("acme", "op-1")] = outcome(reason="older").pack()
+    assert await store_of(redis).operation("acme", "op-1") == outcome(reason="older")
+    assert await store_of(redis).operations("acme", ["op-1"]) == [outcome(reason="older")]
+    cancelled = outcome(position=f"{PARTITION}:7", cancelled_at=NOW)
+    redis.hashes[KEYS.operations, field_of("acme", "op-1")] = remembered.pack(cancelled, live=False)
+    assert await store_of(redis).operation("acme", "op-1") == cancelled.without_texts()
+    assert await store_of(redis).operations("acme", ["op-1"]) == [cancelled.without_texts()]
 
 
 async def test_only_operations_that_exist_are_listed() -> None:
     """And an empty list asks nothing."""
     redis = FakeRedis()
-    redis.values[KEYS.operation("acme", "op-1")] = outcome().pack()
-    assert await store_of(redis).operations("acme", ["op-0", "op-1"]) == [outcome()]
+    operation = outcome(position=f"{PARTITION}:7")
+    redis.hashes[KEYS.operations, field_of("acme", "op-1")] = remembered.pack(operation, live=True)
+    assert await store_of(redis).operations("acme", ["op-0", "op-1"]) == [operation]
     assert await store_of(redis).operations("acme", []) == []
     assert redis.trips == 1
 
@@ -152,14 +184,25 @@ async def test_what_a_newer_version_wrote_is_an_outage_here(packed: bytes) -> No
         await store_of(redis).tenant("acme")
 
 
+async def test_a_code_of_a_newer_release_asks_for_an_upgrade() -> None:
+    """Nothing is damaged, and callers are not told so either."""
+    redis = FakeRedis()
+    redis.hashes[KEYS.tenants, "acme"] = seal(b"[1,0,0,1,[99,null],[],[0,0,1,1],null,0,null,1,1,1,1,0]")
+    with pytest.raises(
+        UnavailableError, match="a newer release wrote what it holds; upgrade the API: cause 99"
+    ) as told:
+        await store_of(redis).tenant("acme")
+    assert told.value.detail == "Redis holds data of a newer release, to which this API must be upgraded"
+
+
 async def test_the_url_says_which_client_connects() -> None:
     """A pool that waits for a free connection, or a cluster."""
-    client = connect(settings_of("redis://redis:6379/3"))
+    client = connect(settings_of(redis_url="redis://redis:6379/3"))
     assert isinstance(client, Redis)
     assert isinstance(client.connection_pool, BlockingConnectionPool)
     assert client.connection_pool.connection_kwargs["db"] == 3
     await client.aclose()
-    cluster = connect(settings_of("redis+cluster://redis:6379"))
+    cluster = connect(settings_of(redis_url="redis+cluster://redis:6379"))
     assert isinstance(cluster, RedisCluster)
     assert cluster.nodes_manager.startup_nodes.pop("redis:6379", None) is not None
     assert "redis:6379" in cluster.nodes_manager.startup_nodes, "it would forget each node that was away"

@@ -5,13 +5,14 @@ from typing import Any, cast
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.operate.dependency import UnavailableError
-from api.read.store import RedisClient, RedisStore, Totals
+from api.adapters.dependency import UnavailableError
+from api.adapters.redis_store import RedisStore, Totals
+from schemas.domain.policy import BUILT_IN_RULES, parse_rules
+from schemas.domain.record import new_record, pack
 from schemas.names import PartitionKeys
-from schemas.policy import BUILT_IN_RULES, parse_rules
-from schemas.progress import pack_rules
-from schemas.record import new_record, pack
-from tests.unit.api.fakes import NOW
+from schemas.redis.client import RedisClient
+from schemas.redis.progress import pack_rules
+from tests.support.times import NOW
 
 KEYS = PartitionKeys("sleep", 1)
 RULES = [BUILT_IN_RULES, parse_rules(1, {"policy": {"ceiling": "deep"}})]

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from api.read.tenants import LOOKED_AT, STEP
-from schemas.claim import Claim
-from schemas.policy import BUILT_IN_RULES
-from schemas.record import Record, new_record
-from schemas.state import SleepState
-from tests.unit.api.conftest import World
-from tests.unit.api.fakes import NOW, token
+from api.queries.tenant_list import LOOKED_AT, STEP
+from schemas.domain.claim import Claim
+from schemas.domain.policy import BUILT_IN_RULES
+from schemas.domain.record import Record, new_record
+from schemas.domain.state import SleepState
+from tests.support.times import NOW
+from tests.support.tokens import token
+from tests.unit.api.application import ApiOverFakes
 
 URL = "/api/tenants"
 
@@ -25,12 +26,12 @@ def asleep(tenant: str, ends: int) -> Record:
     )
 
 
-async def walk(world: World, **query: str | int) -> list[dict[str, Any]]:
+async def walk(api: ApiOverFakes, **query: str | int) -> list[dict[str, Any]]:
     """Every page."""
     pages: list[dict[str, Any]] = []
     while True:
         cursor = {"cursor": pages[-1]["cursor"]} if pages else {}
-        response = await world.client.get(URL, params={**query, **cursor})
+        response = await api.client.get(URL, params={**query, **cursor})
         assert response.status_code == 200, response.text
         pages.append(response.json())
         if pages[-1]["cursor"] is None:
@@ -39,34 +40,36 @@ async def walk(world: World, **query: str | int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize("bucket", [1, 4])
-async def test_a_walk_meets_every_tenant_once_and_no_page_is_too_long(world: World, limit: int, bucket: int) -> None:
+async def test_a_walk_meets_every_tenant_once_and_no_page_is_too_long(
+    api: ApiOverFakes, limit: int, bucket: int
+) -> None:
     """Also where Redis gives more than was asked for."""
     tenants = {f"t-{number}" for number in range(60)}
-    world.store.records = {tenant: new_record(BUILT_IN_RULES, NOW) for tenant in tenants}
-    world.store.bucket = bucket
-    pages = await walk(world, limit=limit)
+    api.store.records = {tenant: new_record(BUILT_IN_RULES, NOW) for tenant in tenants}
+    api.store.bucket = bucket
+    pages = await walk(api, limit=limit)
     assert all(len(page["tenants"]) <= limit for page in pages)
     assert sorted(entry["tenant_id"] for page in pages for entry in page["tenants"]) == sorted(tenants)
 
 
-async def test_no_tenant_is_missed_where_the_limit_changes_on_the_way(world: World) -> None:
+async def test_no_tenant_is_missed_where_the_limit_changes_on_the_way(api: ApiOverFakes) -> None:
     """The rest of a step is that of the same step."""
     tenants = {f"t-{number}" for number in range(3_000)}
-    world.store.records = {tenant: new_record(BUILT_IN_RULES, NOW) for tenant in tenants}
-    found: list[str] = []
+    api.store.records = {tenant: new_record(BUILT_IN_RULES, NOW) for tenant in tenants}
+    seen: list[str] = []
     limits = itertools.cycle([3, 1000, 70])
     cursor: dict[str, str] | None = {}
     while cursor is not None:
-        page = (await world.client.get(URL, params={"limit": next(limits), **cursor})).json()
-        found += [entry["tenant_id"] for entry in page["tenants"]]
+        page = (await api.client.get(URL, params={"limit": next(limits), **cursor})).json()
+        seen += [entry["tenant_id"] for entry in page["tenants"]]
         cursor = None if page["cursor"] is None else {"cursor": page["cursor"]}
-    assert sorted(found) == sorted(tenants)
+    assert sorted(seen) == sorted(tenants)
 
 
-async def test_an_entry_shows_the_tenant_as_it_is_now(world: World) -> None:
+async def test_an_entry_shows_the_tenant_as_it_is_now(api: ApiOverFakes) -> None:
     """What fell due since the last fold is settled; the numbers are those of the fold."""
-    world.store.records = {"due": asleep("due", NOW), "sleeps": asleep("sleeps", NOW + 1)}
-    [page] = await walk(world)
+    api.store.records = {"due": asleep("due", NOW), "sleeps": asleep("sleeps", NOW + 1)}
+    [page] = await walk(api)
     due, sleeps = sorted(page["tenants"], key=lambda entry: str(entry["tenant_id"]))
     assert (due["state"], due["cause"], due["forecast"]) == ("active", {"kind": "expired", "key": "due"}, [])
     assert sleeps == {
@@ -79,27 +82,27 @@ async def test_an_entry_shows_the_tenant_as_it_is_now(world: World) -> None:
     assert page["counts"] == {"active": 0, "light": 0, "deep": 2, "freeze": 0}
 
 
-async def test_a_state_is_that_of_now(world: World) -> None:
+async def test_a_state_is_that_of_now(api: ApiOverFakes) -> None:
     """The filter looks at what is shown."""
-    world.store.records = {"due": asleep("due", NOW), "sleeps": asleep("sleeps", NOW + 1)}
-    assert [entry["tenant_id"] for page in await walk(world, state="deep") for entry in page["tenants"]] == ["sleeps"]
-    assert [entry["tenant_id"] for page in await walk(world, state="active") for entry in page["tenants"]] == ["due"]
+    api.store.records = {"due": asleep("due", NOW), "sleeps": asleep("sleeps", NOW + 1)}
+    assert [entry["tenant_id"] for page in await walk(api, state="deep") for entry in page["tenants"]] == ["sleeps"]
+    assert [entry["tenant_id"] for page in await walk(api, state="active") for entry in page["tenants"]] == ["due"]
 
 
-async def test_open_ended_ones_come_from_their_own_key(world: World) -> None:
+async def test_open_ended_ones_come_from_their_own_key(api: ApiOverFakes) -> None:
     """So that finding three of them does not take a look at all."""
-    world.store.records = {f"t-{number}": asleep("x", NOW + 1) for number in range(50)}
-    world.store.open_ended = {"t-7", "t-8"}
-    pages = await walk(world, open_ended=True)
+    api.store.records = {f"t-{number}": asleep("x", NOW + 1) for number in range(50)}
+    api.store.open_ended = {"t-7", "t-8"}
+    pages = await walk(api, open_ended=True)
     assert sorted(entry["tenant_id"] for page in pages for entry in page["tenants"]) == ["t-7", "t-8"]
     assert pages[0]["open_ended"] == 2
 
 
-async def test_a_rare_state_gives_short_pages_not_slow_ones(world: World) -> None:
+async def test_a_rare_state_gives_short_pages_not_slow_ones(api: ApiOverFakes) -> None:
     """Each looks at so many records and no more, and says where the next goes on."""
-    world.store.records = {f"t-{number}": new_record(BUILT_IN_RULES, NOW) for number in range(3 * LOOKED_AT)}
-    first = (await world.client.get(URL, params={"state": "freeze"})).json()
-    assert (first["tenants"], world.store.steps <= LOOKED_AT // STEP) == ([], True)
+    api.store.records = {f"t-{number}": new_record(BUILT_IN_RULES, NOW) for number in range(3 * LOOKED_AT)}
+    first = (await api.client.get(URL, params={"state": "freeze"})).json()
+    assert (first["tenants"], api.store.steps <= LOOKED_AT // STEP) == ([], True)
     assert first["cursor"] is not None
 
 
@@ -119,23 +122,23 @@ async def test_a_rare_state_gives_short_pages_not_slow_ones(world: World) -> Non
         ({"open_ended": "perhaps"}, "open_ended"),
     ],
 )
-async def test_a_wrong_parameter_is_named(world: World, query: dict[str, Any], field: str) -> None:
+async def test_a_wrong_parameter_is_named(api: ApiOverFakes, query: dict[str, Any], field: str) -> None:
     """422, with the field."""
-    response = await world.client.get(URL, params=query)
+    response = await api.client.get(URL, params=query)
     assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, [field])
 
 
-async def test_an_operator_needs_no_tenant(world: World) -> None:
+async def test_an_operator_needs_no_tenant(api: ApiOverFakes) -> None:
     """It is about all of them: policy is asked for none."""
     headers = {"Authorization": f"Bearer {token(tenant_id=None, scope='sleep:operate')}"}
-    assert (await world.client.get(URL, headers=headers)).status_code == 200
-    [question] = world.authoriser.questions
+    assert (await api.client.get(URL, headers=headers)).status_code == 200
+    [question] = api.authoriser.questions
     assert (question.action, question.tenant) == ("list", None)
 
 
 @pytest.mark.parametrize("method", ["scan", "totals"])
-async def test_without_redis_nothing_is_listed(world: World, method: str) -> None:
+async def test_without_redis_nothing_is_listed(api: ApiOverFakes, method: str) -> None:
     """503, no empty page."""
-    world.store.down = {method}
-    response = await world.client.get(URL)
+    api.store.down = {method}
+    response = await api.client.get(URL)
     assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")

@@ -1,12 +1,17 @@
 """The reader of the transitions topic, over a consumer that is a few lists."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from structlog.testing import capture_logs
 
-from api.stream.transitions import Bounds, KafkaReader, MissingTopicError
+from api.adapters.transitions import KafkaReader, MissingTopicError, OffsetRange
+from api.streaming.rows import row_of
+from tests.support.fetch_answers import Log, Stored
+from tests.support.raw_batches import RawBatch, RawRecord, numbered
 from tests.unit.api.topic import value
 
 
@@ -46,15 +51,17 @@ class FakeConsumer:
 
 
 @pytest.mark.parametrize(
-    ("topics", "said"),
+    ("topics", "message"),
     [
-        ({}, "does not exist; run `sleepctl topics create`"),
+        ({}, "is missing, or an ACL hides it; run `sleepctl topics create`"),
         ({"t": {0, 1}}, "has 2 partitions and SLEEP_PARTITIONS is 8"),
     ],
 )
-async def test_a_topic_that_is_missing_or_of_another_size_is_not_read(topics: dict[str, set[int]], said: str) -> None:
+async def test_a_topic_that_is_missing_or_of_another_size_is_not_read(
+    topics: dict[str, set[int]], message: str
+) -> None:
     """Nor made by asking for it."""
-    with pytest.raises(MissingTopicError, match=said):
+    with pytest.raises(MissingTopicError, match=message):
         await KafkaReader(FakeConsumer(topics), "t").check(8)
 
 
@@ -63,9 +70,19 @@ async def test_the_reader_reads_from_where_it_is_told_and_knows_the_bounds() -> 
     consumer = FakeConsumer({"t": set(range(8))})
     reader = KafkaReader(consumer, "t")
     await reader.check(8)
-    assert await reader.bounds([4, 5]) == {4: Bounds(4, 14), 5: Bounds(5, 15)}
+    assert await reader.bounds([4, 5]) == {4: OffsetRange(4, 14), 5: OffsetRange(5, 15)}
     reader.seek({4: 7, 5: 9})
     assert consumer.assigned == [TopicPartition("t", 4), TopicPartition("t", 5)]
     assert consumer.sought == {TopicPartition("t", 4): 7, TopicPartition("t", 5): 9}
-    [row] = await reader.page(1.5)
+    [row] = map(row_of, await reader.page(1.5))
     assert (row.partition, row.offset, row.tenant) == (4, 7, "acme")
+
+
+def test_a_batch_that_cannot_be_read_is_nobodys_and_is_passed_by() -> None:
+    """The row stands at its last offset, and the log says why it is empty."""
+    wrong = replace(RawBatch(numbered([RawRecord(value("acme", 0))] * 3), 3), codec=6)
+    [bad] = Log(Stored(3, 5, wrong.encode())).read(3)
+    with capture_logs() as logs:
+        row = row_of(bad)
+    assert (row.offset, row.tenant, row.body, row.shown) == (5, "", b"", False)
+    assert "codec has the number 6" in logs[0]["error"]

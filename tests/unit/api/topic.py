@@ -7,16 +7,18 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, Final, Self
 
 import pytest
+from aiokafka.structs import ConsumerRecord
 
-from api.operate.dependency import Dependency
-from api.operate.metrics import Metrics
-from api.read.views import Reads
-from api.stream.catchup import Catchup
-from api.stream.feed import Feed, Listener
-from api.stream.response import Session
-from api.stream.transitions import Bounds, Reader, Row, parse
-from schemas.partition import partition_of
-from tests.sse import Event, parse_block
+from api.adapters.dependency import Dependency
+from api.adapters.transitions import OffsetRange, Reader
+from api.observability.metrics import Metrics
+from api.queries.tenant import Reads
+from api.streaming.catchup import Catchup
+from api.streaming.feed import KEPT_BYTES, Feed, Listener
+from api.streaming.session import Session
+from schemas.kafka.partitioner import partition_of
+from schemas.kafka.source_record import SourceRecord
+from tests.support.sse import Event, parse_block
 from tests.unit.api.fakes import FakeClock, FakeLog, FakeStore
 
 PARTITIONS: Final = 8
@@ -82,34 +84,41 @@ class FakeReader:
         self._changed = changed
         self._next: dict[int, int] = {}
 
-    async def bounds(self, partitions: Iterable[int]) -> dict[int, Bounds]:
+    async def bounds(self, partitions: Iterable[int]) -> dict[int, OffsetRange]:
         await asyncio.sleep(0)
         if self._topic.down is not None:
             raise self._topic.down
-        return {number: Bounds(self._topic.kept[number], len(self._topic.records[number])) for number in partitions}
+        return {
+            number: OffsetRange(self._topic.kept[number], len(self._topic.records[number])) for number in partitions
+        }
 
     def seek(self, offsets: Mapping[int, int]) -> None:
         self._next = dict(offsets)
 
-    async def page(self, seconds: float) -> list[Row]:
+    async def page(self, seconds: float) -> list[SourceRecord]:
         assert seconds > 0
-        rows = self._ready()
-        if not rows:
+        records = self._ready()
+        if not records:
             async with self._changed:
                 await self._changed.wait()
-            rows = self._ready()
+            records = self._ready()
         if self._topic.down is not None:
             raise self._topic.down
         await asyncio.sleep(0)
-        return rows
+        return records
 
-    def _ready(self) -> list[Row]:
-        rows: list[Row] = []
+    def _ready(self) -> list[SourceRecord]:
+        records: list[SourceRecord] = []
         for partition, offset in self._next.items():
-            fresh = self._topic.records[partition][offset : offset + self._topic.page_records - len(rows)]
-            rows += [parse(partition, offset + index, record) for index, record in enumerate(fresh)]
+            fresh = self._topic.records[partition][offset : offset + self._topic.page_records - len(records)]
+            records += [_record(partition, offset + index, record) for index, record in enumerate(fresh)]
             self._next[partition] = offset + len(fresh)
-        return rows
+        return records
+
+
+def _record(partition: int, offset: int, value: bytes) -> SourceRecord:
+    record: SourceRecord = ConsumerRecord("transitions", partition, offset, 0, 0, None, value, None, -1, -1, ())
+    return record
 
 
 class Client:
@@ -125,9 +134,9 @@ class Client:
         async with asyncio.timeout(5):
             text = (await anext(self.chunks)).decode()
         assert text.endswith("\n\n")
-        found = [parse_block(block) for block in text.removesuffix("\n\n").split("\n\n")]
-        self.events += found
-        return found
+        events = [parse_block(block) for block in text.removesuffix("\n\n").split("\n\n")]
+        self.events += events
+        return events
 
     async def until(self, count: int) -> list[str]:
         """Take chunks until so many transitions have come; return their ids."""
@@ -154,13 +163,13 @@ class Client:
 class Setup:
     """A feed over a topic, and clients of it."""
 
-    def __init__(self, topic: FakeTopic, *, kept: int = 50, at_once: int = 2) -> None:
+    def __init__(self, topic: FakeTopic, *, kept: int = 50, kept_bytes: int = KEPT_BYTES, at_once: int = 2) -> None:
         self.topic = topic
         self.store = FakeStore()
         self.store.applied = dict.fromkeys(range(PARTITIONS), 0)
         self.dependency = Dependency("transitions")
         self.metrics = Metrics()
-        self.feed = Feed(topic.open, PARTITIONS, self.dependency, self.metrics, kept=kept)
+        self.feed = Feed(topic.open, PARTITIONS, self.dependency, self.metrics, kept=kept, kept_bytes=kept_bytes)
         self.catchup = Catchup(topic.open, at_once=at_once)
         self.reads = Reads(self.store, FakeClock(), FakeLog())
         self._stack = AsyncExitStack()
@@ -182,7 +191,7 @@ class Setup:
         await self.topic.heard()
         with pytest.raises(ConnectionError):
             await self.running
-        self.dependency.found_down("refused")
+        self.dependency.mark_down("refused")
         self.topic.down = None
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,1 +1,1 @@
-"""The pure core: every rule of DESIGN section 3 that needs no log, and the formats of section 4."""
+"""The pure core: every rule of specification.md#the-fold that needs no log, and the formats of its records."""

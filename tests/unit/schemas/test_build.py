@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from schemas.build import build
+from schemas.build_info import build
 
 EDITABLE = '{"url": "file:///src", "dir_info": {"editable": true}}'
 COMMIT = '{"url": "https://git.example/sleep", "vcs_info": {"vcs": "git", "commit_id": "0af7651"}}'
@@ -22,5 +22,5 @@ def test_a_build_is_what_the_package_was_installed_from(
 ) -> None:
     """As the installer noted it."""
     installed = SimpleNamespace(version="1.2.3", read_text=lambda _: noted)
-    monkeypatch.setattr("schemas.build.distribution", lambda _: installed)
+    monkeypatch.setattr("schemas.build_info.distribution", lambda _: installed)
     assert build() == {"version": "1.2.3", "python": platform.python_version(), "build": source}

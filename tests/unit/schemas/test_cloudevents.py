@@ -1,12 +1,14 @@
 """CloudEvents over Kafka: structured and binary mode, and what becomes a dead letter."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from schemas.cloudevents import MAX_BYTES, STRUCTURED_HEADERS, UndecodableError, decode, encode, parse
-from schemas.events import (
+from schemas.domain.state import BREAKER_STATE_PATTERN
+from schemas.wire.cloudevents import MAX_BYTES, STRUCTURED_HEADERS, UndecodableError, decode, encode, parse
+from schemas.wire.events import (
     EVENT_MODELS,
     BreakerEvent,
     CancelEvent,
@@ -16,7 +18,7 @@ from schemas.events import (
     RulesEvent,
     TimerEvent,
 )
-from tests.unit.schemas.build import NOW
+from tests.support.times import NOW
 
 COMMAND = {"operation_id": "op-1", "actor": "ops"}
 DATA: dict[str, tuple[type, dict[str, Any]]] = {
@@ -110,6 +112,59 @@ def test_a_binary_event_without_an_attribute_is_invalid() -> None:
     with pytest.raises(UndecodableError, match="source") as refused:
         decode(b"acme", BINARY_VALUE, headers)
     assert refused.value.code == "invalid_event"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "state"),
+    [
+        ("Open", "open"),
+        ("OPEN", "open"),
+        ("half-open", "half_open"),
+        ("HALF_OPEN", "half_open"),
+        ("halfOpen", "half_open"),
+        ("Half Open", "half_open"),
+        ("FORCED-OPEN", "forced_open"),
+        ("Metrics Only", "metrics_only"),
+        (" closed ", "closed"),
+        ("disa_bled", "disabled"),
+    ],
+)
+def test_a_breakers_state_is_read_in_any_spelling(spelling: str, state: str) -> None:
+    """Without regard to case, hyphen, underscore and space; its schema says the same."""
+    event = decode(b"acme", encoded(state=spelling), STRUCTURED_HEADERS)
+    assert isinstance(event, BreakerEvent)
+    assert event.data.state == state
+    assert re.search(BREAKER_STATE_PATTERN, spelling)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["", "-", "ajar", "op.en", "open\n", "opened", "half\topen", 1, None, True, ["open"]]
+)
+def test_what_is_no_state_stays_none(spelling: object) -> None:
+    """And its schema refuses it too."""
+    assert code_of(b"acme", encoded(state=spelling)) == "invalid_event"
+    assert not isinstance(spelling, str) or not re.fullmatch(BREAKER_STATE_PATTERN.strip("^$"), spelling)
+
+
+@pytest.mark.parametrize(
+    ("type_", "change"),
+    [
+        ("sleep.operation.v1", {"target": "Deep"}),
+        ("sleep.mode.v1", {"target": "ACTIVE"}),
+        ("sleep.mode.v1", {"target": "de-ep"}),
+    ],
+)
+def test_a_target_has_one_spelling(type_: str, change: dict[str, Any]) -> None:
+    """Digests and refusals of commands are history."""
+    assert code_of(b"acme", encoded(type_, **change)) == "invalid_event"
+
+
+def test_headers_in_the_bindings_spelling_go_first() -> None:
+    """A log that was folded by them is folded by them again, whatever other headers say."""
+    other = [("CE_ID", b"other"), ("ce-source", b"/other"), ("Content-Type", b"application/cloudevents+json")]
+    event = decode(b"acme", BINARY_VALUE, [*BINARY, *other])
+    assert (event.id, event.source) == ("e-2", "/binary")
+    assert decode(b"acme", encoded(), [("ce-specversion", b"1.0"), ("CE_ID", b"other")]).id == "e-1"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.claim import Cause, Claim
-from schemas.deadlines import is_open_ended, next_deadline, retires_at, settle
-from schemas.schedule import Ramp
-from schemas.state import SleepState
-from tests.unit.schemas.build import (
-    NOW,
+from schemas.domain.claim import Cause, Claim
+from schemas.domain.deadlines import is_open_ended, next_deadline, retires_at, settle
+from schemas.domain.schedule import Ramp
+from schemas.domain.state import SleepState
+from tests.support.claims import (
     QUICK,
     Tenant,
     breaker,
@@ -24,6 +23,7 @@ from tests.unit.schemas.build import (
     tenants,
     terms_of,
 )
+from tests.support.times import NOW
 
 
 def moved(*claims: Claim, policy: dict[str, Any] | None = None, now: int = NOW + 10**9) -> list[tuple[str, int, Cause]]:
@@ -94,8 +94,8 @@ def test_a_tie_goes_to_the_smallest_source_and_key(claims: list[Claim], key: str
 def test_the_deepest_of_the_ended_counts_by_its_mapping_and_not_by_its_quorum() -> None:
     """An open breaker without its quorum names the cause all the same."""
     policy = {"breakers": [{"match": "a", "quorum": 2}]}
-    found = moved(breaker("a@1", "open", NOW + 1), mode("light", NOW + 1), policy=policy)
-    assert found == [("active", NOW + 1, Cause("expired", "a@1"))]
+    result = moved(breaker("a@1", "open", NOW + 1), mode("light", NOW + 1), policy=policy)
+    assert result == [("active", NOW + 1, Cause("expired", "a@1"))]
 
 
 def test_a_pin_that_ended_is_the_cause_whatever_ended_with_it() -> None:
@@ -107,8 +107,8 @@ def test_a_pin_that_ended_is_the_cause_whatever_ended_with_it() -> None:
 
 def test_a_pin_that_ends_may_deepen_the_sleep() -> None:
     """What it kept awake falls asleep again."""
-    found = moved(pin("active", NOW + 5), breaker("a@1", "open", NOW + 9))
-    assert [after for after, *_ in found] == ["freeze", "active"]
+    result = moved(pin("active", NOW + 5), breaker("a@1", "open", NOW + 9))
+    assert [after for after, *_ in result] == ["freeze", "active"]
 
 
 def test_a_claim_that_decided_nothing_ends_without_a_change() -> None:
@@ -156,8 +156,8 @@ def test_settling_in_steps_is_settling_at_once(tenant: Tenant, steps: list[int])
     at_once = settle(tenant.record, tenant.terms, NOW + 80)
     record, changes = tenant.record, []
     for step in (*steps, 80):
-        record, found = settle(record, tenant.terms, NOW + step)
-        changes += found
+        record, result = settle(record, tenant.terms, NOW + step)
+        changes += result
     assert (record, changes) == at_once
 
 
@@ -185,7 +185,7 @@ def test_every_change_happens_at_the_end_of_a_claim_or_of_the_hold(tenant: Tenan
         ([pin("active", NOW + 5), operation("op", "light", NOW + 9)], NOW + 5),
     ],
 )
-def test_the_next_deadline_is_the_earliest_end_of_a_pin_or_of_a_claim_that_means_sleep(
+def test_the_next_deadline_is_the_earliest_end_of_a_pin_or_a_sleep_claim(
     claims: list[Claim], expected: int | None
 ) -> None:
     """A claim that means active needs no timer."""

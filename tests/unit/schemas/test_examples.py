@@ -13,9 +13,10 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from schemas.cloudevents import UndecodableError, parse
-from schemas.generate import DOCUMENTS, EVENTS, ROOT, SCHEMAS, json_schema
-from schemas.policy import InvalidDocumentError, parse_policy, parse_rules
+from docs.generator.files import ROOT, SCHEMAS
+from docs.generator.json_schemas import DOCUMENTS, EVENTS, json_schema
+from schemas.domain.policy import InvalidDocumentError, parse_policy, parse_rules
+from schemas.wire.cloudevents import UndecodableError, parse
 
 FOLDER = ROOT / SCHEMAS / "examples"
 MODELS = EVENTS | DOCUMENTS
@@ -119,7 +120,7 @@ def test_an_invalid_example_is_refused_by_the_code(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", of_kind("invalid"))
-def test_an_invalid_example_is_refused_by_its_schema_where_that_can_express_the_rule(path: Path) -> None:
+def test_an_invalid_example_is_refused_by_a_schema_that_can_express_its_rule(path: Path) -> None:
     """And where it cannot, the reason is on the list."""
     if CODE_ONLY.get(rule_of(path)) is NOT_JSON:
         with pytest.raises(ValueError, match=r"."):

@@ -5,13 +5,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.deadlines import Forecast, forecast, settle
-from schemas.policy import Terms
-from schemas.public import present, state_record
-from schemas.record import Record
-from schemas.state import SleepState
-from tests.invariants import assert_monotone
-from tests.unit.schemas.build import NOW, QUICK, Tenant, breaker, folded, mode, operation, pin, tenants
+from schemas.domain.deadlines import Forecast, forecast, settle
+from schemas.domain.policy import Terms
+from schemas.domain.record import Record
+from schemas.domain.state import SleepState
+from schemas.wire.tenant_view import present, state_record
+from tests.support.claims import QUICK, Tenant, breaker, folded, mode, operation, pin, tenants
+from tests.support.invariants import assert_monotone
+from tests.support.times import NOW
 
 FAR = 200
 """Milliseconds after which nothing that a strategy draws is left to happen."""
@@ -19,13 +20,13 @@ FAR = 200
 
 def simulated(record: Record, terms: Terms) -> list[Forecast]:
     """Settle millisecond by millisecond and note each change of `state`."""
-    found = []
+    seen = []
     for now in range(NOW, NOW + FAR):
         after, _ = settle(record, terms, now)
         if after.state is not record.state:
-            found.append(Forecast(now, after.state, after.ramp))
+            seen.append(Forecast(now, after.state, after.ramp))
         record = after
-    return found
+    return seen
 
 
 def forecast_of(*claims: Any, policy: dict[str, Any] | None = None) -> list[tuple[str, int]]:  # noqa: ANN401 - claims
@@ -101,16 +102,16 @@ def test_the_forecast_is_what_settling_will_record(tenant: Tenant) -> None:
 @given(tenants())
 def test_the_forecast_ends_awake_or_at_what_has_no_end(tenant: Tenant) -> None:
     """And its ramps are monotone."""
-    found = forecast(tenant.record, tenant.terms)
-    for entry in found:
+    result = forecast(tenant.record, tenant.terms)
+    for entry in result:
         assert_monotone(entry.ramp)
-    last = found[-1].state if found else tenant.record.state
+    last = result[-1].state if result else tenant.record.state
     settled, _ = settle(tenant.record, tenant.terms, NOW + FAR)
     assert last is settled.state
 
 
 def read(document: dict[str, Any], now: int) -> tuple[str, dict[str, float]]:
-    """Read state and parameters from a state record alone, by the words of DESIGN section 4."""
+    """Read state and parameters from a state record alone, by the words of specification.md#reading-a-state."""
     state, ramp = document["state"], document["parameters"]
     for entry in document["forecast"]:
         if entry["at"] <= now:
@@ -136,7 +137,7 @@ def test_a_reader_of_the_record_alone_knows_the_present(tenant: Tenant, later: i
 
 @QUICK
 @given(tenants(), st.integers(0, 60), st.integers(0, 60))
-def test_reading_just_before_and_just_after_the_timer_s_record_gives_the_same_answer(
+def test_reading_just_before_and_after_a_timer_record_gives_the_same_answer(
     tenant: Tenant, fired: int, later: int
 ) -> None:
     """Whether the fold has noticed what fell due makes no difference to a reader."""

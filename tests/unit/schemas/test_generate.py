@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 from jsonschema import Draft202012Validator
 
-from schemas.generate import DOCUMENTS, EVENTS, MEANINGS, ROOT, generated, json_schema, main, stale, write
+from docs.generator.__main__ import main
+from docs.generator.files import ROOT, generated, stale, write
+from docs.generator.json_schemas import DOCUMENTS, EVENTS, MEANINGS, json_schema
 from schemas.settings import Settings
 
 MODELS = EVENTS | DOCUMENTS
@@ -35,9 +38,9 @@ def test_every_field_that_people_and_emitters_write_has_a_meaning(name: str) -> 
     """But for the sets of a schedule, which are numbers with names."""
     schema = json_schema(name, MODELS[name])
     parts: dict[str, Any] = {"": schema, **schema.get("$defs", {})}
-    for part, found in parts.items():
+    for part, each in parts.items():
         if part not in ("Parameters", "ScheduleDocument"):
-            assert all(field.get("description") for field in found["properties"].values()), part
+            assert all(field.get("description") for field in each["properties"].values()), part
 
 
 def test_no_meaning_is_left_over() -> None:
@@ -91,17 +94,24 @@ def test_a_stale_a_missing_and_a_stray_file_are_found_and_repaired(
 
 
 def test_it_runs_as_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m schemas.generate --check`, as `make check` has it."""
+    """`python -m docs.generator --check`, as `make check` has it."""
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "argv", ["generate", "--check"])
-        patch.delitem(sys.modules, "schemas.generate")
+        patch.setattr(sys, "argv", ["generator", "--check"])
+        patch.delitem(sys.modules, "docs.generator.__main__")
         with pytest.raises(SystemExit) as ended:
-            runpy.run_module("schemas.generate", run_name="__main__")
+            runpy.run_module("docs.generator", run_name="__main__")
     assert ended.value.code == 0
 
 
-def test_generation_imports_nothing_of_ours_but_schemas() -> None:
-    """So that it runs wherever the schemas are."""
-    code = "import sys, schemas.generate; print(*{name.partition('.')[0] for name in sys.modules})"
+def test_the_wheel_holds_no_generator() -> None:
+    """It is a tool of the checkout; the JSON Schemas that it writes are shipped."""
+    files = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert {"schemas/names.py", "schemas/json/timer.v1.schema.json"} <= files
+    assert not [name for name in files if name.startswith("docs/") or "generat" in name]
+
+
+def test_generation_loads_neither_worker_nor_command_line_nor_clients() -> None:
+    """It needs the schemas and the catalog of the API's errors."""
+    code = "import sys, docs.generator.files; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    assert not {"api", "worker", "sleepctl", "faust", "aiohttp", "aiokafka", "redis"} & set(loaded.split())
+    assert not {"worker", "sleepctl", "faust", "aiohttp", "aiokafka", "redis"} & set(loaded.split())

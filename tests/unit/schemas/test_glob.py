@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.glob import compile_globs
-from tests.unit.schemas.build import QUICK
+from schemas.domain.glob import compile_globs
+from tests.support.claims import QUICK
 
 
 def naive(pattern: str, name: str) -> bool:

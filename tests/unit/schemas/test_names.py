@@ -6,7 +6,7 @@ from schemas.names import PartitionKeys, Topics, reply_channel, rules_key
 
 
 def test_topics_carry_the_prefix() -> None:
-    """The five of DESIGN section 4."""
+    """The five of specification.md#topics."""
     assert Topics.of("sleep") == (
         "sleep.events",
         "sleep.states",
@@ -30,8 +30,8 @@ def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
 
 def test_keys_of_different_kinds_and_partitions_differ() -> None:
     """No two are the same."""
-    found = [key for partition in (1, 11) for key in every_key(PartitionKeys("sleep", partition))]
-    assert all(one != other for one, other in combinations(found, 2))
+    matching = [key for partition in (1, 11) for key in every_key(PartitionKeys("sleep", partition))]
+    assert all(one != other for one, other in combinations(matching, 2))
 
 
 def test_a_tenant_and_an_id_are_told_apart() -> None:

@@ -7,33 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from schemas.cloudevents import encode, parse
-from schemas.documents import OperationDocument, OperationList
-from schemas.events import CancelEvent, CommandEvent, ModeEvent, OperationEvent, PolicyEvent
-from schemas.layout import NewerLayoutError, seal
-from schemas.operation import CommandType, OperationRecord, RefusalCode, Status, decision_digest, type_of
-from schemas.state import SleepState
-from tests.unit.schemas.build import NOW, QUICK
+from schemas.domain.sealing import NewerCodeError, NewerLayoutError, seal
+from schemas.domain.state import SleepState
+from schemas.wire.cloudevents import parse
+from schemas.wire.documents import OperationDocument, OperationList
+from schemas.wire.events import CancelEvent, CommandEvent, ModeEvent, OperationEvent, PolicyEvent
+from schemas.wire.operation import CommandType, OperationRecord, RefusalCode, Status, decision_digest, type_of
+from tests.support.claims import QUICK
+from tests.support.events import event_bytes
+from tests.support.operations import outcome
+from tests.support.times import NOW
 
-RECORD = OperationRecord(
-    operation_id="op-1",
-    tenant_id="acme",
-    type="operation",
-    refused=False,
-    cancelled_at=None,
-    target_state=SleepState.deep,
-    created_at=NOW,
-    expires_at=NOW + 60_000,
-    code=None,
-    detail=None,
-    state=SleepState.deep,
-    previous_state=SleepState.active,
-    position="3:1042",
-    actor="ops@acme",
-    reason=None,
-    trace_id=None,
-    decision="0f" * 16,
-)
+RECORD = outcome(position="3:1042", decision="0f" * 16)
 REFUSED = RECORD._replace(refused=True, code="ttl_out_of_range", detail="too long", expires_at=None)
 
 
@@ -139,6 +124,20 @@ def test_a_newer_layout_of_a_command_s_record_is_refused_as_such() -> None:
         OperationRecord.unpack(seal(to_json([2, *RECORD])))
 
 
+@pytest.mark.parametrize("name", ["target_state", "state", "previous_state"])
+def test_an_unknown_state_in_a_command_s_record_is_of_a_newer_release(name: str) -> None:
+    """Nothing is damaged."""
+    with pytest.raises(NewerCodeError, match=r"^state 9 is of a newer release; upgrade"):
+        OperationRecord.unpack(seal(to_json([1, *(RECORD._asdict() | {name: 9}).values()])))
+
+
+def test_the_order_of_the_packed_fields_never_changes() -> None:
+    """Redis holds the fields by their place."""
+    names = "operation_id tenant_id type refused cancelled_at target_state created_at expires_at code detail state "
+    names += "previous_state position actor reason trace_id decision"
+    assert list(OperationRecord._fields) == names.split()
+
+
 def test_a_flipped_byte_in_a_command_s_record_is_found() -> None:
     """A repeat is never judged by it."""
     packed = RECORD.pack()
@@ -149,16 +148,7 @@ def test_a_flipped_byte_in_a_command_s_record_is_found() -> None:
 
 def event(type_: str, **data: Any) -> Any:  # noqa: ANN401 - any command
     """Return a command; what a repeat may change has other values each time that it is given."""
-    return parse(
-        encode(
-            type_=f"sleep.{type_}.v1",
-            id_="e",
-            source="s",
-            subject="acme",
-            time=None,
-            data={"operation_id": "op", "actor": "ops"} | data,
-        )
-    )
+    return parse(event_bytes(f"sleep.{type_}.v1", {"operation_id": "op", "actor": "ops"} | data))
 
 
 def test_the_type_of_a_command_is_its_short_name() -> None:

@@ -5,10 +5,10 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 
-from schemas.policy import InvalidDocumentError, Policy, parse_policy, unpack_policy
-from schemas.schedule import BUILT_IN_SCHEDULE, schedule_as_json
-from schemas.state import LABELS, BreakerState
-from tests.unit.schemas.build import QUICK, policies
+from schemas.domain.policy import InvalidDocumentError, Policy, parse_policy, unpack_policy
+from schemas.domain.schedule import BUILT_IN_SCHEDULE, schedule_as_json
+from schemas.domain.state import LABELS, BreakerState
+from tests.support.claims import QUICK, policies
 
 BUILT_IN = {
     "floor": "active",
@@ -30,7 +30,7 @@ def findings(document: object) -> dict[str, str]:
 
 
 def test_an_empty_policy_is_filled_with_the_built_in_values() -> None:
-    """Every absent field takes the value of DESIGN section 3."""
+    """Every absent field takes the value of specification.md#policy."""
     assert parse_policy({}).document == BUILT_IN
 
 

@@ -7,23 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
-from schemas.claim import Cause
-from schemas.documents import RulesRecord, SleepModeDocument, StateRecord
-from schemas.policy import BUILT_IN_RULES, parse_policy, parse_rules
-from schemas.public import present, shows_the_same, state_record
-from schemas.record import Record, new_record
-from tests.unit.schemas.build import (
-    NOW,
-    QUICK,
-    Tenant,
-    breaker,
-    claims_of,
-    folded,
-    mode,
-    operation,
-    tenants,
-    terms_of,
-)
+from schemas.domain.claim import Cause
+from schemas.domain.policy import BUILT_IN_RULES, parse_policy, parse_rules
+from schemas.domain.record import Record, new_record
+from schemas.wire.documents import RulesRecord, SleepModeDocument, StateRecord
+from schemas.wire.tenant_view import present, shows_the_same, state_record
+from tests.support.claims import QUICK, Tenant, breaker, claims_of, folded, mode, operation, tenants, terms_of
+from tests.support.times import NOW
 
 
 @QUICK

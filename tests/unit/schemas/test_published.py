@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from pydantic_core import from_json, to_json
 
-from schemas.public import state_record
-from schemas.published import parse_position, record_of
-from schemas.record import pack
-from tests.unit.schemas.build import NOW, QUICK, Tenant, breaker, folded, mode, operation, pin, tenants
+from schemas.domain.record import pack
+from schemas.domain.sealing import NewerCodeError
+from schemas.wire.state_record import parse_position, parse_state_record
+from schemas.wire.tenant_view import state_record
+from tests.support.claims import QUICK, Tenant, breaker, folded, mode, operation, pin, tenants
+from tests.support.times import NOW
 
 
 def published(tenant: Tenant) -> dict[str, Any]:
@@ -23,11 +25,11 @@ def published(tenant: Tenant) -> dict[str, Any]:
 def test_a_state_record_read_back_is_the_record(tenant: Tenant) -> None:
     """Every field of it, and packed the same but for the order of the claims, which means nothing."""
     record = tenant.record._replace(offset=7)
-    found = record_of(published(tenant._replace(record=record)))
-    assert found == record
+    records = parse_state_record(published(tenant._replace(record=record)))
+    assert records == record
     schedule = tenant.terms.schedule
     ordered = record._replace(claims=dict(sorted(record.claims.items())))
-    assert pack(found, schedule) == pack(ordered, schedule)
+    assert pack(records, schedule) == pack(ordered, schedule)
 
 
 def test_the_time_of_a_breaker_and_the_words_of_people_survive() -> None:
@@ -39,7 +41,7 @@ def test_the_time_of_a_breaker_and_the_words_of_people_survive() -> None:
         pin("freeze", NOW + 7),
     ]
     tenant = folded(claims, {"min_sleep_seconds": 5})
-    assert record_of(published(tenant)) == tenant.record
+    assert parse_state_record(published(tenant)) == tenant.record
 
 
 @pytest.mark.parametrize(
@@ -48,11 +50,11 @@ def test_the_time_of_a_breaker_and_the_words_of_people_survive() -> None:
         {"position": "3"},
         {"position": "3:x"},
         {"position": 7},
-        {"state": "asleep"},
+        {"state": 3},
         {"clock": "now"},
         {"since": True},
         {"held_until": 1.5},
-        {"cause": {"kind": "whim", "key": None}},
+        {"cause": {"kind": 3, "key": None}},
         {"claims": [{}]},
         {"claims": None},
         {"policy": {"floor": "nowhere"}},
@@ -63,18 +65,35 @@ def test_the_time_of_a_breaker_and_the_words_of_people_survive() -> None:
 def test_what_is_no_state_record_is_refused(change: dict[str, Any]) -> None:
     """By a ValueError, whatever is wrong."""
     with pytest.raises(ValueError, match="not a"):
-        record_of(published(folded([breaker("a@1", "open")])) | change)
+        parse_state_record(published(folded([breaker("a@1", "open")])) | change)
 
 
 @pytest.mark.parametrize(
-    "change", [{"source": "rumour"}, {"breaker_state": None}, {"breaker_state": "ajar"}, {"key": "a"}], ids=str
+    "change", [{"source": 3}, {"breaker_state": None}, {"breaker_state": 3}, {"key": "a"}], ids=str
 )
 def test_a_claim_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
     """A breaker's claim without a breaker's state or instance would fail in the next decision."""
     document = published(folded([breaker("a@1", "open")]))
     document["claims"][0] |= change
     with pytest.raises(ValueError, match="not a state record"):
-        record_of(document)
+        parse_state_record(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"state": "drowsy"}, "state 'drowsy'"),
+        ({"decided": "drowsy"}, "state 'drowsy'"),
+        ({"cause": {"kind": "completed", "key": None}}, "cause 'completed'"),
+        ({"policy": {"floor_at": "light"}}, "policy field 'floor_at'"),
+        ({"claims": [{"source": "calendar", "key": "a@1", "breaker_state": None}]}, "claim source 'calendar'"),
+        ({"claims": [{"source": "breaker", "key": "a@1", "breaker_state": "isolated"}]}, "breaker state 'isolated'"),
+    ],
+)
+def test_a_name_that_is_unknown_is_of_a_newer_release(change: dict[str, Any], words: str) -> None:
+    """A rebuild by an older release stops there and asks for an upgrade."""
+    with pytest.raises(NewerCodeError, match=f"^{words} is of a newer release; upgrade"):
+        parse_state_record(published(folded([breaker("a@1", "open")])) | change)
 
 
 def test_a_parameter_that_is_no_number_is_refused() -> None:
@@ -82,7 +101,7 @@ def test_a_parameter_that_is_no_number_is_refused() -> None:
     document = published(folded([]))
     document["parameters"]["from"]["K"] = "100"
     with pytest.raises(ValueError, match="parameters"):
-        record_of(document)
+        parse_state_record(document)
 
 
 def test_a_position_is_partition_and_offset() -> None:

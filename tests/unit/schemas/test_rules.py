@@ -2,9 +2,9 @@
 
 import pytest
 
-from schemas.policy import BUILT_IN_RULES, InvalidDocumentError, parse_policy, parse_rules
-from schemas.schedule import BUILT_IN_SCHEDULE, schedule_as_json
-from schemas.state import SleepState
+from schemas.domain.policy import BUILT_IN_RULES, InvalidDocumentError, parse_policy, parse_rules
+from schemas.domain.schedule import BUILT_IN_SCHEDULE, schedule_as_json
+from schemas.domain.state import SleepState
 
 OTHER = schedule_as_json(BUILT_IN_SCHEDULE)
 OTHER["freeze"] = OTHER["freeze"] | {"K": 2}
@@ -19,7 +19,7 @@ def test_the_built_in_rules_are_number_0_and_those_of_an_empty_document() -> Non
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ({"policy": {"floor": "light"}}, "floor"),
         ({"policy": None}, "policy"),
@@ -34,11 +34,11 @@ def test_the_built_in_rules_are_number_0_and_those_of_an_empty_document() -> Non
         ([], "(document)"),
     ],
 )
-def test_wrong_rules_are_refused_with_the_field(document: object, said: str) -> None:
+def test_wrong_rules_are_refused_with_the_field(document: object, message: str) -> None:
     """Invalid rules change nothing, and the error says what is wrong."""
     with pytest.raises(InvalidDocumentError) as refused:
         parse_rules(1, document)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_tenant_without_a_policy_gets_that_of_the_rules() -> None:

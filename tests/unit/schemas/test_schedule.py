@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.schedule import (
+from schemas.domain.schedule import (
     BUILT_IN_SCHEDULE,
     PARAMETERS,
     ParameterSet,
@@ -17,8 +17,9 @@ from schemas.schedule import (
     linear,
     schedule_as_json,
 )
-from tests.invariants import assert_monotone
-from tests.unit.schemas.build import NOW, QUICK
+from tests.support.claims import QUICK
+from tests.support.invariants import assert_monotone
+from tests.support.times import NOW
 
 TABLE: dict[str, dict[str, Any]] = {
     "active": {"K": 100, "t": 1.0, "tau": 0.1, "eta": 0.01, "lambda": 0.5, "B": 1.0},
@@ -103,13 +104,13 @@ def test_a_set_without_one_parameter_is_refused(parameter: str) -> None:
 def test_linear_bounds_each_value_by_floor_and_ceiling() -> None:
     """A missing coefficient is 0, and what is not bounded follows the line, down to nothing."""
     base = {"K": 10, "t": 2.0, "tau": 1.0, "eta": 0.5, "lambda": 1.0, "B": 1.0}
-    found: Any = linear(base, {"K": 0.25, "t": 0.1, "B": 1.0}, {"K": 3}, {"B": 5.0})
-    assert [found[state]["K"] for state in TABLE] == [10, 9, 8, 3]  # 8.75 and 7.5, rounded half up
-    assert [found[state]["t"] for state in TABLE] == [2.0, 1.9, 1.8, 0.0]
-    assert [found[state]["tau"] for state in TABLE] == [1.0] * 4
-    assert [found[state]["eta"] for state in TABLE] == [0.5, 0.5, 0, 0]
-    assert [found[state]["lambda"] for state in TABLE] == [1.0, 0.8, 0.5, 0]
-    assert [found[state]["B"] for state in TABLE] == [1.0, 1.5, 2.0, 5.0]
+    schedule: Any = linear(base, {"K": 0.25, "t": 0.1, "B": 1.0}, {"K": 3}, {"B": 5.0})
+    assert [schedule[state]["K"] for state in TABLE] == [10, 9, 8, 3]  # 8.75 and 7.5, rounded half up
+    assert [schedule[state]["t"] for state in TABLE] == [2.0, 1.9, 1.8, 0.0]
+    assert [schedule[state]["tau"] for state in TABLE] == [1.0] * 4
+    assert [schedule[state]["eta"] for state in TABLE] == [0.5, 0.5, 0, 0]
+    assert [schedule[state]["lambda"] for state in TABLE] == [1.0, 0.8, 0.5, 0]
+    assert [schedule[state]["B"] for state in TABLE] == [1.0, 1.5, 2.0, 5.0]
 
 
 AWAKE, ASLEEP = BUILT_IN_SCHEDULE[0], BUILT_IN_SCHEDULE[3]

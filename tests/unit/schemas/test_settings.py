@@ -13,44 +13,30 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from limits import parse_many
 from pydantic import ValidationError
 
-from schemas.settings import Settings, SettingsError, load_settings
+from schemas.environment import SettingsError
+from tests.support.settings import REQUIRED, loaded, refusal
 
 SASL = {"KAFKA_SASL_USERNAME": "sleep", "KAFKA_SASL_PASSWORD": "hunter2"}
-NEEDED = {"KAFKA_BOOTSTRAP": "kafka:9092", "REDIS_URL": "redis://:hunter2@redis:6379/0"}
-
-
-def loaded(**variables: str) -> Settings:
-    """Read the settings from these variables alone, without their prefix."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in variables.items():
-            environment.setenv(f"SLEEP_{name}", value)
-        return load_settings()
-
-
-def refusal(**variables: str) -> str:
-    """Return why these variables are refused."""
-    with pytest.raises(SettingsError) as refused:
-        loaded(**variables)
-    return str(refused.value)
+PAYMENTS = '(example: [{"topic": "payments"}])'
 
 
 def test_two_variables_are_enough() -> None:
     """Everything else has a default."""
-    settings = loaded(**NEEDED)
+    settings = loaded(**REQUIRED)
     assert (settings.partitions, settings.opa_url, settings.api_host) == (8, "embedded", "127.0.0.1")
     assert settings.topics.events == "sleep.events"
 
 
 def test_a_log_level_may_be_in_capitals() -> None:
     """As most loggers spell it."""
-    assert loaded(**NEEDED, LOG_LEVEL="WARNING").log_level == "warning"
+    assert loaded(**REQUIRED, LOG_LEVEL="WARNING").log_level == "warning"
 
 
 def test_what_is_missing_is_named() -> None:
     """All of it at once."""
-    said = refusal()
-    assert "SLEEP_KAFKA_BOOTSTRAP" in said
-    assert "SLEEP_REDIS_URL" in said
+    message = refusal()
+    assert "SLEEP_KAFKA_BOOTSTRAP" in message
+    assert "SLEEP_REDIS_URL" in message
 
 
 @pytest.mark.parametrize(
@@ -63,7 +49,6 @@ def test_what_is_missing_is_named() -> None:
         ("KAFKA_SASL_MECHANISM", "hunter2"),
         ("KAFKA_BOOTSTRAP", ""),
         ("REDIS_PREFIX", "hunter2 {x}"),
-        ("TOPIC_PREFIX", ""),
         ("OPA_URL", "ftp://hunter2"),
         ("DEADLETTER_MAX_RATIO", "1.5"),
         ("INGRESS", "hunter2"),
@@ -76,51 +61,55 @@ def test_what_is_missing_is_named() -> None:
 )
 def test_a_wrong_variable_is_named_and_its_value_never_shown(name: str, value: str) -> None:
     """It might be a secret in the wrong place."""
-    said = refusal(**NEEDED | {name: value})
-    assert f"SLEEP_{name}" in said
-    assert "hunter2" not in said
+    message = refusal(**REQUIRED | {name: value})
+    assert f"SLEEP_{name}" in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("TOPIC_PREFIX", "a b", "must be 1 to 64 of A-Z a-z 0-9 . _ -"),
-        ("OPA_URL", "opa:8181", "must be `embedded`, or a URL with http:// or https://"),
-        ("INGRESS", "payments", 'must be a JSON list of topics, such as [{"topic": "payments"}]'),
-        ("INGRESS", '{"topic": "a"}', 'must be a JSON list of topics, such as [{"topic": "payments"}]'),
-        ("INGRESS", '[{"topic": "a"}, {"topic": "b", "format": "x"}]', "at [1].format: Input should be 'cloudevents'"),
-        ("RATE_LIMITS", "600/minute", 'must be a JSON object of limits, such as {"sleep": "600/minute"}'),
+        ("TOPIC_PREFIX", "a b", "must be 1 to 64 of A-Z a-z 0-9 . _ - (example: sleep)"),
+        ("OPA_URL", "opa:8181", "must be `embedded`, or a URL with http:// or https:// (example: http://opa:8181)"),
+        ("INGRESS", "payments", f"must be a JSON list of topics {PAYMENTS}"),
+        ("INGRESS", '{"topic": "a"}', f"must be a JSON list of topics {PAYMENTS}"),
+        (
+            "INGRESS",
+            '[{"topic": "a"}, {"topic": "b", "format": "x"}]',
+            f"at [1].format: must be cloudevents {PAYMENTS}",
+        ),
+        ("RATE_LIMITS", "600/minute", 'must be a JSON object of limits (example: {"sleep": "600/minute"})'),
     ],
 )
 def test_a_wrong_variable_is_refused_in_words(name: str, value: str, wanted: str) -> None:
     """What is wanted, and neither Python nor a regular expression."""
-    assert refusal(**NEEDED | {name: value}) == f"SLEEP_{name}: {wanted}"
+    assert refusal(**REQUIRED | {name: value}) == f"SLEEP_{name}: {wanted}"
 
 
 @pytest.mark.parametrize("url", ["hunter2", "http://redis:6379", "redis.example:6379", ""])
 def test_a_redis_url_of_another_kind_is_refused_at_the_start(url: str) -> None:
     """`redis://`, `rediss://` and `redis+cluster://` are known."""
-    said = refusal(**NEEDED | {"REDIS_URL": url})
-    assert "SLEEP_REDIS_URL" in said
-    assert "hunter2" not in said
+    message = refusal(**REQUIRED | {"REDIS_URL": url})
+    assert "SLEEP_REDIS_URL" in message
+    assert "hunter2" not in message
 
 
 def test_a_secret_is_masked_when_printed() -> None:
     """The URL too, since it may hold a password."""
-    settings = loaded(**NEEDED, KAFKA_SASL_PASSWORD="hunter2", KAFKA_SSL_PASSWORD="hunter2")
+    settings = loaded(**REQUIRED, KAFKA_SASL_PASSWORD="hunter2", KAFKA_SSL_PASSWORD="hunter2")
     assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()}"
 
 
 def test_settings_cannot_be_changed() -> None:
     """One frozen object, built in the entry point."""
-    settings = loaded(**NEEDED)
+    settings = loaded(**REQUIRED)
     with pytest.raises(ValidationError):
         settings.partitions = 9  # type: ignore[misc] # the point of the test
 
 
 def test_a_required_setting_that_is_absent_is_named() -> None:
     """The API asks for its own before it starts."""
-    settings = loaded(**NEEDED, JWT_ISSUER="https://issuer")
+    settings = loaded(**REQUIRED, JWT_ISSUER="https://issuer")
     settings.require("jwt_issuer")
     with pytest.raises(SettingsError, match=r"^SLEEP_JWT_JWKS, SLEEP_JWT_AUDIENCE must be set$"):
         settings.require("jwt_jwks", "jwt_issuer", "jwt_audience")
@@ -128,30 +117,32 @@ def test_a_required_setting_that_is_absent_is_named() -> None:
 
 def test_without_an_ingress_the_breakers_topic_is_read() -> None:
     """As CloudEvents with the tenant as their subject."""
-    (ingress,) = loaded(**NEEDED, TOPIC_PREFIX="eu").ingress_topics
+    (ingress,) = loaded(**REQUIRED, TOPIC_PREFIX="eu").ingress_topics
     assert (ingress.topic, ingress.format, ingress.tenant) == ("eu.breakers", "cloudevents", "subject")
 
 
 def test_an_ingress_names_topics_in_json() -> None:
     """An empty list reads none."""
-    assert [one.topic for one in loaded(**NEEDED, INGRESS='[{"topic": "a"}, {"topic": "b"}]').ingress_topics] == [
+    assert [one.topic for one in loaded(**REQUIRED, INGRESS='[{"topic": "a"}, {"topic": "b"}]').ingress_topics] == [
         "a",
         "b",
     ]
-    assert loaded(**NEEDED, INGRESS="[]").ingress_topics == ()
+    assert loaded(**REQUIRED, INGRESS="[]").ingress_topics == ()
 
 
 @pytest.mark.parametrize("name", ["events", "states", "transitions", "deadletter"])
 def test_an_ingress_never_reads_a_topic_that_we_write_to(name: str) -> None:
     """Each event that it reads would be forwarded onto that topic again, without end."""
     given = json.dumps([{"topic": "payments"}, {"topic": f"eu.{name}"}])
-    assert refusal(**NEEDED, TOPIC_PREFIX="eu", INGRESS=given).startswith(f"SLEEP_INGRESS: eu.{name} is a topic that ")
+    assert refusal(**REQUIRED, TOPIC_PREFIX="eu", INGRESS=given).startswith(
+        f"SLEEP_INGRESS: eu.{name} is a topic that "
+    )
 
 
 def test_an_ingress_may_name_the_breakers_topic_and_another_installation_s() -> None:
     """What is named replaces the default."""
     given = '[{"topic": "eu.breakers"}, {"topic": "us.events"}]'
-    assert [one.topic for one in loaded(**NEEDED, TOPIC_PREFIX="eu", INGRESS=given).ingress_topics] == [
+    assert [one.topic for one in loaded(**REQUIRED, TOPIC_PREFIX="eu", INGRESS=given).ingress_topics] == [
         "eu.breakers",
         "us.events",
     ]
@@ -159,8 +150,8 @@ def test_an_ingress_may_name_the_breakers_topic_and_another_installation_s() -> 
 
 def test_an_ingress_names_a_topic_once() -> None:
     """Each record of it would be forwarded twice."""
-    assert refusal(**NEEDED, INGRESS='[{"topic": "a"}, {"topic": "b"}, {"topic": "a"}]') == (
-        "SLEEP_INGRESS: a is named twice"
+    assert refusal(**REQUIRED, INGRESS='[{"topic": "a"}, {"topic": "b"}, {"topic": "a"}]') == (
+        f"SLEEP_INGRESS: a is named twice {PAYMENTS}"
     )
 
 
@@ -174,14 +165,14 @@ def test_an_ingress_names_a_topic_once() -> None:
 )
 def test_a_redis_url_says_whether_it_is_a_cluster(url: str, cluster: int, address: str) -> None:
     """redis-py reads the plain scheme."""
-    settings = loaded(**NEEDED | {"REDIS_URL": url})
+    settings = loaded(**REQUIRED | {"REDIS_URL": url})
     assert settings.redis_is_cluster == bool(cluster)
     assert settings.redis_address == address
 
 
 def test_a_plain_client_needs_nothing_but_the_brokers() -> None:
     """No context, no user."""
-    assert loaded(**NEEDED).kafka_client() == {
+    assert loaded(**REQUIRED).kafka_client() == {
         "bootstrap_servers": "kafka:9092",
         "security_protocol": "PLAINTEXT",
     }
@@ -189,7 +180,7 @@ def test_a_plain_client_needs_nothing_but_the_brokers() -> None:
 
 def test_a_client_over_tls_checks_the_broker_s_name() -> None:
     """Against the system's certificates where no file is given."""
-    context = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL").kafka_client()["ssl_context"]
+    context = loaded(**REQUIRED, KAFKA_SECURITY_PROTOCOL="SSL").kafka_client()["ssl_context"]
     assert isinstance(context, ssl.SSLContext)
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
@@ -198,7 +189,7 @@ def test_a_client_over_tls_checks_the_broker_s_name() -> None:
 def test_a_client_with_a_user_sends_the_password() -> None:
     """The one place where it is read."""
     client = loaded(
-        **NEEDED,
+        **REQUIRED,
         KAFKA_SECURITY_PROTOCOL="SASL_SSL",
         KAFKA_SASL_MECHANISM="PLAIN",
         KAFKA_SASL_USERNAME="sleep",
@@ -217,7 +208,7 @@ def test_a_client_with_a_user_sends_the_password() -> None:
 @pytest.mark.parametrize("given", [{}, {"KAFKA_SASL_USERNAME": "sleep"}, {"KAFKA_SASL_PASSWORD": "hunter2"}])
 def test_sasl_without_user_or_password_is_refused_at_the_start(given: dict[str, str]) -> None:
     """By name, and not by a broker's closed connection."""
-    assert "SLEEP_KAFKA_SASL_" in refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT", **given)
+    assert "SLEEP_KAFKA_SASL_" in refusal(**REQUIRED, KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT", **given)
 
 
 def certificate(folder: Path, password: bytes | None) -> tuple[str, str]:
@@ -249,7 +240,7 @@ def test_a_client_s_own_certificate_is_loaded(tmp_path: Path, password: str | No
     files = {"KAFKA_SSL_CERTFILE": certfile, "KAFKA_SSL_KEYFILE": keyfile, "KAFKA_SSL_CAFILE": certfile}
     if password is not None:
         files["KAFKA_SSL_PASSWORD"] = password
-    context = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", **files).kafka_client()["ssl_context"]
+    context = loaded(**REQUIRED, KAFKA_SECURITY_PROTOCOL="SSL", **files).kafka_client()["ssl_context"]
     assert context.cert_store_stats()["x509"] == 1
 
 
@@ -258,7 +249,7 @@ def test_a_certificate_that_cannot_be_read_is_refused_by_name(tmp_path: Path, na
     """At the start, and not as a broker that is away."""
     certfile, keyfile = certificate(tmp_path, None)
     files = {"KAFKA_SSL_CERTFILE": certfile, "KAFKA_SSL_KEYFILE": keyfile, f"KAFKA_SSL_{name}": "/nowhere/x.pem"}
-    assert refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", **files) == (
+    assert refusal(**REQUIRED, KAFKA_SECURITY_PROTOCOL="SSL", **files) == (
         f"SLEEP_KAFKA_SSL_{name}: the file cannot be read: No such file or directory"
     )
 
@@ -266,8 +257,8 @@ def test_a_certificate_that_cannot_be_read_is_refused_by_name(tmp_path: Path, na
 def test_authorities_that_are_no_certificates_are_refused_by_name(tmp_path: Path) -> None:
     """A key in the wrong place, say."""
     _, keyfile = certificate(tmp_path, None)
-    said = refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SSL_CAFILE=keyfile, **SASL)
-    assert said == "SLEEP_KAFKA_SSL_CAFILE: the file holds no certificates (PEM)"
+    message = refusal(**REQUIRED, KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SSL_CAFILE=keyfile, **SASL)
+    assert message == "SLEEP_KAFKA_SSL_CAFILE: the file holds no certificates (PEM)"
 
 
 @pytest.mark.parametrize("password", [None, "", "hunter2", "hunter2" * 200])
@@ -275,11 +266,11 @@ def test_a_key_that_its_password_does_not_open_is_refused_by_name(tmp_path: Path
     """Nobody is asked for it at the terminal, and it is not shown."""
     certfile, keyfile = certificate(tmp_path, b"another")
     given = {} if password is None else {"KAFKA_SSL_PASSWORD": password}
-    said = refusal(
-        **NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CERTFILE=certfile, KAFKA_SSL_KEYFILE=keyfile, **given
+    message = refusal(
+        **REQUIRED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CERTFILE=certfile, KAFKA_SSL_KEYFILE=keyfile, **given
     )
-    assert said.startswith("SLEEP_KAFKA_SSL_CERTFILE, SLEEP_KAFKA_SSL_KEYFILE, SLEEP_KAFKA_SSL_PASSWORD: ")
-    assert "hunter2" not in said
+    assert message.startswith("SLEEP_KAFKA_SSL_CERTFILE, SLEEP_KAFKA_SSL_KEYFILE, SLEEP_KAFKA_SSL_PASSWORD: ")
+    assert "hunter2" not in message
 
 
 def test_a_key_of_another_certificate_is_refused_by_name(tmp_path: Path) -> None:
@@ -288,13 +279,13 @@ def test_a_key_of_another_certificate_is_refused_by_name(tmp_path: Path) -> None
     ours.mkdir()
     theirs.mkdir()
     files = {"KAFKA_SSL_CERTFILE": certificate(ours, None)[0], "KAFKA_SSL_KEYFILE": certificate(theirs, None)[1]}
-    assert "SLEEP_KAFKA_SSL_KEYFILE" in refusal(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", **files)
+    assert "SLEEP_KAFKA_SSL_KEYFILE" in refusal(**REQUIRED, KAFKA_SECURITY_PROTOCOL="SSL", **files)
 
 
 def test_a_process_that_loses_its_certificate_waits_as_for_the_broker(tmp_path: Path) -> None:
-    """The files may be changed under it; whoever waits for Kafka catches OSError."""
+    """The files may change meanwhile. A caller that waits for Kafka catches OSError."""
     certfile, _ = certificate(tmp_path, None)
-    settings = loaded(**NEEDED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE=certfile)
+    settings = loaded(**REQUIRED, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE=certfile)
     Path(certfile).unlink()
     with pytest.raises(OSError, match=r"^SLEEP_KAFKA_SSL_CAFILE: the file cannot be read"):
         settings.kafka_client()
@@ -302,11 +293,11 @@ def test_a_process_that_loses_its_certificate_waits_as_for_the_broker(tmp_path: 
 
 def test_certificates_are_not_looked_at_where_tls_is_not_spoken() -> None:
     """As the client does."""
-    assert loaded(**NEEDED, KAFKA_SSL_CAFILE="/nowhere/ca.pem").kafka_ssl_context() is None
+    assert loaded(**REQUIRED, KAFKA_SSL_CAFILE="/nowhere/ca.pem").kafka_ssl_context() is None
 
 
 @pytest.mark.parametrize("url", ["redis://:s3cr/et@127.0.0.1:6379/0", "redis://:s3cr#et@redis:6379", "redis:///0"])
-def test_a_redis_url_whose_password_is_not_encoded_is_refused_without_a_part_of_it(url: str) -> None:
+def test_a_redis_url_with_an_unencoded_password_is_refused_without_showing_it(url: str) -> None:
     """The parser takes a piece of the password for the port, and would say so."""
     with pytest.raises(SettingsError, match="SLEEP_REDIS_URL") as refused:
         loaded(KAFKA_BOOTSTRAP="kafka:9092", REDIS_URL=url)
@@ -317,20 +308,20 @@ def test_a_redis_url_whose_password_is_not_encoded_is_refused_without_a_part_of_
 @pytest.mark.parametrize("url", ["https://me:s3cr/et@example/x", "http://s3cr:99999", "http://[s3cr", "https:///s3cr"])
 def test_a_url_that_no_request_can_be_made_of_is_refused_at_the_start(name: str, url: str) -> None:
     """Else each request would fail by it, and the error show a piece of the password."""
-    said = refusal(**NEEDED | {name: url})
-    assert f"SLEEP_{name}" in said
-    assert "s3cr" not in said
+    message = refusal(**REQUIRED | {name: url})
+    assert f"SLEEP_{name}" in message
+    assert "s3cr" not in message
 
 
 @pytest.mark.parametrize("place", ["jwks.json", "https://me:s3cr%2Fet@issuer.example:8443/jwks"])
 def test_keys_may_lie_in_a_file_or_behind_a_password(place: str) -> None:
     """Percent-encoded."""
-    assert loaded(**NEEDED, JWT_JWKS=place).jwt_jwks == place
+    assert loaded(**REQUIRED, JWT_JWKS=place).jwt_jwks == place
 
 
 def test_rate_limits_have_defaults() -> None:
     """Reads and breaker events come often, all else is people."""
-    settings = loaded(**NEEDED)
+    settings = loaded(**REQUIRED)
     assert [settings.limit_of(action) for action in ("read", "emit", "sleep", "list")] == [
         "6000/minute",
         "60000/minute",
@@ -345,7 +336,7 @@ def test_rate_limits_have_defaults() -> None:
 )
 def test_a_rate_limit_may_be_whatever_the_library_reads(notation: str) -> None:
     """Blanks, plurals, multiples, and several of them."""
-    accepted = loaded(**NEEDED, RATE_LIMITS=json.dumps({"sleep": notation})).limit_of("sleep")
+    accepted = loaded(**REQUIRED, RATE_LIMITS=json.dumps({"sleep": notation})).limit_of("sleep")
     assert accepted == notation
     assert parse_many(accepted)
 
@@ -368,6 +359,6 @@ def test_a_rate_limit_may_be_whatever_the_library_reads(notation: str) -> None:
 )
 def test_wrong_rate_limits_are_refused_by_name(value: str, named: str) -> None:
     """The action too, where one is at fault."""
-    said = refusal(**NEEDED, RATE_LIMITS=value)
-    assert re.match(rf"{named}: ", said), said
-    assert "hunter2" not in said
+    message = refusal(**REQUIRED, RATE_LIMITS=value)
+    assert re.match(rf"{named}: ", message), message
+    assert "hunter2" not in message

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import get_args
 
-from schemas.state import BY_LABEL, LABELS, SleepState, StateName
+from schemas.domain.state import BY_LABEL, LABELS, SleepState, StateName
 
 
 def test_a_deeper_state_compares_greater() -> None:

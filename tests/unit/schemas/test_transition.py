@@ -4,13 +4,13 @@ from typing import get_args
 
 import pytest
 
-from schemas.claim import Cause, CauseKind
-from schemas.documents import TransitionRecord
-from schemas.operation import RefusalCode
-from schemas.policy import BUILT_IN_RULES
-from schemas.state import SleepState
-from schemas.transition import Transition
-from tests.unit.schemas.build import NOW
+from schemas.domain.claim import Cause, CauseKind
+from schemas.domain.policy import BUILT_IN_RULES
+from schemas.domain.state import SleepState
+from schemas.wire.documents import TransitionRecord
+from schemas.wire.operation import RefusalCode
+from schemas.wire.transition import Transition
+from tests.support.times import NOW
 
 ROW = Transition(
     id="3:1042:0",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.values import (
+from schemas.domain.values import (
     BreakerName,
     Identifier,
     InstanceName,
@@ -23,7 +23,7 @@ from schemas.values import (
     seconds,
     time_ms,
 )
-from tests.unit.schemas.build import QUICK
+from tests.support.claims import QUICK
 
 INTEGER: TypeAdapter[Any] = TypeAdapter(Integer)
 NUMBER: TypeAdapter[Any] = TypeAdapter(Number)
@@ -34,9 +34,9 @@ TIME: TypeAdapter[Any] = TypeAdapter(Time)
 @pytest.mark.parametrize(("sent", "read"), [(1, 1), (1.0, 1), (-3.0, -3), (0, 0), (1e15, 10**15)])
 def test_a_number_without_a_fraction_is_an_integer(sent: float, read: int) -> None:
     """`1.0` is 1, and what is kept is an int."""
-    found = INTEGER.validate_python(sent)
-    assert found == read
-    assert type(found) is int
+    value = INTEGER.validate_python(sent)
+    assert value == read
+    assert type(value) is int
 
 
 @pytest.mark.parametrize("sent", [True, False, 1.5, "1", None, math.inf, math.nan, [], 10**400, -(10**400)])
@@ -55,9 +55,9 @@ def test_an_integer_that_only_rounds_past_the_largest_double_is_refused() -> Non
 @pytest.mark.parametrize(("sent", "read"), [(1, 1.0), (0.5, 0.5), (-2, -2.0), (1e308, 1e308)])
 def test_a_finite_number_is_read_as_a_float(sent: float, read: float) -> None:
     """An integer in JSON is a number like any other."""
-    found = NUMBER.validate_python(sent)
-    assert found == read
-    assert type(found) is float
+    value = NUMBER.validate_python(sent)
+    assert value == read
+    assert type(value) is float
 
 
 @pytest.mark.parametrize("sent", [True, "1", None, math.inf, -math.inf, math.nan, 10**400, {}])
@@ -122,11 +122,18 @@ def test_whole_seconds_are_written_without_a_fraction() -> None:
         ("2016-12-31T23:59:60Z", 1_483_228_799_000),
         ("2016-12-31T23:59:60.250Z", 1_483_228_799_250),
         ("1970-01-01T00:00:00.123456789Z", 123),
+        ("1970-01-01T00:00:00.1239999999999999+00:00", 123),
     ],
 )
 def test_a_time_is_read_in_milliseconds_rounded_down(written: str, expected: int) -> None:
     """Offsets, lower case, nanoseconds and leap seconds are all RFC 3339."""
     assert time_ms(TIME.validate_python(written)) == expected
+
+
+def test_a_time_goes_on_with_at_most_nine_decimals() -> None:
+    """Workers of an earlier version read no more, and may stand beside this one."""
+    assert TIME.validate_python("2026-01-01T00:00:00.1234567891Z") == "2026-01-01T00:00:00.123456789Z"
+    assert TIME.validate_python("2026-01-01t00:00:00.1-05:00") == "2026-01-01t00:00:00.1-05:00"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """How commands are called here, and an installation behind them."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 from typer.testing import CliRunner
 
+from schemas.kafka.source_record import Failure
 from sleepctl.main import app
-from tests.fakes import NOW
-from tests.unit.sleepctl.fakes import REQUIRED, FakeApi, FakeLog, Installation
+from tests.support.fakes import FakeClock, FakeKafka, FakeOutputs
+from tests.support.records import Source
+from tests.support.times import NOW
+from tests.unit.sleepctl.fakes import REQUIRED, TOPICS, FakeApi, FakeLog, FakeReader, Installation
+from worker.fold.dead_letter import dead_letter
 
 Run = Callable[..., "Outcome"]
 
@@ -48,8 +53,8 @@ def log(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Fake
     """Kafka, in memory, in an environment in which the required settings are set."""
     request.getfixturevalue("installed")
     fake = FakeLog()
-    monkeypatch.setattr("sleepctl.rules.open_log", lambda _: fake)
-    monkeypatch.setattr("sleepctl.send.open_log", lambda _: fake)
+    monkeypatch.setattr("sleepctl.commands.rules.KafkaLog", lambda _: fake)
+    monkeypatch.setattr("sleepctl.commands.send.KafkaLog", lambda _: fake)
     return fake
 
 
@@ -59,25 +64,66 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeApi]:
 
     def put(status: int, document: object, **headers: str) -> FakeApi:
         fake = FakeApi(status, document, headers)
-        monkeypatch.setattr("sleepctl.client.transport", fake.transport)
+        monkeypatch.setattr("sleepctl.io.api_client.transport", fake.transport)
         return fake
 
     return put
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Installation:
+def installation(monkeypatch: pytest.MonkeyPatch) -> Installation:
     """An installation behind the commands."""
-    found = Installation()
+    fake = Installation()
 
     async def nothing() -> None:
         return None
 
-    monkeypatch.setattr(found.outputs, "start", nothing, raising=False)
-    monkeypatch.setattr(found.outputs, "stop", nothing, raising=False)
-    for module in ("rebuilding", "verifying"):
-        monkeypatch.setattr(f"sleepctl.{module}.TopicReader", lambda _: found.reader)
-        monkeypatch.setattr(f"sleepctl.{module}.Store.connect", lambda _: found.store)
-        monkeypatch.setattr(f"sleepctl.{module}.now_ms", lambda: NOW)
-    monkeypatch.setattr("sleepctl.rebuilding.Outputs", lambda _: found.outputs)
-    return found
+    monkeypatch.setattr(fake.outputs, "start", nothing, raising=False)
+    monkeypatch.setattr(fake.outputs, "stop", nothing, raising=False)
+    for module in ("rebuild", "verify"):
+        monkeypatch.setattr(f"worker.recovery.{module}.TopicReader", lambda _: fake.reader)
+        monkeypatch.setattr(f"worker.recovery.{module}.LaneStore.connect", lambda _: fake.store)
+    monkeypatch.setattr("worker.recovery.rebuild.now_ms", lambda: NOW)
+    monkeypatch.setattr("worker.recovery.rebuild.KafkaOutputs", lambda _: fake.outputs)
+    return fake
+
+
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeKafka:
+    """A Kafka with three dead letters, one of which was cut."""
+    fake = FakeKafka(FakeClock(NOW))
+    outputs = FakeOutputs(fake, TOPICS)
+
+    async def nothing() -> None:
+        return None
+
+    monkeypatch.setattr(outputs, "start", nothing, raising=False)
+    monkeypatch.setattr(outputs, "stop", nothing, raising=False)
+    monkeypatch.setattr("worker.adapters.topic_reader.TopicReader", lambda _: FakeReader(fake))
+    monkeypatch.setattr("worker.adapters.kafka_producer.KafkaOutputs", lambda _: outputs)
+    dead_letters = [
+        dead_letter(Source(5, NOW, b"acme", b"{", partition=2), Failure("undecodable", "no JSON")),
+        dead_letter(Source(4, NOW - 1, b"acme", b"x" * 70_000, partition=2), Failure("oversize", "too large")),
+        dead_letter(
+            Source(6, NOW + 1, None, b"[]", partition=1), Failure("fold_failed", "Trace\nValueError: x", ours=True)
+        ),
+    ]
+    fake.log(TOPICS.deadletter, 2).append(dead_letters)
+    return fake
+
+
+def shown(run: Run, which: str, *more: str) -> str:
+    """Return what one dead letter is shown as."""
+    outcome = run("deadletters", "list", "--show", which, *more)
+    assert outcome.code == 0, outcome.err
+    return outcome.out
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_a_terminal() -> Iterator[None]:
+    """Let SIGINT and SIGHUP count, for the processes of a test too: a script, or `nohup`, may have had them ignored."""
+    usual = ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL))
+    before = [(number, signal.signal(number, handler)) for number, handler in usual]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)

@@ -8,16 +8,19 @@ import httpx
 from aiokafka.errors import KafkaError
 from pydantic_core import from_json, to_json
 
+from schemas.kafka.partitioner import partition_of
+from schemas.kafka.source_record import SourceRecord
 from schemas.names import PartitionKeys, Topics
-from schemas.partition import partition_of
-from sleepctl.client import Answer
-from sleepctl.errors import CommandError
-from sleepctl.reader import Bounds
-from sleepctl.scenario import Trip
-from tests.fakes import NOW, FakeClock, FakeKafka, FakeOutputs, FakeStore, Held
-from tests.unit.worker.batches import Lane
-from tests.unit.worker.build import breaker, sleep, source
-from worker.deadletter import SourceRecord
+from sleepctl.demo.scenario import Trip
+from sleepctl.io.api_client import Answer
+from sleepctl.ui.errors import CommandError
+from tests.support.batches import Lane
+from tests.support.events import breaker, sleep
+from tests.support.fakes import FakeClock, FakeKafka, FakeOutputs, FakeStore
+from tests.support.records import source
+from tests.support.redis_contents import StoredPartition
+from tests.support.times import NOW
+from worker.adapters.topic_reader import OffsetRange
 from worker.ports import Output
 
 REQUIRED = {"SLEEP_KAFKA_BOOTSTRAP": "broker:9092", "SLEEP_REDIS_URL": "redis://:hunter2@store/0"}
@@ -115,7 +118,7 @@ class _Store(FakeStore):
 
 
 class FakeReader:
-    """`sleepctl.reader.TopicReader` of a fake Kafka."""
+    """`worker.adapters.topic_reader.TopicReader` of a fake Kafka."""
 
     def __init__(self, kafka: FakeKafka) -> None:
         self.workers = 0
@@ -129,9 +132,9 @@ class FakeReader:
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    async def bounds(self, topic: str) -> dict[int, Bounds]:
+    async def bounds(self, topic: str) -> dict[int, OffsetRange]:
         logs = [self._kafka.log(topic, number) for number in range(self.partitions)]
-        return {log.partition: Bounds(log.start, log.end) for log in logs}
+        return {log.partition: OffsetRange(log.start, log.end) for log in logs}
 
     async def read(
         self, topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = id
@@ -169,7 +172,7 @@ class Installation:
         self.reader.commits = {ACME: 2}
 
     @property
-    def held(self) -> Held:
+    def stored(self) -> StoredPartition:
         """What the store holds of acme's partition."""
         return self.store.partitions[ACME]
 
@@ -239,7 +242,7 @@ def transition(tenant: str, before: str, after: str, kind: str = "breaker", posi
         "from": before,
         "to": after,
         "cause": {"kind": kind, "key": "payments@pod-1"},
-        "at": 1_795_334_837_992,
+        "at": NOW,
         "position": position,
     }
 
@@ -255,10 +258,26 @@ def claim(key: str, state: str, **more: object) -> dict[str, Any]:
         "state": state,
         "breaker_state": "closed" if state == "active" else "open",
         "occurred_at": None,
-        "since": 1_795_334_837_992,
+        "since": NOW,
         "expires_at": 1_795_334_897_992,
         "actor": None,
         "reason": None,
+    } | more
+
+
+def decided_by(state: str, **more: object) -> dict[str, Any]:
+    """What decided, as `GET sleep_mode` shows it: a breaker, or nothing."""
+    claim_ = None if state == "active" else {"source": "breaker", "key": "payments@pod-1", "quorum": None}
+    return {
+        "kind": "nothing" if claim_ is None else "claim",
+        "without": None if claim_ is None else "active",
+        "asked": state,
+        "claim": claim_,
+        "floor": None,
+        "ceiling": None,
+        "held_until": None,
+        "unmet_quorums": [],
+        "unmatched_breakers": [],
     } | more
 
 
@@ -266,9 +285,11 @@ def present(state: str = "active", *, moving: bool = False, position: str | None
     """A tenant as `GET sleep_mode` shows it."""
     return {
         "tenant_id": "acme",
+        "seen": position is not None,
         "state": state,
         "decided": state,
-        "since": 1_795_334_837_992,
+        "decided_by": decided_by(state),
+        "since": NOW,
         "enforced": True,
         "cause": {"kind": "breaker", "key": None},
         "claims": [claim("payments@pod-1", state)],
@@ -276,6 +297,7 @@ def present(state: str = "active", *, moving: bool = False, position: str | None
         "target_parameters": PARAMETERS,
         "forecast": [],
         "policy_version": 0,
+        "notes": [],
         "now": 1_795_334_840_000,
         "position": position,
     }

@@ -1,4 +1,4 @@
-"""The audit as it happens, and the doors of the scenario."""
+"""The audit as it happens, and the clients of the scenario."""
 
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -8,12 +8,13 @@ import pytest
 from aiokafka.errors import KafkaError
 from pydantic_core import to_json
 
-from schemas.cloudevents import decode
 from schemas.settings import Settings
-from sleepctl.client import Door
-from sleepctl.doors import Doors, read_transitions
-from sleepctl.errors import CommandError
-from sleepctl.scenario import Trip
+from schemas.wire.cloudevents import decode
+from sleepctl.demo.installation import DemoInstallation, read_transitions
+from sleepctl.demo.scenario import Trip
+from sleepctl.io.api_client import ApiClient
+from sleepctl.ui.errors import CommandError
+from tests.support.settings import settings_of
 from tests.unit.sleepctl.fakes import FakeApi, FakeLog, FakeView, present, transition
 
 Api = Callable[..., FakeApi]
@@ -22,7 +23,7 @@ Api = Callable[..., FakeApi]
 @pytest.fixture
 def settings() -> Settings:
     """Settings with four partitions."""
-    return Settings.model_validate({"kafka_bootstrap": "broker:9092", "redis_url": "redis://store", "partitions": 4})
+    return settings_of(partitions=4)
 
 
 class FakeConsumer:
@@ -60,7 +61,7 @@ async def test_every_partition_is_read_from_its_start_without_a_group(settings: 
     assert await anext(rows) == {"id": "0:1:0"}
     with pytest.raises(CommandError, match="the transitions cannot be read: KafkaError: away"):
         await anext(rows)
-    assert [(found.topic, found.partition) for found in consumer.assigned] == [
+    assert [(each.topic, each.partition) for each in consumer.assigned] == [
         ("sleep.transitions", number) for number in range(4)
     ]
     assert (consumer.options["group_id"], consumer.options["auto_offset_reset"]) == (None, "earliest")
@@ -72,18 +73,18 @@ async def _rows(*rows: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         yield row
 
 
-def _doors(log: FakeLog | None = None) -> Doors:
-    tenant, operator = Door("http://api", "tenants"), Door("http://api", "operators")
-    return Doors(log or FakeLog(), "sleep.breakers", {"acme": tenant}, operator)
+def _doors(log: FakeLog | None = None) -> DemoInstallation:
+    tenant, operator = ApiClient("http://api", "tenants"), ApiClient("http://api", "operators")
+    return DemoInstallation(log or FakeLog(), "sleep.breakers", {"acme": tenant}, operator)
 
 
 async def test_transitions_are_noted_and_shown_with_the_tenant_after_them(api: Api) -> None:
     """Refusals and outcomes are in the same audit and are no transitions."""
     fake = api(200, present("freeze", position="0:1"))
-    doors, view = _doors(), FakeView()
+    apis, view = _doors(), FakeView()
     row = transition("acme", "active", "freeze", position="0:1")
-    await doors.watch(_rows({"kind": "refusal"}, row), view)
-    assert doors.transitions == [row]
+    await apis.watch(_rows({"kind": "refusal"}, row), view)
+    assert apis.transitions == [row]
     assert view.shown == [("transition", ("0:1:0", "freeze"))]
     assert fake.requests[0].headers["authorization"] == "Bearer operators"
     assert fake.requests[0].headers["x-tenant-id"] == "acme"
@@ -95,8 +96,8 @@ async def test_a_tenant_that_never_shows_what_happened_is_told(
 ) -> None:
     """The audit is a moment ahead of the record; for ever would be a defect."""
     api(200, present(position=position))
-    monkeypatch.setattr("sleepctl.doors._LOOK_SECONDS", 0)
-    with pytest.raises(CommandError, match="acme does not show what happened at 0:1"):
+    monkeypatch.setattr("sleepctl.demo.installation._LOOK_SECONDS", 0)
+    with pytest.raises(CommandError, match="acme does not show its transition at 0:1"):
         await _doors().watch(_rows(transition("acme", "active", "freeze")), FakeView())
 
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 import jwt
 import pytest
 
-from api.door.keys import parse_jwks
+from api.security.jwks import parse_jwks
 from schemas.names import Topics
-from sleepctl.embedded import AUDIENCE, ISSUER, embedded_services
-from sleepctl.errors import CommandError
+from sleepctl.demo.services import AUDIENCE, ISSUER, embedded_services
+from sleepctl.ui.errors import CommandError
 
 
 class FakeProducer:
@@ -114,3 +114,17 @@ def test_a_missing_wheel_is_named_with_the_extra_that_brings_it(monkeypatch: pyt
         CommandError, match="confluent_kafka is missing: install somabrain-sleep with the extra `embedded`"
     ):
         embedded_services().__enter__()
+
+
+def test_without_a_temporary_folder_they_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only file system; the line says what to set."""
+
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    with (
+        pytest.raises(CommandError, match=r"^no temporary folder can be created: .*; name one in TMPDIR$"),
+        embedded_services(),
+    ):
+        pass

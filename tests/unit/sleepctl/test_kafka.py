@@ -2,11 +2,11 @@
 
 import pytest
 
-from schemas.cloudevents import STRUCTURED_HEADERS
 from schemas.settings import Settings
-from sleepctl.errors import CommandError
-from sleepctl.kafka import KafkaLog
-from sleepctl.records import open_log
+from schemas.wire.cloudevents import STRUCTURED_HEADERS
+from sleepctl.io.kafka import KafkaLog
+from sleepctl.ui.errors import CommandError
+from tests.support.settings import settings_of
 from tests.unit.sleepctl.fakes import FakeProducer
 
 
@@ -25,7 +25,7 @@ class Producers:
 @pytest.fixture
 def settings() -> Settings:
     """Settings with a broker."""
-    return Settings.model_validate({"kafka_bootstrap": "broker:9092", "redis_url": "redis://store"})
+    return settings_of()
 
 
 async def test_records_are_acknowledged_by_all_replicas(settings: Settings) -> None:
@@ -55,7 +55,7 @@ async def test_a_topic_that_is_missing_is_named(settings: Settings) -> None:
 async def test_a_broker_that_is_away_is_named_and_nothing_stays_open(settings: Settings) -> None:
     """At the start."""
     producers = Producers("start")
-    with pytest.raises(CommandError, match="Kafka at broker:9092 does not answer: KafkaError: away"):
+    with pytest.raises(CommandError, match="Kafka at kafka:9092 does not answer: KafkaError: away"):
         await KafkaLog(settings, producers).__aenter__()
     assert producers.last.stopped
 
@@ -74,14 +74,14 @@ async def test_certificates_that_cannot_be_read_are_an_answer_too() -> None:
         await KafkaLog(settings, Producers()).__aenter__()
 
 
-@pytest.mark.parametrize(("fails", "said"), [("metadata", "does not list its topics"), ("send", "t partition 0")])
-async def test_a_broker_that_goes_away_later_is_told(settings: Settings, fails: str, said: str) -> None:
+@pytest.mark.parametrize(("fails", "message"), [("metadata", "does not list its topics"), ("send", "t partition 0")])
+async def test_a_broker_that_goes_away_later_is_told(settings: Settings, fails: str, message: str) -> None:
     """The topic and the partition are named."""
     async with KafkaLog(settings, Producers(fails)) as log:
-        with pytest.raises(CommandError, match=said):
+        with pytest.raises(CommandError, match=message):
             await log.append("t", 0, None, b"{}") if fails == "send" else await log.partitions("t")
 
 
 def test_commands_open_a_log_on_kafka(settings: Settings) -> None:
     """Nothing connects before it is entered."""
-    assert isinstance(open_log(settings), KafkaLog)
+    assert isinstance(KafkaLog(settings), KafkaLog)

@@ -1,4 +1,4 @@
-"""`sleepctl run` over fakes: a worker and an API that only pretend, and a world that is empty."""
+"""`sleepctl run` over fakes: a worker and an API that only pretend, and topics without records."""
 
 import asyncio
 import json
@@ -13,13 +13,13 @@ import structlog
 
 from api.serve import Ready
 from schemas.settings import Settings
-from sleepctl import live
-from sleepctl.embedded import Embedded
-from sleepctl.errors import CommandError
-from sleepctl.live import Live
-from sleepctl.scenario import Answers, Step, Trip
-from sleepctl.tokens import SigningKey
-from sleepctl.view import Serving
+from sleepctl.demo import live
+from sleepctl.demo.live import Live
+from sleepctl.demo.scenario import Answers, Step, Trip
+from sleepctl.demo.services import Embedded
+from sleepctl.demo.view import Serving
+from sleepctl.io.signing_keys import SigningKey
+from sleepctl.ui.errors import CommandError
 from tests.unit.sleepctl.conftest import Run
 from tests.unit.sleepctl.fakes import FakeApi, FakeLog, FakeView
 
@@ -35,8 +35,8 @@ class StoppingView(FakeView):
         super().__init__()
         self._stop = stop
 
-    def serving(self, found: Serving) -> None:
-        self.shown.append(("serving", found))
+    def serving(self, result: Serving) -> None:
+        self.shown.append(("serving", result))
         self._stop.set()
 
 
@@ -109,9 +109,9 @@ async def test_what_was_not_seen_is_kept_for_the_report(system: System, monkeypa
 async def test_afterwards_it_serves_until_stopped_and_says_how_to_play(system: System) -> None:
     """Where everything is, and with which token."""
     assert (await system.run(once=False)).unseen == []
-    (_, found) = system.view.shown[-1]
-    assert (found.url, found.worker_url) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
-    assert (found.tenant, found.kafka, found.redis, found.partitions) == ("acme", SERVICES.kafka, SERVICES.redis, 4)
+    (_, result) = system.view.shown[-1]
+    assert (result.url, result.worker_url) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
+    assert (result.tenant, result.kafka, result.redis, result.partitions) == ("acme", SERVICES.kafka, SERVICES.redis, 4)
     assert [kind for kind, _ in system.view.shown][-2:] == ["verdict", "serving"]
 
 
@@ -192,24 +192,24 @@ def test_run_says_what_embedded_means_which_port_it_took_and_how_it_ended(
 
     async def play(self: Live, _stop: asyncio.Event) -> None:
         self.unseen = []
-        found.append((self._settings.api_port, self._settings.worker_metrics_port))
+        seen.append((self._settings.api_port, self._settings.worker_metrics_port))
 
-    found: list[tuple[int, int]] = []
-    monkeypatch.setattr("sleepctl.embedded.embedded_services", services)
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr("sleepctl.demo.services.embedded_services", services)
     monkeypatch.setattr(Live, "run", play)
-    monkeypatch.setattr("sleepctl.run.free_port", lambda wanted: wanted + 1)
+    monkeypatch.setattr("sleepctl.commands.run.free_port", lambda wanted: wanted + 1)
     outcome = run("run", "--once", *(["--json", "--verbose"] if json_wanted else []))
     assert outcome.code == 0
     assert "port 8080 is taken; the API is on 8081" in outcome.err
     assert run("run", "--once", SLEEP_API_PORT="9000", SLEEP_WORKER_METRICS_PORT="9100").code == 0
-    assert found == [(8081, 1), (9001, 9101)]
+    assert seen == [(8081, 1), (9001, 9101)]
     if json_wanted:
         assert json.loads(outcome.out) == {"finished": True, "unseen": []}
     else:
         assert "Nothing survives this process" in outcome.out
-        told = " ".join(outcome.out.split())
-        assert "time here is the producer's" in told
-        assert "as it is first named, with four partitions" in told
-        assert "SIGKILL may its Redis stay behind" in told
+        output = " ".join(outcome.out.split())
+        assert "Timestamps are the producer's" in output
+        assert "at its first use, with four partitions" in output
+        assert "its Redis may go on only after SIGKILL" in output
         # The scenario's first line brings the empty one before it.
         assert outcome.out.endswith("It starts in a few seconds.\n")

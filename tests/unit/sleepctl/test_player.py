@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from schemas.claim import CauseKind
-from sleepctl.client import Answer
-from sleepctl.errors import CommandError
-from sleepctl.player import LONGEST_SECONDS, Player
-from sleepctl.scenario import (
+from schemas.domain.claim import CauseKind
+from sleepctl.demo.player import LONGEST_SECONDS, Player
+from sleepctl.demo.scenario import (
     STEPS,
     TENANTS,
     Action,
@@ -25,6 +23,8 @@ from sleepctl.scenario import (
     Trip,
     moves_of,
 )
+from sleepctl.io.api_client import Answer
+from sleepctl.ui.errors import CommandError
 from tests.unit.sleepctl.fakes import FakeOutside, FakeView, present, transition
 
 OPENS = Trip("acme", "payments", "pod-1", "open")
@@ -115,7 +115,7 @@ async def test_no_answer_is_no_success(outside: FakeOutside) -> None:
 
 
 async def test_a_policy_is_put(outside: FakeOutside) -> None:
-    """With the tenant's own door."""
+    """Through the tenant's own client."""
     await _play(outside, SetPolicy("acme", {"floor": "light"}), Answers(200))
     assert outside.requests == [("acme", "PUT", "/api/brain/sleep_policy", {"floor": "light"}, {"If-Match": "*"})]
 
@@ -154,4 +154,4 @@ def test_the_scenario_shows_what_a_person_should_see() -> None:
     assert {move.cause for tenant in TENANTS for move in moves_of(tenant, STEPS)} == set(causes)
     assert [move.after for move in moves_of("acme", STEPS)] == ["freeze", "light", "active"]
     assert [move.after for move in moves_of("globex", STEPS)] == ["deep", "active", "freeze", "active"]
-    assert any(isinstance(found, Answers) and found.code for step in STEPS for found in step.expected)
+    assert any(isinstance(each, Answers) and each.code for step in STEPS for each in step.expected)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -15,11 +16,12 @@ from aiokafka.errors import KafkaError
 
 from schemas.errors import describe
 from sleepctl import main
-from sleepctl.errors import CommandError
-from sleepctl.live import guard
-from sleepctl.logs import LogFormat, LogLevel, configure_logging
-from sleepctl.process import STOPPED_AT_ONCE, serve_until_stopped
-from sleepctl.run import free_port, report
+from sleepctl.commands.run import free_port, report
+from sleepctl.demo.live import guard
+from sleepctl.runtime import event_loop as process
+from sleepctl.runtime.event_loop import serve_until_stopped
+from sleepctl.runtime.logs import LogFormat, LogLevel, configure_logging
+from sleepctl.ui.errors import STOPPED_AT_ONCE, CommandError
 from tests.unit.sleepctl.conftest import Run
 
 
@@ -44,6 +46,19 @@ def test_the_first_signal_asks_to_stop(number: signal.Signals) -> None:
         return "finished"
 
     assert serve_until_stopped(serving) == "finished"
+
+
+def test_a_ctrl_c_that_was_swallowed_before_the_loop_ran_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that loads just then may swallow the exception; `run` would then serve for ever."""
+    interrupted = threading.Event()
+    interrupted.set()
+    monkeypatch.setattr(process, "INTERRUPTED", interrupted)
+
+    async def serving(stop: asyncio.Event) -> None:
+        await stop.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        serve_until_stopped(serving)
 
 
 def test_the_second_signal_stops_at_once() -> None:
@@ -80,9 +95,9 @@ async def test_what_ends_in_the_background_ends_the_rest() -> None:
         return
 
     waited = asyncio.Event()
-    for part, said in ((failing(), "the worker ended: ValueError: broken"), (ending(), "the worker ended$")):
+    for part, text in ((failing(), "the worker ended: ValueError: broken"), (ending(), "the worker ended$")):
         task = asyncio.create_task(part, name="the worker")
-        with pytest.raises(CommandError, match=said):
+        with pytest.raises(CommandError, match=text):
             await guard(waited.wait(), [task])
 
 
@@ -97,12 +112,17 @@ async def test_what_is_guarded_returns_its_result() -> None:
 def test_our_lines_and_the_libraries_are_json_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """With level, logger, time and fields."""
     configure_logging("info", "json")
-    structlog.get_logger("worker.lane").info("recovered", position=7)
+    structlog.get_logger("worker.partition.lane").info("recovered", position=7)
     logging.getLogger("faust.app").info("chatter")
     logging.getLogger("aiokafka.client").warning("once more")
     logging.getLogger("faust.app").warning("lost %s", "broker-1")
     ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
-    assert (ours["event"], ours["position"], ours["level"], ours["logger"]) == ("recovered", 7, "info", "worker.lane")
+    assert (ours["event"], ours["position"], ours["level"], ours["logger"]) == (
+        "recovered",
+        7,
+        "info",
+        "worker.partition.lane",
+    )
     assert (theirs["event"], theirs["level"]) == ("lost broker-1", "warning")
 
 
@@ -128,10 +148,10 @@ def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str],
         fail("hunter" + str(2))
     except ValueError:
         structlog.get_logger("x").exception("failed")
-    told = capsys.readouterr().err
-    assert "ValueError: 7" in told
-    assert "in fail" in told
-    assert "hunter2" not in told
+    output = capsys.readouterr().err
+    assert "ValueError: 7" in output
+    assert "in fail" in output
+    assert "hunter2" not in output
 
 
 def test_an_error_is_one_line() -> None:
@@ -149,14 +169,14 @@ def test_what_nobody_foresaw_is_one_line_and_status_1(
     def broken(_: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("sleepctl.settings_command.describe_settings", broken)
+    monkeypatch.setattr("sleepctl.commands.settings.describe_settings", broken)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     with pytest.raises(SystemExit) as caught:
         main.app(["settings"])
     assert caught.value.code == 1
-    told = capsys.readouterr().err
-    assert told.startswith("sleepctl: unexpected ZeroDivisionError: by zero")
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("sleepctl: unexpected ZeroDivisionError: by zero")
+    assert output.count("\n") == 1
     monkeypatch.setenv("SLEEP_LOG_LEVEL", "debug")
     with pytest.raises(SystemExit):
         main.app(["settings"])
@@ -214,11 +234,11 @@ def test_a_taken_port_is_replaced_by_a_free_one(monkeypatch: pytest.MonkeyPatch)
     ("module", "absent"),
     [
         ("sleepctl.main", ("faust", "fastapi", "aiokafka", "redis", "httpx", "cryptography", "worker", "api")),
-        ("sleepctl.client", ("faust", "fastapi", "aiokafka", "worker", "api")),
+        ("sleepctl.io.api_client", ("faust", "fastapi", "aiokafka", "worker", "api")),
     ],
 )
 def test_light_commands_load_nothing_heavy(module: str, absent: tuple[str, ...]) -> None:
     """So that they are quick, and `sleepctl api` loads no worker."""
     code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from schemas.cloudevents import decode
-from schemas.events import RulesEvent
-from schemas.policy import BUILT_IN_RULES, parse_rules
-from schemas.progress import Progress
+from schemas.domain.policy import BUILT_IN_RULES, parse_rules
+from schemas.redis.progress import Progress
+from schemas.wire.cloudevents import decode
+from schemas.wire.events import RulesEvent
 from tests.unit.sleepctl.conftest import Run
 from tests.unit.sleepctl.fakes import FakeLog
-from worker.ports import Standing
+from worker.ports import PartitionStatus
 
 RULES = {"policy": {"ceiling": "deep"}, "retire_after_seconds": 120}
 
@@ -42,6 +42,23 @@ def test_apply_writes_one_event_without_key_or_subject_to_every_partition(run: R
     assert applied["offsets"] == {str(partition): partition for partition in range(8)}
 
 
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 12345"), OSError("No username set")])
+def test_apply_names_the_number_of_a_user_without_a_name(
+    run: Run, log: FakeLog, file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A container may run as a user that its /etc/passwd does not list; Python 3.13 raises another error."""
+
+    def nobody() -> str:
+        raise error
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    assert run("rules", "apply", str(file)).code == 0
+    event = decode(None, log.records[0][3], ())
+    assert isinstance(event, RulesEvent)
+    assert event.data.actor == "uid 12345"
+
+
 def test_apply_names_the_user_of_the_system_where_no_actor_is_given(
     run: Run, log: FakeLog, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,8 +71,20 @@ def test_apply_names_the_user_of_the_system_where_no_actor_is_given(
     assert f"rules {parse_rules(0, RULES).digest} are on 8 partitions" in outcome.out
 
 
+def test_rules_that_leave_breakers_to_the_built_in_rule_are_applied_with_a_note(
+    run: Run, log: FakeLog, tmp_path: Path
+) -> None:
+    """`[]` ignores nothing: every breaker still freezes its tenant."""
+    file = tmp_path / "rules.json"
+    file.write_text('{"policy": {"breakers": []}}')
+    outcome = run("rules", "apply", str(file))
+    assert (outcome.code, len(log.records)) == (0, 8)
+    assert "note: the built-in rule applies to each breaker that no rule matches; end with `{" in outcome.out
+    assert len(json.loads(run("rules", "apply", str(file), "--json").out)["notes"]) == 1
+
+
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "is not JSON"),
         ('{"policy": {"floor": "deep", "ceiling": "light"}, "x": 1}', "policy: floor deep is above ceiling light; x: "),
@@ -63,14 +92,14 @@ def test_apply_names_the_user_of_the_system_where_no_actor_is_given(
     ],
 )
 def test_wrong_rules_are_never_written_and_each_wrong_field_is_named(
-    run: Run, log: FakeLog, tmp_path: Path, content: str, said: str
+    run: Run, log: FakeLog, tmp_path: Path, content: str, message: str
 ) -> None:
     """They are checked here, by the code that the worker will check them with."""
     path = tmp_path / "rules.json"
     path.write_text(content)
     outcome = run("rules", "apply", str(path))
     assert (outcome.code, log.records) == (2, [])
-    assert said in outcome.err
+    assert message in outcome.err
 
 
 def test_an_actor_that_no_event_may_hold_is_refused(run: Run, log: FakeLog, file: Path) -> None:
@@ -96,36 +125,38 @@ def test_a_partition_that_does_not_take_them_is_told_and_the_others_have_them(
 ) -> None:
     """Applying again is harmless, and the text says so."""
     refusing = FakeLog(8, refusing=(3,))
-    monkeypatch.setattr("sleepctl.rules.open_log", lambda _: refusing)
+    monkeypatch.setattr("sleepctl.commands.rules.KafkaLog", lambda _: refusing)
     outcome = run("rules", "apply", str(file))
     assert (outcome.code, len(refusing.records)) == (1, 7)
-    assert "on 7 of 8 partitions; apply them again, that does no harm" in outcome.err
+    assert "on 7 of 8 partitions; apply them again, which is safe" in outcome.err
 
 
 def _progress(*documents: dict[str, Any], swept: int | None = None) -> Progress:
     rules = [BUILT_IN_RULES, *(parse_rules(number, document) for number, document in enumerate(documents, start=1))]
-    return Progress(0, None, None, None, 0, rules, len(documents) if swept is None else swept, None, None)
+    return Progress(0, None, None, None, 0, rules, len(documents) if swept is None else swept, None)
 
 
 class FakeStore:
     """A store that says where each partition stands."""
 
-    def __init__(self, found: list[Progress] | Exception) -> None:
-        self._found = found
+    def __init__(self, seen: list[Progress] | Exception) -> None:
+        self._found = seen
         self.closed = False
 
-    async def standing(self, partition: int) -> Standing:
+    async def partition_status(self, partition: int) -> PartitionStatus:
         if isinstance(self._found, Exception):
             raise self._found
-        return Standing(self._found[partition], begun=True, records=0, timers=0, counted=0, open=0)
+        return PartitionStatus(
+            self._found[partition], begun=True, records=0, timers=0, counted=0, open=0, operations=0, ended=0
+        )
 
     async def close(self) -> None:
         self.closed = True
 
 
-def _put(monkeypatch: pytest.MonkeyPatch, found: list[Progress] | Exception) -> FakeStore:
-    store = FakeStore(found)
-    monkeypatch.setattr("worker.store.Store.connect", lambda _: store)
+def _put(monkeypatch: pytest.MonkeyPatch, seen: list[Progress] | Exception) -> FakeStore:
+    store = FakeStore(seen)
+    monkeypatch.setattr("worker.adapters.redis_store.LaneStore.connect", lambda _: store)
     monkeypatch.setenv("SLEEP_PARTITIONS", "2")
     return store
 
@@ -138,6 +169,7 @@ def test_show_tells_the_rules_in_force_once_where_they_are_the_same(run: Run, mo
     assert outcome.code == 0
     assert f"rules {parse_rules(0, RULES).digest} on partition 0 (number 1), 1 (number 1)\n" in outcome.out
     assert outcome.out.count("retire_after_seconds  120") == 1
+    assert "note:" not in outcome.out
     assert store.closed
 
 
@@ -147,28 +179,37 @@ def test_show_tells_apart_partitions_that_differ_and_those_still_at_work(
 ) -> None:
     """An apply that failed half-way is seen here."""
     _put(monkeypatch, [_progress(RULES, swept=0), _progress()])
-    told = run("rules", "show").out
-    assert "on partition 1 (number 0)" in told
-    assert "partitions 0 are still telling their tenants" in told
+    output = run("rules", "show").out
+    assert "on partition 1 (number 0)" in output
+    assert "partitions 0 still apply them to their tenants" in output
     document = json.loads(run("rules", "show", "--json").out)
     assert document["same"] is False
+    assert [entry["notes"] for entry in document["partitions"]] == [[], []]
     assert [(entry["number"], entry["swept"]) for entry in document["partitions"]] == [(1, 0), (0, 0)]
 
 
 @pytest.mark.usefixtures("installed")
+def test_show_notes_rules_that_leave_breakers_to_the_built_in_rule(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each set of rules."""
+    problems = _progress({"policy": {"breakers": [{"match": "pay*"}]}})
+    _put(monkeypatch, [problems, problems])
+    assert run("rules", "show").out.count("note: the built-in rule applies to each breaker that no rule matches") == 1
+
+
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (RedisConnectionError("refused"), "Redis does not answer: ConnectionError: refused"),
         (ValueError("progress has layout 9"), "cannot be read: progress has layout 9"),
     ],
 )
 def test_show_says_why_there_is_nothing_to_show(
-    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     """One line, and the connection is closed."""
     store = _put(monkeypatch, error)
     outcome = run("rules", "show")
     assert outcome.code == 1
-    assert said in outcome.err
+    assert message in outcome.err
     assert store.closed

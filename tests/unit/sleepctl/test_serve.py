@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from schemas.settings import Settings, SettingsError
+from schemas.environment import SettingsError
+from schemas.settings import Settings
 from tests.unit.sleepctl.conftest import Run
-from worker.topics import TopicsError
+from worker.adapters.kafka_topics import TopicsError
 
-SERVES = {"worker": "worker.process.serve", "api": "api.serve.serve"}
+SERVES = {"worker": "sleepctl.commands.worker.serve", "api": "sleepctl.commands.api.serve"}
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_a_certificate_that_cannot_be_read_is_a_wrong_setting(run: Run, command:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
-    ("command", "error", "code", "said"),
+    ("command", "error", "code", "message"),
     [
         ("worker", TopicsError("topic x is missing"), 1, "the worker does not start: topic x is missing"),
         ("worker", OSError(98, "in use"), 1, "the worker does not start: OSError"),
@@ -70,7 +71,7 @@ def test_a_certificate_that_cannot_be_read_is_a_wrong_setting(run: Run, command:
     ],
 )
 def test_a_process_that_cannot_start_says_why_in_one_line(
-    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, error: Exception, code: int, said: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, error: Exception, code: int, message: str
 ) -> None:
     """No traceback."""
 
@@ -80,5 +81,5 @@ def test_a_process_that_cannot_start_says_why_in_one_line(
     monkeypatch.setattr(SERVES[command], serve)
     outcome = run(command)
     assert outcome.code == code
-    assert outcome.err == f"sleepctl: {said}{outcome.err[len('sleepctl: ' + said) :]}"
+    assert outcome.err == f"sleepctl: {message}{outcome.err[len('sleepctl: ' + message) :]}"
     assert outcome.err.count("\n") == 1

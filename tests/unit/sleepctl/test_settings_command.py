@@ -5,7 +5,7 @@ import json
 import pytest
 
 from schemas.settings import Settings
-from sleepctl.settings_command import MASK
+from sleepctl.commands.settings import MASK
 from tests.unit.sleepctl.conftest import Run
 from tests.unit.sleepctl.fakes import REQUIRED
 
@@ -44,15 +44,15 @@ def test_names_what_is_wrong_with_a_value(run: Run) -> None:
     listed = json.loads(outcome.out)
     wrong = {entry["name"]: entry["problem"] for entry in listed if entry["problem"]}
     assert list(wrong) == ["SLEEP_PARTITIONS"]
-    assert "greater than or equal to 1" in wrong["SLEEP_PARTITIONS"]
+    assert "must be at least 1" in wrong["SLEEP_PARTITIONS"]
 
 
 def test_a_wrong_entry_of_a_list_is_told_by_its_variable_and_place(run: Run) -> None:
     """In the same words as a process that does not start."""
     given = {"SLEEP_INGRESS": '[{"topic": "a", "format": "xml"}]'}
-    said = "settings: SLEEP_INGRESS: at [0].format: must be 'cloudevents'"
-    assert run("settings", **given, **REQUIRED).err == f"sleepctl: {said}\n"
-    assert run("worker", **given, **REQUIRED).err == f"sleepctl: {said} (`sleepctl settings` lists them all)\n"
+    message = 'settings: SLEEP_INGRESS: at [0].format: must be cloudevents (example: [{"topic": "payments"}])'
+    assert run("settings", **given, **REQUIRED).err == f"sleepctl: {message}\n"
+    assert run("worker", **given, **REQUIRED).err == f"sleepctl: {message} (`sleepctl settings` lists them all)\n"
 
 
 def test_a_good_environment_is_a_success(run: Run) -> None:
@@ -61,6 +61,17 @@ def test_a_good_environment_is_a_success(run: Run) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert "SLEEP_URL (default http://127.0.0.1:8080) = http://api\n" in outcome.out
     assert f"SLEEP_TOKEN (default none) = {MASK}\n" in outcome.out
+
+
+def test_a_service_link_is_no_setting_and_no_fault(run: Run) -> None:
+    """Kubernetes writes them for Services that are called `sleep-api` and the like."""
+    outcome = run("settings", SLEEP_API_PORT="tcp://10.96.0.17:8080", SLEEP_API_SERVICE_HOST="10.96.0.17", **REQUIRED)
+    assert outcome.code == 0
+    assert "SLEEP_API_PORT (default 8080)\n" in outcome.out
+    assert outcome.err == (
+        "sleepctl: warning: service links are ignored (`enableServiceLinks: false` keeps them out): "
+        "SLEEP_API_PORT, SLEEP_API_SERVICE_HOST\n"
+    )
 
 
 def test_a_variable_that_nothing_reads_is_unknown(run: Run) -> None:
@@ -84,8 +95,8 @@ def test_a_certificate_that_cannot_be_read_is_wrong(run: Run) -> None:
     """As a worker would say."""
     given = {"SLEEP_KAFKA_SECURITY_PROTOCOL": "SSL", "SLEEP_KAFKA_SSL_CERTFILE": "/nowhere/x.pem"}
     outcome = run("settings", **given, **REQUIRED)
-    said = "SLEEP_KAFKA_SSL_CERTFILE: the file cannot be read: No such file or directory"
-    assert (outcome.code, outcome.err) == (1, f"sleepctl: settings: {said}\n")
+    message = "SLEEP_KAFKA_SSL_CERTFILE: the file cannot be read: No such file or directory"
+    assert (outcome.code, outcome.err) == (1, f"sleepctl: settings: {message}\n")
 
 
 def test_never_shows_a_secret(run: Run) -> None:

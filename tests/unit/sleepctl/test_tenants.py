@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from schemas.cloudevents import parse
-from schemas.events import BreakerEvent
+from schemas.wire.cloudevents import parse
+from schemas.wire.events import BreakerEvent
 from tests.unit.sleepctl.conftest import Run
 from tests.unit.sleepctl.fakes import FakeApi, FakeLog
 
@@ -19,14 +19,14 @@ Pages = Callable[..., list[httpx.Request]]
 
 def entry(tenant: str, state: str = "freeze", **changes: object) -> dict[str, Any]:
     """A tenant in the API's list."""
-    found: dict[str, Any] = {
+    seen: dict[str, Any] = {
         "tenant_id": tenant,
         "state": state,
         "since": 1_795_334_837_992,
         "cause": {"kind": "breaker", "key": "payments@pod-1"},
         "forecast": [{"at": 1_795_334_897_992, "state": "light"}, {"at": 1_795_334_937_992, "state": "active"}],
     }
-    return found | changes
+    return seen | changes
 
 
 def page(cursor: str | None, *entries: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> Pages:
             asked.append(request)
             return httpx.Response(200, json=next(left))
 
-        monkeypatch.setattr("sleepctl.client.transport", lambda: httpx.MockTransport(answer))
+        monkeypatch.setattr("sleepctl.io.api_client.transport", lambda: httpx.MockTransport(answer))
         return asked
 
     return put
@@ -141,17 +141,17 @@ def test_the_url_of_the_environment_does_not_turn_an_emitter_away_from_kafka(run
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--name", "db", "--direct"), "either --url or --direct"),
         (("--name", "a@b"), "--name must be free of @ and control characters"),
     ],
 )
 def test_a_wrong_breaker_event_is_never_posted(
-    run: Run, api: Callable[..., FakeApi], arguments: tuple[str, ...], said: str
+    run: Run, api: Callable[..., FakeApi], arguments: tuple[str, ...], message: str
 ) -> None:
     """Exit status 2."""
     fake = api(202, {"accepted": 1})
     outcome = run("send", "breaker", "open", "--tenant", "acme", *arguments, "--url", "http://api", **DOOR)
     assert (outcome.code, fake.requests) == (2, [])
-    assert said in outcome.err
+    assert message in outcome.err

@@ -8,9 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from api.door.keys import parse_jwks
-from sleepctl.errors import CommandError
-from sleepctl.tokens import SigningKey, TokenClaims
+from api.security.jwks import parse_jwks
+from sleepctl.io.signing_keys import SigningKey, TokenClaims
+from sleepctl.ui.errors import CommandError
 from tests.unit.sleepctl.conftest import Run
 
 ISSUED = {"SLEEP_JWT_ISSUER": "urn:test", "SLEEP_JWT_AUDIENCE": "sleep"}
@@ -18,7 +18,8 @@ ISSUED = {"SLEEP_JWT_ISSUER": "urn:test", "SLEEP_JWT_AUDIENCE": "sleep"}
 
 def _verified(token: str, jwks: bytes) -> dict[str, object]:
     keys = parse_jwks(jwks)
-    key = keys[jwt.get_unverified_header(token)["kid"]]
+    header = jwt.get_unverified_header(token)
+    key = keys[header["kid"], header["alg"]]
     claims: dict[str, object] = jwt.decode(token, key, [key.algorithm_name], audience="sleep", issuer="urn:test")
     return claims
 
@@ -76,7 +77,7 @@ def test_an_existing_key_signs_again(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
+    ("arguments", "environment", "message"),
     [
         (("--new-key", "x"), {"SLEEP_JWT_ISSUER": "urn:test"}, "--audience or SLEEP_JWT_AUDIENCE"),
         ((), ISSUED, "either --key FILE or --new-key DIR"),
@@ -85,12 +86,23 @@ def test_an_existing_key_signs_again(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_arguments_exit_with_2_and_say_what_is_wanted(
-    run: Run, arguments: tuple[str, ...], environment: dict[str, str], said: str
+    run: Run, arguments: tuple[str, ...], environment: dict[str, str], message: str
 ) -> None:
     """Nothing is written."""
     outcome = run("token", *arguments, **environment)
     assert (outcome.code, outcome.out) == (2, "")
-    assert said in outcome.err
+    assert message in outcome.err
+
+
+@pytest.mark.parametrize("name", ["ISSUER", "AUDIENCE", "TENANT_CLAIM"])
+@pytest.mark.parametrize("value", ["'urn:test'", "urn:test\n", " "])
+def test_a_claim_that_nobody_can_mean_is_refused_by_its_variable(run: Run, name: str, value: str) -> None:
+    """An API of the same environment would refuse it, too."""
+    given = {"SLEEP_JWT_ISSUER": "urn:test", "SLEEP_JWT_AUDIENCE": "sleep", f"SLEEP_JWT_{name}": value}
+    outcome = run("token", "--key", "key.pem", **given)
+    assert outcome.code == 2
+    assert f" or SLEEP_JWT_{name}: it " in outcome.err
+    assert outcome.err.count("\n") == 1
 
 
 def test_a_key_file_that_is_missing_is_named(run: Run, tmp_path: Path) -> None:
@@ -124,15 +136,15 @@ def _pem(key: ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey, password: by
 
 
 @pytest.mark.parametrize(
-    ("pem", "said"),
+    ("pem", "message"),
     [
-        (b"nonsense", "no private key in PEM"),
+        (b"nonsense", "not hold a private key in PEM"),
         (_pem(ec.generate_private_key(ec.SECP256R1()), b"hunter2"), "without a password"),
         (_pem(ec.generate_private_key(ec.SECP384R1())), "ES256 needs P-256"),
         (_pem(x25519.X25519PrivateKey.generate()), "neither EC P-256, Ed25519 nor RSA"),
     ],
 )
-def test_a_key_of_no_use_is_refused(pem: bytes, said: str) -> None:
+def test_a_key_of_no_use_is_refused(pem: bytes, message: str) -> None:
     """The text says what would do."""
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=message):
         SigningKey.from_pem(pem)

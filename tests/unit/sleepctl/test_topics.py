@@ -7,7 +7,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from tests.unit.sleepctl.conftest import Run
-from worker.topics import Finding, TopicsError
+from worker.adapters.kafka_topics import Finding, TopicsError
 
 pytestmark = pytest.mark.usefixtures("installed")
 
@@ -36,7 +36,7 @@ class FakeAdmin:
 
 
 def _put(monkeypatch: pytest.MonkeyPatch, answer: list[str] | Exception) -> None:
-    monkeypatch.setattr("worker.topics.TopicAdmin", lambda _: FakeAdmin(answer))
+    monkeypatch.setattr("sleepctl.commands.topics.TopicAdmin", lambda _: FakeAdmin(answer))
 
 
 def test_create_names_what_it_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +51,13 @@ def test_create_says_where_nothing_was_missing(run: Run, monkeypatch: pytest.Mon
     _put(monkeypatch, [])
     outcome = run("topics", "create")
     assert outcome.code == 0
-    assert "every topic is there already" in outcome.out
+    assert "all topics exist already" in outcome.out
 
 
 def test_check_is_content_with_good_topics(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """In both forms."""
     _put(monkeypatch, [])
-    assert run("topics", "check").out == "every topic is as it must be\n"
+    assert run("topics", "check").out == "all topics are as required\n"
     assert json.loads(run("topics", "check", "--json").out) == {"ok": True, "findings": [], "warnings": []}
 
 
@@ -66,7 +66,7 @@ def test_check_tells_what_is_only_weaker_than_asked(run: Run, monkeypatch: pytes
     _put(monkeypatch, ["topic a keeps a shorter time"])
     outcome = run("topics", "check")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == "weaker than asked: topic a keeps a shorter time\nno worker is stopped by that\n"
+    assert outcome.out == "weaker than required: topic a keeps a shorter time\nWarnings only; workers will start\n"
     assert json.loads(run("topics", "check", "--json").out) == {
         "ok": True,
         "findings": [],
@@ -84,7 +84,7 @@ def test_check_exits_with_1_and_names_each_finding(run: Run, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (
             KafkaConnectionError("Unable to bootstrap from [<AddressFamily.AF_INET: 2>]"),
@@ -94,12 +94,12 @@ def test_check_exits_with_1_and_names_each_finding(run: Run, monkeypatch: pytest
     ],
 )
 def test_a_kafka_that_refuses_is_one_line(
-    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     """With exit status 1."""
     _put(monkeypatch, error)
     outcome = run("topics", "create")
     assert outcome.code == 1
-    assert said in outcome.err
+    assert message in outcome.err
     assert "AddressFamily" not in outcome.err
     assert outcome.err.count("\n") == 1

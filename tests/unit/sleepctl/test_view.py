@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from sleepctl.client import Answer
-from sleepctl.view import JsonView, PlainView, Serving
+from sleepctl.demo.view import JsonView, PlainView, Serving
+from sleepctl.io.api_client import Answer
 from tests.unit.sleepctl.fakes import present, transition
 
 SERVING = Serving("http://api:1", "http://worker:2", "acme", "t0ken", "0perator", "broker:3", "redis://store:4", 4)

@@ -2,8 +2,9 @@
 
 from pydantic_core import from_json
 
-from tests.fakes import NOW, LogRecord
-from tests.world import World
+from tests.support.fakes import LogRecord
+from tests.support.times import NOW
+from tests.support.world import World
 
 _TIMER = "sleep.timer.v1"
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from worker.store import Store
+from worker.adapters.redis_store import LaneStore
 
 Sent = list[tuple[Any, ...]]
 
@@ -29,6 +29,6 @@ class FakeRedis:
         return command
 
 
-def store_of(redis: FakeRedis) -> Store:
+def store_of(redis: FakeRedis) -> LaneStore:
     """Return a store on a client that notes what is sent."""
-    return Store(cast("Redis", redis), "sleep")
+    return LaneStore(cast("Redis", redis), "sleep")

@@ -1,23 +1,16 @@
 """New rules are announced to every tenant of a partition by a timer: all of them, paced, and once."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from unittest.mock import patch
 
 import pytest
 from pydantic_core import from_json
 from structlog.testing import capture_logs
 
-from tests.fakes import NOW
+from tests.support.outputs import breaker, operation, rules
+from tests.support.times import NOW
+from tests.support.world import World
 from tests.unit.worker.published import published_at, timers
-from tests.world import World, breaker, operation, rules
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
 
 
 async def test_new_rules_are_announced_to_every_tenant_paced(world: World) -> None:
@@ -29,7 +22,7 @@ async def test_new_rules_are_announced_to_every_tenant_paced(world: World) -> No
         world.log(rules({"policy": {"ceiling": "light"}}))
         await world.advance(1)
     assert Counter(published_at(world)) == {0: 500, 50: 500, 100: 200}
-    assert world.held().counts["light"] == 1_200
+    assert world.stored().counts["light"] == 1_200
     assert [(line["event"], line["number"], line["tenants"]) for line in logs] == [("rules_announced", 1, 1_200)]
 
 
@@ -40,7 +33,7 @@ async def test_rules_that_were_announced_are_not_announced_again_by_the_next_own
     await world.advance(1)
     world.log(breaker("acme", "open"))
     await world.run()
-    assert world.held().progress[b"swept"] == b"1"
+    assert world.stored().progress[b"swept"] == b"1"
     await world.end()
     world.assign()
     await world.advance(5)
@@ -55,10 +48,10 @@ async def test_rules_that_were_not_announced_to_all_are_announced_by_the_next_ow
     await world.advance(3)
     await world.end()
     world.outputs.faults.heal()
-    assert world.held().progress[b"swept"] == b"0"
+    assert world.stored().progress[b"swept"] == b"0"
     world.assign()
     await world.advance(1)
-    assert world.held().counts["light"] == 1
+    assert world.stored().counts["light"] == 1
 
 
 async def test_rules_that_come_during_an_announcement_begin_it_anew(world: World) -> None:
@@ -71,7 +64,7 @@ async def test_rules_that_come_during_an_announcement_begin_it_anew(world: World
     world.log(rules({"policy": {"ceiling": "active"}}))
     await world.advance(1)
     assert len(timers(world)) == 1_000 + 1_200
-    assert world.held().counts["active"] == 1_200
+    assert world.stored().counts["active"] == 1_200
 
 
 async def test_an_announcement_holds_up_no_timer_that_falls_due(world: World) -> None:
@@ -90,7 +83,7 @@ async def test_an_announcement_holds_up_no_timer_that_falls_due(world: World) ->
     assert ours == [110]
     assert len(timers(world)) < 1_600
     await world.advance(2)
-    assert world.held().next == world.events().end
+    assert world.stored().next == world.events().end
 
 
 async def test_an_announcement_that_fails_begins_anew_and_tells_nobody_twice(world: World) -> None:
@@ -109,9 +102,7 @@ async def test_an_announcement_that_fails_begins_anew_and_tells_nobody_twice(wor
 
 
 @pytest.mark.parametrize("noticed", [True, False])
-async def test_an_announcement_forgets_nobody_where_redis_starts_anew_and_walks_in_another_order(
-    world: World, *, noticed: bool
-) -> None:
+async def test_an_announcement_reaches_every_tenant_although_redis_restarts(world: World, *, noticed: bool) -> None:
     """A cursor means nothing then, and a start between two pages fails no call."""
     world.assign()
     world.log(*(breaker(f"tenant-{number}", "open") for number in range(1_200)))
@@ -120,7 +111,7 @@ async def test_an_announcement_forgets_nobody_where_redis_starts_anew_and_walks_
 
     async def backwards(partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         await scan(partition, cursor, count)
-        tenants = sorted(world.held().tenants.items(), reverse=True)
+        tenants = sorted(world.stored().tenants.items(), reverse=True)
         page = {tenant.encode(): packed for tenant, packed in tenants[cursor : cursor + count]}
         return (cursor + count if cursor + count < len(tenants) else 0), page
 
@@ -133,7 +124,7 @@ async def test_an_announcement_forgets_nobody_where_redis_starts_anew_and_walks_
             await world.advance(2)
             world.store.faults.heal()
         await world.advance(3)
-    assert world.held().counts["light"] == 1_200
+    assert world.stored().counts["light"] == 1_200
     assert len({record.key for record in timers(world)}) == len(timers(world)) == 1_200
 
 
@@ -148,8 +139,8 @@ async def test_an_announcement_to_a_store_that_refuses_writes_tells_everybody_on
     assert len(timers(world)) == 20
     world.store.faults.heal()
     await world.advance(10)
-    assert world.held().counts["light"] == 20
-    assert world.held().progress[b"swept"] == b"1"
+    assert world.stored().counts["light"] == 20
+    assert world.stored().progress[b"swept"] == b"1"
     assert len(timers(world)) == 20
 
 
@@ -170,5 +161,5 @@ async def test_that_rules_were_announced_is_known_on_an_idle_partition_too(world
     world.assign()
     world.log(rules({"retire_after_seconds": 60}))
     await world.advance(5)
-    assert world.held().progress[b"swept"] == b"1"
-    assert world.held().next == 1
+    assert world.stored().progress[b"swept"] == b"1"
+    assert world.stored().next == 1

@@ -1,6 +1,5 @@
 """The Faust app and its wiring: who feeds the lanes, who forwards ingress, and what Faust is kept from."""
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -10,36 +9,34 @@ import faust
 import pytest
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
-from faust.types import AgentT
+from faust.types import TP, AgentT
 from faust.types.enums import ProcessingGuarantee
-from structlog.testing import capture_logs
 
-from schemas.settings import Settings
-from tests.fakes import settle
-from tests.world import World, breaker
-from worker.app import build_app
-from worker.ingress import Ingress
-from worker.intake import Fetched
-from worker.transport import BatchConsumer
-
-
-def settings_of(**more: object) -> Settings:
-    """Return settings with these deviations."""
-    return Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"} | more)
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
+from tests.support.environments import FAUST
+from tests.support.fakes import settle
+from tests.support.outputs import breaker
+from tests.support.settings import settings_of
+from tests.support.world import World
+from worker.ingress.ingress import Ingress
+from worker.partition.fetch_buffer import FetchedBatch
+from worker.runtime.faust.app import build_app, build_ingress_app
+from worker.runtime.faust.transport import LaneConsumer
+from worker.runtime.unreadable_batches import UnreadableBatches
 
 
 def app_of(world: World, **settings: object) -> faust.App:
     """Return the Faust app of this world's worker."""
-    return build_app(
-        settings_of(**settings), world.worker.lanes, Ingress(world.outputs, world.partitions, world.worker.metrics)
-    )
+    return build_app(settings_of(**settings), world.worker.lanes)
+
+
+def ingress_of(world: World) -> Ingress:
+    """Return what forwards ingress in this world."""
+    return Ingress(world.outputs, world.partitions, world.worker.metrics, UnreadableBatches(), clock=world.clock)
+
+
+def ingress_app_of(world: World, **settings: object) -> faust.App:
+    """Return the Faust app that reads ingress for this world's worker."""
+    return build_ingress_app(settings_of(**settings), ingress_of(world))
 
 
 async def test_the_app_is_the_consumer_group_and_speaks_to_all_brokers(world: World) -> None:
@@ -47,6 +44,16 @@ async def test_the_app_is_the_consumer_group_and_speaks_to_all_brokers(world: Wo
     app = app_of(world, consumer_group="ours", kafka_bootstrap="a:1, b:2")
     assert app.conf.id == "ours"
     assert server_list(app.transport.url, 9092) == ["a:1", "b:2"]
+
+
+async def test_faust_takes_nothing_from_the_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's BROKER_URL would else take the place of the brokers, and a Service called `web` end the worker."""
+    plain = app_of(world).conf
+    for name, value in FAUST.items():
+        monkeypatch.setenv(name, value)
+    conf = app_of(world).conf
+    names = ("broker", "broker_max_poll_records", "processing_guarantee", "web_port", "debug", "topic_allow_declare")
+    assert [getattr(conf, name) for name in names] == [getattr(plain, name) for name in names]
 
 
 async def test_faust_serves_nothing_declares_nothing_and_transacts_nothing(world: World) -> None:
@@ -76,7 +83,7 @@ async def test_what_faust_is_told_about_time_and_room(world: World) -> None:
 
 async def test_the_consumer_feeds_the_lanes_from_the_events_topic(world: World) -> None:
     """Of this worker and no other."""
-    consumer = cast("type[BatchConsumer]", app_of(world, topic_prefix="ours").transport.Consumer)
+    consumer = cast("type[LaneConsumer]", app_of(world, topic_prefix="ours").transport.Consumer)
     assert consumer.lanes is world.worker.lanes
     assert consumer.events_topic == "ours.events"
 
@@ -84,11 +91,10 @@ async def test_the_consumer_feeds_the_lanes_from_the_events_topic(world: World) 
 @pytest.mark.parametrize(
     ("ingress", "expected"),
     [
-        (None, {"lanes": ["sleep.events"], "ingress-sleep.breakers": ["sleep.breakers"]}),
-        ([], {"lanes": ["sleep.events"]}),
+        (None, {"ingress-sleep.breakers": ["sleep.breakers"]}),
         (
             [{"topic": "a"}, {"topic": "b"}],
-            {"lanes": ["sleep.events"], "ingress-a": ["a"], "ingress-b": ["b"]},
+            {"ingress-a": ["a"], "ingress-b": ["b"]},
         ),
     ],
 )
@@ -96,16 +102,18 @@ async def test_there_is_one_agent_for_the_events_and_one_for_each_ingress_topic(
     world: World, ingress: object, expected: dict[str, list[str]]
 ) -> None:
     """Each with its own topic, in one task."""
-    app = app_of(world, ingress=ingress)
-    assert {name: list(agent.channel.topics) for name, agent in app.agents.items()} == expected
-    assert {agent.concurrency for agent in app.agents.values()} == {1}
+    app, apart = app_of(world, ingress=ingress), ingress_app_of(world, ingress=ingress)
+    assert {name: list(agent.channel.topics) for name, agent in app.agents.items()} == {"lanes": ["sleep.events"]}
+    assert {name: list(agent.channel.topics) for name, agent in apart.agents.items()} == expected
+    assert {agent.concurrency for agent in [*app.agents.values(), *apart.agents.values()]} == {1}
+    assert (app.conf.id, apart.conf.id) == ("sleep-worker", "sleep-worker-ingress")
 
 
 class _Event:
     """An event as an agent sees it."""
 
-    def __init__(self, partition: int, value: Fetched) -> None:
-        self.message = SimpleNamespace(topic="sleep.breakers", partition=partition)
+    def __init__(self, partition: int, value: FetchedBatch) -> None:
+        self.message = SimpleNamespace(partition=partition, tp=TP("sleep.breakers", partition))
         self.value = value
         self.acknowledged = 0
 
@@ -130,7 +138,7 @@ class _Stream:
             yield event
 
 
-async def drain(agent: AgentT[Fetched], *events: _Event) -> None:
+async def drain(agent: AgentT[FetchedBatch], *events: _Event) -> None:
     """Let an agent work through events."""
     async for _ in cast("Any", agent).fun(_Stream(*events)):
         pass
@@ -139,7 +147,7 @@ async def drain(agent: AgentT[Fetched], *events: _Event) -> None:
 async def test_a_batch_is_passed_on_as_it_came(world: World) -> None:
     """Faust neither decodes nor copies it."""
     agent = app_of(world).agents["lanes"]
-    batch = Fetched(1, [])
+    batch = FetchedBatch(1, [])
     schema = agent.channel.schema
     message = SimpleNamespace(value=batch)
     assert schema.loads_value(None, message) is batch
@@ -152,81 +160,38 @@ async def test_the_agent_hands_each_batch_to_its_lane_and_waits_for_none(world: 
     await settle()
     world.log(breaker("acme", "open"))
     committing = world.store.faults.hold("commit")
-    ours = _Event(0, Fetched(lane.intake.generation, cast("Any", world.events().read(0, 10))))
-    foreign = _Event(3, Fetched(1, ours.value.records))
+    ours = _Event(0, FetchedBatch(lane.fetch_buffer.generation, cast("Any", world.events().read(0, 10))))
+    foreign = _Event(3, FetchedBatch(1, ours.value.records))
     await drain(app_of(world).agents["lanes"], ours, foreign)
     await settle()
     assert (ours.acknowledged, foreign.acknowledged) == (0, 1)
     committing.set()
     await settle()
     assert ours.acknowledged == 1
-    assert world.held().next == 1
+    assert world.stored().next == 1
 
 
-def ingress_batch(world: World) -> Fetched:
-    """Return a batch of an ingress topic with one good record and one bad one."""
+async def test_the_agent_hands_each_ingress_batch_to_its_forwarder_and_waits_for_none(world: World) -> None:
+    """A batch of an earlier assignment, or of a partition that is somebody else's, is dropped: it is read again."""
+    ingress = ingress_of(world)
+    tp = TP("sleep.breakers", 0)
+    await ingress.assign([tp], 7)
+    world.outputs.faults.down.add("send")
     log = world.kafka.log("sleep.breakers")
-    log.append([breaker("acme", "open")._replace(key=b"any"), breaker("acme", "open")._replace(value=b"rubbish")])
-    return Fetched(0, cast("Any", log.read(0, 10)))
-
-
-async def test_an_ingress_batch_is_published_and_then_acknowledged(world: World) -> None:
-    """Events to the events topic, the rest to the dead letters."""
-    event = _Event(0, ingress_batch(world))
-    await drain(app_of(world).agents["ingress-sleep.breakers"], event)
-    assert event.acknowledged == 1
+    log.append([breaker("acme", "open")._replace(key=b"any")])
+    ours, former, foreign = (
+        _Event(partition, FetchedBatch(assignment, cast("Any", log.read(0, 10))))
+        for partition, assignment in ((0, 7), (0, 6), (1, 7))
+    )
+    await drain(build_ingress_app(settings_of(), ingress).agents["ingress-sleep.breakers"], former, ours, foreign)
+    assert [event.acknowledged for event in (ours, former, foreign)] == [1, 1, 1]
+    await settle()
+    assert ingress.position(tp) is None
+    world.outputs.faults.heal()
+    await world.advance(1)
     assert [record.key for record in world.kafka.records("sleep.events")] == [b"acme"]
-    assert [record.value for record in world.kafka.records("sleep.deadletter")] == [b"rubbish"]
-
-
-async def test_ingress_waits_for_a_kafka_that_is_away_and_says_so_once(world: World, waits: list[float]) -> None:
-    """Nothing is acknowledged before it is published."""
-    event = _Event(0, ingress_batch(world))
-    world.outputs.faults.down.add("send")
-    with capture_logs() as logs:
-        forwarding = asyncio.create_task(drain(app_of(world).agents["ingress-sleep.breakers"], event))
-        while len(waits) < 12:
-            await asyncio.sleep(0)
-        assert event.acknowledged == 0
-        world.outputs.faults.heal()
-        await forwarding
-    assert event.acknowledged == 1
-    assert [(line["event"], line["topic"]) for line in logs] == [("ingress_waiting", "sleep.breakers")]
-    assert waits[0] < waits[5] <= 5
-    assert max(waits) <= 5
-
-
-async def test_ingress_does_not_die_of_a_defect_of_ours_and_says_so(
-    world: World, waits: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The batch is tried again, and nothing of it is lost."""
-    ingress = Ingress(world.outputs, 1, world.worker.metrics)
-    agent = build_app(settings_of(), world.worker.lanes, ingress).agents["ingress-sleep.breakers"]
-    event = _Event(0, ingress_batch(world))
-    with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr("worker.ingress.normalise", lambda _: 1 / 0)
-        forwarding = asyncio.create_task(drain(agent, event))
-        while len(waits) < 3:
-            await asyncio.sleep(0)
-        found = ingress.findings["sleep.breakers"]
-        assert found == "a batch could not be forwarded: ZeroDivisionError('division by zero'); see the log"
-    await forwarding
-    assert [line["event"] for line in logs] == ["ingress_failed"]
-    assert (event.acknowledged, ingress.findings) == (1, {})
-
-
-async def test_what_ingress_waits_for_is_told_until_it_ends(world: World, waits: list[float]) -> None:
-    """A partition that has moved on leaves no finding behind."""
-    ingress = Ingress(world.outputs, 1, world.worker.metrics)
-    agent = build_app(settings_of(), world.worker.lanes, ingress).agents["ingress-sleep.breakers"]
-    world.outputs.faults.down.add("send")
-    forwarding = asyncio.create_task(drain(agent, _Event(0, ingress_batch(world))))
-    while not waits:
-        await asyncio.sleep(0)
-    assert ingress.findings == {"sleep.breakers": "KafkaError: kafka is away"}
-    forwarding.cancel()
-    await asyncio.wait([forwarding])
-    assert ingress.findings == {}
+    assert (ingress.position(tp), ingress.position(TP("sleep.breakers", 1))) == (1, None)
+    await ingress.end()
 
 
 async def test_without_security_faust_gets_no_credentials(world: World) -> None:
@@ -253,8 +218,8 @@ async def test_faust_signs_in_as_the_other_clients_do(world: World, protocol: st
         kafka_sasl_password="secret",
     )
     assert isinstance(app.conf.broker_credentials, SASLCredentials)
-    told = credentials_to_aiokafka_auth(app.conf.broker_credentials)
-    assert told["security_protocol"] == protocol
-    assert told["sasl_mechanism"] == "SCRAM-SHA-256"
-    assert (told["sasl_plain_username"], told["sasl_plain_password"]) == ("sleep", "secret")
-    assert ("ssl_context" in told and told["ssl_context"] is not None) is (protocol == "SASL_SSL")
+    expected = credentials_to_aiokafka_auth(app.conf.broker_credentials)
+    assert expected["security_protocol"] == protocol
+    assert expected["sasl_mechanism"] == "SCRAM-SHA-256"
+    assert (expected["sasl_plain_username"], expected["sasl_plain_password"]) == ("sleep", "secret")
+    assert ("ssl_context" in expected and expected["ssl_context"] is not None) is (protocol == "SASL_SSL")

@@ -2,13 +2,15 @@
 
 import pytest
 
-from schemas.claim import Cause
-from schemas.events import BREAKER, EVENT_MODELS, RULES, TIMER, Breaker, Mode, Operation
-from schemas.operation import RefusalCode
-from schemas.policy import BUILT_IN_RULES
-from schemas.record import new_record
-from tests.unit.worker.build import HOUR, MINUTE, SECOND, Document, T, Tenant, breaker, cancel, mode, policy, sleep
-from worker.apply import APPLY, Applied, Refusal, apply_breaker, apply_mode, apply_operation
+from schemas.domain.claim import Cause
+from schemas.domain.policy import BUILT_IN_RULES
+from schemas.domain.record import new_record
+from schemas.wire.events import BREAKER, EVENT_MODELS, RULES, TIMER, Breaker, Mode, Operation
+from schemas.wire.operation import RefusalCode
+from tests.support.events import Document, breaker, cancel, mode, policy, sleep
+from tests.support.times import HOUR, MINUTE, SECOND, T
+from tests.unit.worker.compared_tenant import Tenant
+from worker.fold.event_handlers import APPLY, EventOutcome, Refusal, apply_breaker, apply_mode, apply_operation
 
 RECORD = new_record(BUILT_IN_RULES, T)
 TERMS = BUILT_IN_RULES.terms
@@ -23,7 +25,7 @@ def test_applying_does_not_decide() -> None:
     """The record has the claim and the old state; the cause is what a change will have."""
     data = Breaker.model_validate({"breaker": "a", "state": "open"})
     step = APPLY[BREAKER](RECORD, TERMS, data, T, T)
-    assert isinstance(step, Applied)
+    assert isinstance(step, EventOutcome)
     assert step.record.decided == RECORD.decided
     assert list(step.record.claims) == [("breaker", "a@")]
     assert step.cause == Cause("breaker", "a@")
@@ -32,7 +34,7 @@ def test_applying_does_not_decide() -> None:
 def test_applying_leaves_the_record_that_it_was_given_alone() -> None:
     """Claims are values: the record before an event may be needed after it."""
     opened = apply_breaker(RECORD, TERMS, Breaker(breaker="a", state="open"), T, T)
-    assert isinstance(opened, Applied)
+    assert isinstance(opened, EventOutcome)
     assert RECORD.claims == {}
     before = dict(opened.record.claims)
     apply_breaker(opened.record, TERMS, Breaker(breaker="a", state="closed"), T, T)
@@ -44,10 +46,10 @@ def test_applying_leaves_the_record_that_it_was_given_alone() -> None:
 def test_a_renewal_that_changes_nothing_returns_the_very_record() -> None:
     """So that a heartbeat costs neither a decision nor a write."""
     opened = apply_breaker(RECORD, TERMS, Breaker(breaker="a", state="open"), T, T)
-    assert isinstance(opened, Applied)
+    assert isinstance(opened, EventOutcome)
     renewed = apply_breaker(opened.record, TERMS, Breaker(breaker="a", state="open"), T + 1, T + 1)
-    assert renewed == Applied(opened.record, None)
-    assert isinstance(renewed, Applied)
+    assert renewed == EventOutcome(opened.record, None)
+    assert isinstance(renewed, EventOutcome)
     assert renewed.record is opened.record
 
 
@@ -64,7 +66,7 @@ def saturated() -> Tenant:
 @pytest.mark.parametrize(
     ("event", "code", "words"),
     [
-        (sleep("x", not_after=T), "too_late", f"it was to be applied by {T} and it is {T + 1}; send it again"),
+        (sleep("x", not_after=T), "too_late", f"the log took it at {T + 1}, after its not_after {T}; send it again"),
         (sleep("x", ttl_ms=None), "ttl_out_of_range", "an operation needs a TTL of at most 3600 seconds"),
         (sleep("x", ttl_ms=HOUR + 1), "ttl_out_of_range", "the TTL must be from 0.001 to 3600 seconds"),
         (mode("x", "deep", override=True), "ttl_out_of_range", "a pin needs a TTL of at most 3600 seconds"),
@@ -72,7 +74,14 @@ def saturated() -> Tenant:
         (sleep("x"), "too_many_operations", "the tenant has 32 live operations; cancel one, or wait"),
         (cancel("x", "y"), "not_running", "y is not a live operation of the tenant"),
         (policy("x", {}, if_version=7), "version_conflict", "the policy has version 1, not 7"),
-        (policy("x", {"a": 1}), "invalid_policy", "a: Extra inputs are not permitted"),
+        (
+            policy("x", {"a": 1}),
+            "invalid_policy",
+            (
+                "a: unknown field; known: floor, ceiling, enforce, min_sleep_seconds, max_ttl_seconds, "
+                "ramp_seconds, breakers, schedule"
+            ),
+        ),
         (sleep("op-1"), "duplicate_operation", None),
         (sleep("op-1", "light"), "idempotency_conflict", "op-1 was used at 0:44 for another decision; take a new id"),
     ],
@@ -94,9 +103,9 @@ def test_a_refusal_says_what_happened_and_what_to_do(event: Document, code: Refu
     ],
 )
 def test_a_refused_breaker_event_says_why(occurred_at: int, words: str) -> None:
-    """Though nobody waits for it, whoever calls the fold can say so."""
+    """Nobody waits for the answer, and the caller of the fold can see that."""
     opened = apply_breaker(RECORD, TERMS, Breaker(breaker="a", state="open", occurred_at=T), T, T)
-    assert isinstance(opened, Applied)
+    assert isinstance(opened, EventOutcome)
     step = apply_breaker(opened.record, TERMS, Breaker(breaker="a", state="closed", occurred_at=occurred_at), T, T)
     assert isinstance(step, Refusal)
     assert step.detail == words

@@ -1,19 +1,11 @@
 """A slow store makes the worker slower, not bigger."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from tests.world import World, breaker
+from tests.support.outputs import breaker
+from tests.support.world import World
 
 PADDING = "x" * 200
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
 
 
 @pytest.mark.parametrize("fetched", [100, 2_000])
@@ -25,11 +17,11 @@ async def test_what_is_fetched_and_not_folded_is_bounded_however_slow_the_store_
     lane = world.assign()
     most = 0
     seconds = 0
-    while world.held().next < 30_000:
+    while world.stored().next < 30_000:
         await world.advance(1)
         seconds += 1
-        most = max(most, len(lane.intake._queue))  # noqa: SLF001 - what it holds is what is looked at
-        assert lane.finding in (None, "starting")
+        most = max(most, len(lane.fetch_buffer._queue))  # noqa: SLF001 - what it holds is what is looked at
+        assert lane.problem in (None, "starting")
     assert 2_000 < most < 4_000 + fetched
     # As many batches as there are of 2,000 records or 1 MiB, each with the answers of a slow load and commit.
     assert seconds > 15

@@ -4,11 +4,13 @@ import re
 
 import pytest
 
-from schemas.layout import seal
-from schemas.operation import OperationRecord
-from tests.unit.worker.batches import Lane, apply_all
-from tests.unit.worker.build import Document, T, breaker, cancel, sleep, source
-from worker.stored import LaneStoppedError
+from schemas.domain.sealing import seal
+from schemas.wire.operation import OperationRecord
+from tests.support.batches import Lane, apply_all
+from tests.support.events import Document, breaker, cancel, sleep
+from tests.support.records import source
+from tests.support.times import T
+from worker.partition.stored_records import LaneStoppedError
 
 FORCE = "run `sleepctl rebuild --partition 0 --force`"
 
@@ -25,6 +27,10 @@ def broken(packed: bytes) -> Lane:
     ("packed", "expected"),
     [
         (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer version"),
+        (
+            seal(b"[1,0,0,1,[99,null],[],[0,0,1,1],null,0,null,1,1,1,1,0]"),
+            "the record of tenant acme: cause 99 is of a newer release; upgrade: run the newer version",
+        ),
         (
             b"\x00\xff",
             f"the record of tenant acme cannot be read: damaged: its checksum is wrong; {FORCE}",
@@ -52,6 +58,7 @@ def test_nothing_is_folded_on_top_of_a_record_that_cannot_be_read(packed: bytes,
     ("packed", "expected"),
     [
         (seal(b"[2,0]"), "operation op of tenant acme: layout 2 is newer than 1; run the newer version"),
+        (seal(b"\2" + bytes(8) + b"\x63" + bytes(45)), "operation op of tenant acme: command type 99 is of a newer"),
         (
             b"[1,0]",
             f"operation op of tenant acme cannot be read: damaged: its checksum is wrong; {FORCE}",

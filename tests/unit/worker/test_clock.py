@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from worker.clock import Backoff, WallClock
+from schemas.backoff import Backoff
+from worker.clock import WallClock
 
 
 class Highest(random.Random):

@@ -1,4 +1,4 @@
-"""The consumer's thread: what it asks of aiokafka, and that whoever waits for it is answered."""
+"""The consumer's thread: what it asks of aiokafka, and that each caller gets an answer."""
 # ruff: noqa: SLF001 - Faust lets itself be extended only through names that begin with an underscore
 
 import asyncio
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import faust
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaConnectionError, KafkaTimeoutError
@@ -14,15 +15,16 @@ from faust.transport.drivers.aiokafka import Transport
 from faust.types import TP
 from structlog.testing import capture_logs
 
-from schemas.settings import Settings
-from tests.fakes import LogRecord, settle
-from tests.world import World
-from worker.app import build_app
-from worker.consumer_thread import BatchConsumerThread
-from worker.ingress import Ingress
-from worker.transport import BatchConsumer
+from tests.support.fakes import LogRecord, settle
+from tests.support.settings import settings_of
+from tests.support.world import World
+from worker.runtime.faust.app import build_app
+from worker.runtime.faust.consumer_thread import BatchConsumerThread
+from worker.runtime.faust.transport import BatchConsumer
 
-SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis", "partitions": 4})
+pytestmark = pytest.mark.partitions(4)
+
+SETTINGS = settings_of(partitions=4)
 EVENTS = SETTINGS.topics.events
 INGRESS = TP(SETTINGS.topics.breakers, 1)
 
@@ -91,12 +93,12 @@ async def thread() -> AsyncIterator[BatchConsumerThread]:
         """Nobody is told anything."""
 
     async with World() as world:
-        app = build_app(SETTINGS, world.worker.lanes, Ingress(world.outputs, 4, world.worker.metrics))
+        app = build_app(SETTINGS, world.worker.lanes)
         consumer = app.transport.create_consumer(callback=told, on_partitions_revoked=told, on_partitions_assigned=told)
-        found = cast("BatchConsumer", consumer)._thread
-        found._consumer = _Aiokafka()
-        yield found
-        found.thread_loop.close()
+        made = cast("BatchConsumer", consumer)._thread
+        made._consumer = _Aiokafka()
+        yield made
+        made.thread_loop.close()
 
 
 @pytest.fixture
@@ -116,18 +118,18 @@ def steps_of(thread: BatchConsumerThread) -> list[tuple[Any, ...]]:
 
 async def test_the_broker_holds_a_fetch_back_for_a_short_time_only(thread: BatchConsumerThread) -> None:
     """A partition that is sought while another's fetch is under way waits for that."""
-    found = thread._create_worker_consumer(cast("Transport", thread.transport))
-    assert found._fetch_max_wait_ms == 50
-    assert found._group_id == SETTINGS.consumer_group
-    assert found._isolation_level == "read_uncommitted"
-    await found.stop()
+    made = thread._create_worker_consumer(cast("Transport", thread.transport))
+    assert made._fetch_max_wait_ms == 50
+    assert made._group_id == SETTINGS.consumer_group
+    assert made._isolation_level == "read_uncommitted"
+    await made.stop()
 
 
 async def test_a_leader_asks_again_soon_for_topics_that_a_broker_did_not_name(thread: BatchConsumerThread) -> None:
     """A broker that has just come up may not know them yet; until then nobody in the group has a partition."""
-    found = thread._create_worker_consumer(cast("Transport", thread.transport))
-    assert found._client._metadata_max_age_ms == 5_000
-    await found.stop()
+    made = thread._create_worker_consumer(cast("Transport", thread.transport))
+    assert made._client._metadata_max_age_ms == 5_000
+    await made.stop()
 
 
 @pytest.mark.usefixtures("at_once")
@@ -135,8 +137,8 @@ async def test_in_the_thread_the_seek_comes_before_the_fetch(
     thread: BatchConsumerThread,
 ) -> None:
     """In one hop, so that nothing comes between."""
-    found = await thread.seek_and_fetch({TP(EVENTS, 0): 17}, {TP(EVENTS, 0)}, 0.5)
-    assert found == {TP(EVENTS, 0): []}
+    batches = await thread.seek_and_fetch({TP(EVENTS, 0): 17}, {TP(EVENTS, 0)}, 0.5)
+    assert batches == {TP(EVENTS, 0): []}
     assert steps_of(thread) == [
         ("seek", TopicPartition(EVENTS, 0), 17),
         ("fetch", {TP(EVENTS, 0)}, {"timeout": 0.5, "max_records": 2_000}),
@@ -153,18 +155,35 @@ async def test_a_partition_that_was_given_up_on_the_way_to_the_thread_is_not_sou
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_where_ingress_goes_on_is_asked_of_the_group_and_else_of_the_log(
+async def test_what_the_group_has_committed_is_told_within_bounds(
     thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A coordinator that does not answer keeps nobody for long."""
-    assert await thread.committed(INGRESS) == 3
+    assert await thread.committed(INGRESS) is None
     aiokafka = cast("_Aiokafka", thread._consumer)
     aiokafka.offset = 0
     assert await thread.committed(INGRESS) == 0
     aiokafka.silent = True
-    monkeypatch.setattr("worker.consumer_thread.ANSWER_SECONDS", 0)
+    monkeypatch.setattr("worker.runtime.faust.consumer_thread.ANSWER_SECONDS", 0)
     with pytest.raises(KafkaTimeoutError, match=f"no offset of {INGRESS.topic}"):
         await thread.committed(INGRESS)
+
+
+@pytest.mark.parametrize(("stopped", "raised"), [(True, asyncio.CancelledError), (False, KafkaConnectionError)])
+async def test_whoever_subscribes_while_the_app_stops_is_cancelled(
+    thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch, *, stopped: bool, raised: type[BaseException]
+) -> None:
+    """Faust would log a traceback for a Ctrl-C that comes as the worker starts; that the thread failed is told."""
+
+    async def call_thread(*_: object, **__: object) -> None:
+        raise KafkaConnectionError("the consumer's thread has ended")
+
+    monkeypatch.setattr(thread, "call_thread", call_thread)
+    monkeypatch.setattr(thread._consumer, "subscribe", None, raising=False)
+    if stopped:
+        cast("faust.App", thread.app)._stopped.set()
+    with pytest.raises(raised):
+        await thread.subscribe([EVENTS])
 
 
 async def test_only_what_is_still_assigned_is_committed(thread: BatchConsumerThread) -> None:
@@ -189,17 +208,17 @@ async def test_a_broker_that_does_not_answer_keeps_the_thread_for_a_short_time_o
 ) -> None:
     """The thread does two things at a time; what waits would keep fetches from it."""
     kafka, tp = cast("_Aiokafka", thread._consumer), TopicPartition(EVENTS, 0)
-    assert await thread._bounds(thread._consumer, tp) == (3, 9)
-    monkeypatch.setattr("worker.consumer_thread.ANSWER_SECONDS", 0.0)
+    assert await thread._offset_range(thread._consumer, tp) == (3, 9)
+    monkeypatch.setattr("worker.runtime.faust.consumer_thread.ANSWER_SECONDS", 0.0)
     kafka.silent = True
-    with pytest.raises(KafkaTimeoutError, match="no bounds"):
-        await thread._bounds(thread._consumer, tp)
+    with pytest.raises(KafkaTimeoutError, match="no offset range"):
+        await thread._offset_range(thread._consumer, tp)
     with capture_logs() as logs:
         assert not await thread._commit({TP(EVENTS, 0): 5})
     assert [line["error"] for line in logs] == ["no answer in 0 s"]
 
 
-async def test_whoever_waits_for_a_thread_that_ends_is_told_so_and_nobody_waits_afterwards(
+async def test_a_caller_of_a_thread_that_ends_gets_an_error_and_nobody_waits_after(
     thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lane would hang in its question for the log's bounds, and a stop in its last commit."""
@@ -216,6 +235,8 @@ async def test_whoever_waits_for_a_thread_that_ends_is_told_so_and_nobody_waits_
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(thread, "on_start", nothing)
+    # The function that never ends keeps the thread from closing until this limit.
+    monkeypatch.setattr("worker.runtime.faust.consumer_thread.CLOSE_SECONDS", 0.2)
     await thread.start()
     assert await thread.call_thread(answers) == 7
     waiting = asyncio.create_task(thread.call_thread(never))
@@ -265,7 +286,7 @@ async def test_a_consumer_that_does_not_close_is_left_behind_in_time(
     thread: BatchConsumerThread, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
 ) -> None:
     """The worker ends though the broker is away."""
-    monkeypatch.setattr("worker.consumer_thread.CLOSE_SECONDS", 0.0)
+    monkeypatch.setattr("worker.runtime.faust.consumer_thread.CLOSE_SECONDS", 0.0)
     cast("_Aiokafka", thread._consumer).error = error
     with capture_logs() as logs:
         await thread.on_thread_stop()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.worker.build import Source, T
-from worker.deadletter import Ceiling, Failure, dead_letter
+from schemas.kafka.source_record import HEADER_BYTES, UNREADABLE_BATCH, UNREADABLE_HEADER, Failure
+from tests.support.records import Source
+from tests.support.times import T
+from worker.fold.dead_letter import HEADERS_CUT, Ceiling, dead_letter
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,10 +56,10 @@ def test_a_record_without_key_or_value_stays_without() -> None:
 def test_a_dead_letter_that_is_one_again_has_its_last_error_only() -> None:
     """Of a redriven record, what happened now counts."""
     record = Source(7, T, b"acme", b"{", (("sleep.error.code", b"old"), ("sleep.error.at", b"1"), ("other", b"kept")))
-    found = dead_letter(record, Failure("wrong_key", "now")).headers
-    assert [name for name, _ in found].count("sleep.error.code") == 1
-    assert dict(found)["sleep.error.code"] == b"wrong_key"
-    assert ("other", b"kept") in found
+    headers = dead_letter(record, Failure("wrong_key", "now")).headers
+    assert [name for name, _ in headers].count("sleep.error.code") == 1
+    assert dict(headers)["sleep.error.code"] == b"wrong_key"
+    assert ("other", b"kept") in headers
 
 
 def test_no_record_is_so_big_that_its_dead_letter_does_not_fit_a_batch() -> None:
@@ -70,10 +72,10 @@ def test_no_record_is_so_big_that_its_dead_letter_does_not_fit_a_batch() -> None
 
 def test_headers_that_are_missing_are_told() -> None:
     """Those of an earlier error are none of the record's."""
-    ours = [("sleep.error.message", b"x" * 65_000)]
-    whole = Source(7, T, b"k", b"v", [*ours, ("a", b"x" * 65_535)])
+    of_earlier_error = [("sleep.error.message", b"x" * 65_000)]
+    whole = Source(7, T, b"k", b"v", [*of_earlier_error, ("a", b"x" * (65_535 - HEADER_BYTES))])
     assert "sleep.error.cut" not in headers_of(whole, Failure("invalid_event", "x"))
-    cut = Source(7, T, b"k", b"v", [*ours, ("a", b"x" * 65_536), ("b", b"")])
+    cut = Source(7, T, b"k", b"v", [*of_earlier_error, ("a", b"x" * 65_536), ("b", b"")])
     assert headers_of(cut, Failure("invalid_event", "x"))["sleep.error.cut"] == b"headers"
 
 
@@ -144,8 +146,19 @@ def codes(path: Path) -> Iterator[str]:
 
 def test_the_runbook_tells_what_to_do_about_each_code() -> None:
     """Each that the code has, and no other."""
-    known = {code for path in (*ROOT.glob("worker/*.py"), ROOT / "schemas/cloudevents.py") for code in codes(path)}
+    known = {
+        code for path in (*ROOT.glob("worker/**/*.py"), ROOT / "schemas/wire/cloudevents.py") for code in codes(path)
+    }
     assert {"invalid_event", "wrong_partition", "fold_failed"} < known
+    known |= {UNREADABLE_BATCH, UNREADABLE_HEADER}
     page = (ROOT / "docs/runbooks/dead-letters.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     assert sorted(code for row in rows for code in re.findall(r"`(\w+)`", row)) == sorted(known)
+
+
+def test_a_letter_fits_a_batch_however_many_headers_its_record_has() -> None:
+    """Headers without a name or content have bytes of their own on the wire, and memory."""
+    bomb = Source(7, T, b"k", b"v", [("", b"")] * 600_000)
+    letter = dead_letter(bomb, Failure("invalid_event", "x"))
+    assert HEADERS_CUT in letter.headers
+    assert len(letter.headers) < 1_100

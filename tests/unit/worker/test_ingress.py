@@ -8,28 +8,18 @@ from typing import Any
 
 import pytest
 
-from schemas.cloudevents import STRUCTURED_HEADERS, decode
-from schemas.events import EVENT_MODELS, BreakerEvent
+from schemas.kafka.partitioner import partition_of
+from schemas.kafka.source_record import Failure
 from schemas.names import Topics
-from schemas.partition import partition_of
-from tests.fakes import settle
-from tests.unit.worker.build import (
-    Document,
-    Source,
-    T,
-    Tenant,
-    breaker,
-    cancel,
-    event,
-    mode,
-    policy,
-    rules,
-    sleep,
-    source,
-    timer,
-)  # fmt: skip
-from worker.deadletter import Failure
-from worker.ingress import Ingress, normalise
+from schemas.wire.cloudevents import STRUCTURED_HEADERS, decode
+from schemas.wire.events import EVENT_MODELS, BreakerEvent
+from tests.support.events import Document, breaker, cancel, event, mode, policy, rules, sleep, timer
+from tests.support.fakes import settle
+from tests.support.records import Source, source
+from tests.support.times import T
+from tests.unit.worker.compared_tenant import Tenant
+from tests.unit.worker.forwarding import forward, forwarding
+from worker.ingress.normalise import normalise
 from worker.metrics import Metrics
 from worker.ports import Output, OutputError
 
@@ -59,13 +49,16 @@ def emitted(document: Document, key: bytes | None = b"any", partition: int = 7) 
 
 def passed(document: Document) -> BreakerEvent:
     """Return the event that comes out, read as the worker will read it."""
-    found = normalise(emitted(document))
-    assert not isinstance(found, Failure)
-    tenant, output = found
+    normalised_ = normalise(emitted(document))
+    assert not isinstance(normalised_, Failure)
+    [normalised] = normalised_
+    tenant, output = normalised.tenant, normalised.output
     assert output.key == tenant.encode()
     assert output.headers == STRUCTURED_HEADERS
     read = decode(output.key, output.value, output.headers)
     assert isinstance(read, BreakerEvent)
+    assert normalised.claim == (read.data.breaker, read.data.instance)
+    assert normalised.occurred_at == read.data.occurred_at
     return read
 
 
@@ -95,12 +88,35 @@ def test_an_event_without_a_time_gets_the_source_records(more: dict[str, Any], o
     assert passed(breaker("open", **more)).data.occurred_at == occurred_at
 
 
+@pytest.mark.parametrize("timestamp", [-1, -(1 << 62)])
+def test_a_record_without_a_timestamp_gives_the_event_no_time(timestamp: int) -> None:
+    """A producer may write -1 for none. It would stand for 1969, and be older than every other event."""
+    normalised_ = normalise(replace(emitted(breaker("open")), timestamp=timestamp))
+    assert not isinstance(normalised_, Failure)
+    assert [normalised.occurred_at for normalised in normalised_] == [None]
+    assert "occurred_at" not in json.loads(normalised_[0].output.value or b"")["data"]
+
+
+async def test_a_batch_passes_whole_or_not_at_all() -> None:
+    """JSON's batch format has no place in Kafka's binding, but SDKs read it there; one wrong event spoils it."""
+    headers = [("Content-Type", b"Application/CloudEvents-Batch+JSON; charset=utf-8")]
+    events = [breaker("open"), breaker("Half-Open", tenant="bolt")]
+    sent, metrics = Sent(), Metrics()
+    for batch in (events, [], [*events, breaker("ajar")]):
+        record = Source(3, T, None, json.dumps(batch).encode(), headers, "sleep.breakers", 7)
+        await forward(sent, [record], metrics=metrics)
+    [(_, _, outputs)] = sent.sent
+    assert [json.loads(output.value or b"")["data"]["state"] for output in outputs] == ["open", "half_open"]
+    [(_, [dead])] = sent.dead
+    assert b"event [2] of the batch: sleep.breaker.v1.data.state: " in dict(dead.headers)["sleep.error.message"]
+
+
 def test_a_repeat_after_a_crash_changes_nothing() -> None:
     """What is published twice is the same twice, and the fold takes it once."""
     assert normalise(emitted(breaker("open"))) == normalise(emitted(breaker("open")))
     tenant = Tenant()
     opened, closed = (
-        json.loads(normalised[1].value or b"")
+        json.loads(normalised[0].output.value or b"")
         for normalised in (
             normalise(emitted(breaker("open"))),
             normalise(replace(emitted(breaker("closed")), timestamp=T + 1)),
@@ -118,10 +134,10 @@ def test_a_repeat_after_a_crash_changes_nothing() -> None:
 )
 def test_no_other_type_passes(document: Document) -> None:
     """Whoever may write there may command nobody."""
-    found = normalise(emitted(document))
-    assert isinstance(found, Failure)
-    assert (found.code, found.ours) == ("not_a_breaker_event", False)
-    assert document["type"] in found.message
+    normalised = normalise(emitted(document))
+    assert isinstance(normalised, Failure)
+    assert (normalised.code, normalised.ours) == ("not_a_breaker_event", False)
+    assert document["type"] in normalised.message
     assert document["type"] in EVENT_MODELS
 
 
@@ -138,17 +154,17 @@ def test_no_other_type_passes(document: Document) -> None:
 )
 def test_bad_input_is_set_aside_with_its_code(record: Source, code: str) -> None:
     """As it is on the events topic."""
-    found = normalise(record)
-    assert isinstance(found, Failure)
-    assert (found.code, found.ours) == (code, False)
+    normalised = normalise(record)
+    assert isinstance(normalised, Failure)
+    assert (normalised.code, normalised.ours) == (code, False)
 
 
 async def test_each_tenants_events_go_to_its_partition_in_order() -> None:
     """Whatever partition the emitter chose."""
     outputs = Sent()
     tenants = [f"tenant-{number % 5}" for number in range(20)]
-    await Ingress(outputs, 8, Metrics()).forward(
-        [emitted(breaker("open", tenant=name, occurred_at=i)) for i, name in enumerate(tenants)]
+    await forward(
+        outputs, [emitted(breaker("open", tenant=name, occurred_at=i)) for i, name in enumerate(tenants)], partitions=8
     )
     assert outputs.dead == []
     seen: dict[str, list[int]] = {}
@@ -165,13 +181,13 @@ async def test_what_is_set_aside_holds_nothing_up() -> None:
     """Dead letters follow what passes, with their own partition and offset."""
     outputs = Sent()
     records = [Source(1, T, b"k", b"{", (), "sleep.breakers", 7), emitted(breaker("open")), emitted(timer())]
-    await Ingress(outputs, 1, Metrics()).forward(records)
+    await forward(outputs, records)
     ((_, _, sent),) = outputs.sent
     assert len(sent) == 1
     ((partition, dead),) = outputs.dead
     assert partition == 7
     headers = [dict(letter.headers) for letter in dead]
-    assert [found["sleep.error.code"] for found in headers] == [b"undecodable", b"not_a_breaker_event"]
+    assert [header["sleep.error.code"] for header in headers] == [b"undecodable", b"not_a_breaker_event"]
     assert (headers[0]["sleep.error.topic"], headers[0]["sleep.error.offset"]) == (b"sleep.breakers", b"1")
     assert dead[0].value == b"{"
 
@@ -179,7 +195,7 @@ async def test_what_is_set_aside_holds_nothing_up() -> None:
 async def test_a_batch_of_nothing_but_a_bad_record_sends_its_dead_letter_alone() -> None:
     """From the partition that it came from."""
     outputs = Sent()
-    await Ingress(outputs, 1, Metrics()).forward([Source(1, T, b"k", b"{", (), "sleep.breakers", 5)])
+    await forward(outputs, [Source(1, T, b"k", b"{", (), "sleep.breakers", 5)])
     assert outputs.sent == []
     assert [partition for partition, _ in outputs.dead] == [5]
 
@@ -190,42 +206,43 @@ def test_what_our_decoder_trips_over_is_our_failure(monkeypatch: pytest.MonkeyPa
     def fail(*_: object) -> BreakerEvent:
         raise ZeroDivisionError("a bug of ours")
 
-    monkeypatch.setattr("worker.ingress.parse", fail)
-    found = normalise(emitted(breaker("open")))
-    assert isinstance(found, Failure)
-    assert (found.code, found.ours) == ("decode_failed", True)
+    monkeypatch.setattr("worker.ingress.normalise.parse_all", fail)
+    normalised = normalise(emitted(breaker("open")))
+    assert isinstance(normalised, Failure)
+    assert (normalised.code, normalised.ours) == ("decode_failed", True)
 
 
 async def test_what_is_forwarded_and_what_is_set_aside_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """By topic, and by whose fault it is: rubbish from outside our trust raises the same alert as any other."""
     metrics = Metrics()
-    ingress = Ingress(Sent(), 1, metrics)
-    await ingress.forward([emitted(breaker("open")), emitted(timer()), emitted(breaker("closed"))])
-    monkeypatch.setattr("worker.ingress.parse", lambda *_: 1 / 0)
-    await ingress.forward([emitted(breaker("open"))])
+    records = [emitted(breaker("open")), emitted(timer()), emitted(breaker("closed"))]
+    await forward(Sent(), records, metrics=metrics)
+    monkeypatch.setattr("worker.ingress.normalise.parse_all", lambda *_: 1 / 0)
+    await forward(Sent(), [emitted(breaker("open"))], metrics=metrics)
     sample = metrics.registry.get_sample_value
     assert sample("sleep_worker_ingress_forwarded_total", {"topic": "sleep.breakers"}) == 2
     assert sample("sleep_worker_dead_letters_total", {"fault": "theirs"}) == 1
     assert sample("sleep_worker_dead_letters_total", {"fault": "ours"}) == 1
 
 
-async def test_a_batch_of_which_a_part_was_not_taken_comes_again_when_nothing_is_under_way_any_more() -> None:
+async def test_a_batch_taken_in_part_is_fetched_again_once_no_send_is_under_way() -> None:
     """What of it was sent late would stand behind what is sent next."""
-    sent, held = Sent(), asyncio.Event()
+    sent, go_on = Sent(), asyncio.Event()
     send = sent.send
 
     async def one_fails(topic: str, partition: int, outputs: Sequence[Output]) -> int | None:
         if partition == partition_of("tenant-0", 8):
             raise OutputError("no leader")
-        await held.wait()
+        await go_on.wait()
         return await send(topic, partition, outputs)
 
     sent.send = one_fails  # type: ignore[method-assign]  # one partition has no leader
     records = [emitted(breaker("open", tenant=f"tenant-{number}")) for number in range(8)]
-    forwarding = asyncio.create_task(Ingress(sent, 8, Metrics()).forward(records))
-    await settle()
-    assert not forwarding.done()
-    held.set()
-    with pytest.raises(OutputError):
-        await forwarding
+    async with forwarding(sent, partitions=8) as forwarder:
+        await forwarder.offer(*records)
+        assert "KafkaError: no leader" not in forwarder.ingress.problems.values()
+        go_on.set()
+        await settle()
+        assert forwarder.ingress.problems == {"sleep.breakers": "KafkaError: no leader"}
+        assert forwarder.position() is None
     assert sent.sent

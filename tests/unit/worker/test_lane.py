@@ -1,21 +1,16 @@
 """What a lane does with a batch: outputs first, then the commit with the answers; and what it remembers."""
 
-from collections.abc import AsyncIterator
 from zlib import crc32
 
 import pytest
 from pydantic_core import from_json
 
-from schemas.layout import unseal
-from schemas.operation import OperationRecord
-from tests.world import REPLY_TO, World, breaker, event, operation, rules, timer
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
+from schemas.domain.sealing import unseal
+from schemas.redis.command_memory import unpack as unpack_operation
+from schemas.wire.operation import OperationRecord
+from tests.support.outputs import breaker, event, operation, rules, timer
+from tests.support.world import REPLY_TO, World
+from worker.partition.record_cache import RecordCache
 
 
 async def test_a_commit_carries_everything_that_a_batch_led_to(world: World) -> None:
@@ -29,9 +24,9 @@ async def test_a_commit_carries_everything_that_a_batch_led_to(world: World) -> 
         operation("acme", "op-2", ttl_ms=0),
     )
     await world.run()
-    held = world.held()
+    stored = world.stored()
     last = world.events().records[-1]
-    assert held.progress == {
+    assert stored.progress == {
         b"next": b"5",
         b"timestamp": str(last.timestamp).encode(),
         b"crc": str(crc32(last.value or b"", crc32(b"acme"))).encode(),
@@ -41,16 +36,20 @@ async def test_a_commit_carries_everything_that_a_batch_led_to(world: World) -> 
         b"partitions": b"1",
         b"timers": b"1",
         b"open": b"1",
-        b"layout": b"2",
+        b"highest": str(last.timestamp).encode(),
+        b"operations": b"2",
+        b"ended": b"1",
+        b"layout": b"3",
     }
-    assert set(held.tenants) == {"acme", "other"}
-    assert held.timers == {"acme": last.timestamp + 60_000}
-    assert held.counts == {"freeze": 2}
-    assert held.open == {"other"}
-    assert {key: OperationRecord.unpack(packed).code for key, (packed, _) in held.operations.items()} == {
+    assert set(stored.tenants) == {"acme", "other"}
+    assert stored.timers == {"acme": last.timestamp + 60_000}
+    assert stored.counts == {"freeze": 2}
+    assert stored.open == {"other"}
+    assert {key: unpack_operation(packed, 0, *key).code for key, packed in stored.operations.items()} == {
         ("acme", "op-1"): None,
         ("acme", "op-2"): "ttl_out_of_range",
     }
+    assert stored.ended == [(last.timestamp, ("acme", "op-2"))]
     assert len(world.kafka.records(world.topics.deadletter)) == 1
 
 
@@ -59,9 +58,9 @@ async def test_a_tenant_that_retires_leaves_nothing_but_a_tombstone(world: World
     world.assign()
     world.log(rules({"retire_after_seconds": 60}), breaker("acme", "closed"))
     await world.advance(61)
-    held = world.held()
-    assert (held.tenants, held.timers, held.counts) == ({}, {}, {"active": 0})
-    assert held.progress[b"records"] == b"0"
+    stored = world.stored()
+    assert (stored.tenants, stored.timers, stored.counts) == ({}, {}, {"active": 0})
+    assert stored.progress[b"records"] == b"0"
     tombstone = world.kafka.records(world.topics.states)[-1]
     assert (tombstone.key, tombstone.value) == (b"acme", None)
 
@@ -72,8 +71,8 @@ async def test_a_batch_without_output_keeps_the_end_of_the_states_partition(worl
     world.assign()
     world.log(timer("nobody", 0))
     await world.run()
-    assert world.held().next == 1
-    assert world.held().progress[b"states_next"] == b"7"
+    assert world.stored().next == 1
+    assert world.stored().progress[b"states_next"] == b"7"
     assert world.outputs.faults.calls["send"] == 0
 
 
@@ -82,14 +81,14 @@ async def test_new_rules_are_kept_numbered_and_published(world: World) -> None:
     world.assign()
     world.log(rules({"policy": {"ceiling": "deep"}}), rules({"retire_after_seconds": 60}))
     await world.run()
-    kept = from_json(unseal(world.held().progress[b"rules"]))
-    assert [document["retire_after_seconds"] for document in kept] == [86_400, 60]
+    remaining = from_json(unseal(world.stored().progress[b"rules"]))
+    assert [document["retire_after_seconds"] for document in remaining] == [86_400, 60]
     published = world.kafka.records(world.topics.states)
     assert [record.key for record in published] == [b"*rules:1", b"*rules:2"]
     world.log(breaker("acme", "open"))
     await world.run()
-    assert world.held().counts["freeze"] == 1
-    assert len(from_json(unseal(world.held().progress[b"rules"]))) == 2
+    assert world.stored().counts["freeze"] == 1
+    assert len(from_json(unseal(world.stored().progress[b"rules"]))) == 2
 
 
 async def test_callers_are_answered_with_the_commit(world: World) -> None:
@@ -116,7 +115,7 @@ async def test_a_batch_that_is_refused_answers_nobody(world: World) -> None:
     committing = world.store.faults.hold("commit")
     world.log(operation("acme", "op-1", reply_to=REPLY_TO))
     await world.run()
-    world.held().progress[b"next"] = b"1"
+    world.stored().progress[b"next"] = b"1"
     committing.set()
     await world.run()
     assert world.store.answers == []
@@ -138,7 +137,7 @@ async def test_nothing_is_published_to_a_channel_that_is_no_reply_channel(world:
     world.assign()
     world.log(operation("acme", "op-1", reply_to=channel))
     await world.run()
-    assert world.held().next == 1
+    assert world.stored().next == 1
     assert world.store.answers == []
 
 
@@ -151,12 +150,12 @@ async def test_what_a_lane_wrote_itself_is_not_read_again(world: World) -> None:
     world.log(breaker("acme", "half_open"), breaker("acme", "closed"))
     await world.run()
     assert world.store.faults.calls["load"] == loads
-    assert world.held().counts["active"] == 1
+    assert world.stored().counts["active"] == 1
 
 
 async def test_a_lane_remembers_a_bounded_number_of_tenants(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those seen last; the others are read again."""
-    monkeypatch.setattr("worker.lane._REMEMBERED_TENANTS", 3)
+    monkeypatch.setattr("worker.partition.piece_processor.RecordCache", lambda: RecordCache(most_tenants=3))
     world.assign()
     for name in ("a", "b", "c", "a", "d"):
         world.log(breaker(name, "open"))
@@ -168,7 +167,7 @@ async def test_a_lane_remembers_a_bounded_number_of_tenants(world: World, monkey
     world.log(breaker("b", "closed"))
     await world.run()
     assert world.store.faults.calls["load"] == loads + 1
-    assert world.held().counts["active"] == 4
+    assert world.stored().counts["active"] == 4
 
 
 async def test_batches_are_acknowledged_when_they_are_applied(world: World) -> None:
@@ -196,7 +195,7 @@ async def test_what_arrives_while_a_batch_is_in_hand_is_folded_as_one(world: Wor
         await world.run()
     committing.set()
     await world.run()
-    assert world.held().next == 21
+    assert world.stored().next == 21
     assert world.store.faults.calls["commit"] == 2
 
 
@@ -213,4 +212,4 @@ async def test_a_lane_whose_queue_is_full_wants_no_more_until_it_has_caught_up(w
     committing.set()
     await world.run()
     assert lane.open
-    assert world.held().next == 12_000
+    assert world.stored().next == 12_000

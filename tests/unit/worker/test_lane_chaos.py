@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.worker.test_lane_fence import assert_applied_once
-from tests.world import World, breaker, event, operation, rules, timer
+from tests.support.outputs import breaker, event, operation, rules, timer
+from tests.support.world import World
+from tests.unit.worker.applied_once import assert_applied_once
 
-_METHODS = ("standing", "load", "commit", "due", "scan", "send", "dead_letters", "bounds")
+_METHODS = ("partition_status", "load", "commit", "due", "scan", "send", "dead_letters", "offset_range")
 _TENANTS = ("acme", "other", "third")
 
 
@@ -29,7 +30,7 @@ class _Chaos:
             (6, self.lose_an_answer),
             (2, self.remember),
             (1, self.fall_back),
-            (3, self.look_again),
+            (3, self.reread_position),
             (3, lambda: world.events().skip(self.random.randint(1, 3))),
             (1, self.set_rules),
         ]
@@ -79,10 +80,10 @@ class _Chaos:
     def fall_back(self) -> None:
         self.world.store.restore(self._snapshot)
 
-    def look_again(self) -> None:
+    def reread_position(self) -> None:
         for worker in self.world.workers:
             for lane in worker.lanes:
-                lane.look_again()
+                lane.reread_position()
 
     async def go_on(self, steps: int) -> None:
         """Do so many things, with a little time between."""
@@ -106,7 +107,7 @@ async def test_two_owners_in_a_world_where_everything_fails_apply_each_record_on
             await world.advance(30)
         for worker in world.workers:
             for lane in worker.lanes:
-                assert lane.finding is None
-                assert lane.position == world.held().next
-        assert world.held().next >= world.events().records[-1].offset + 1
+                assert lane.problem is None
+                assert lane.position == world.stored().next
+        assert world.stored().next >= world.events().records[-1].offset + 1
         assert_applied_once(world)

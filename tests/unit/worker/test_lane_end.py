@@ -1,22 +1,16 @@
 """How a lane ends: the batch in hand is finished, what is queued is dropped, and a failure is loud."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.fakes import settle
-from tests.world import World, breaker, operation
-from worker.apply import APPLY
+from tests.support.fakes import settle
+from tests.support.outputs import breaker, operation
+from tests.support.world import World
+from worker.fold.event_handlers import APPLY
 from worker.ports import Due, Output
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
 
 
 def task_of(partition: int = 0) -> asyncio.Task[None]:
@@ -41,8 +35,8 @@ async def test_ending_finishes_the_batch_in_hand_and_drops_what_is_queued(world:
     committing.set()
     await settle()
     assert task.done()
-    assert world.held().next == 1
-    assert set(world.held().tenants) == {"acme"}
+    assert world.stored().next == 1
+    assert set(world.stored().tenants) == {"acme"}
     assert not lane.open
 
 
@@ -59,7 +53,7 @@ async def test_an_idle_lane_ends_at_once(world: World) -> None:
 
 async def test_a_lane_ends_while_it_looks_for_its_position(world: World) -> None:
     """What it finds is of no use any more."""
-    looking = world.store.faults.hold("standing")
+    looking = world.store.faults.hold("partition_status")
     lane = world.assign()
     await world.run()
     task = task_of()
@@ -71,15 +65,15 @@ async def test_a_lane_ends_while_it_looks_for_its_position(world: World) -> None
 
 async def test_a_lane_ends_in_an_outage_after_its_present_wait(world: World) -> None:
     """It does not try again."""
-    world.store.faults.down.add("standing")
+    world.store.faults.down.add("partition_status")
     lane = world.assign()
     await world.advance(30)
     task = task_of()
     lane.end()
-    tries = world.store.faults.calls["standing"]
+    tries = world.store.faults.calls["partition_status"]
     await world.advance(5)
     assert task.done()
-    assert world.store.faults.calls["standing"] == tries
+    assert world.store.faults.calls["partition_status"] == tries
 
 
 async def test_an_ended_lane_takes_nothing_more(world: World) -> None:
@@ -87,13 +81,13 @@ async def test_an_ended_lane_takes_nothing_more(world: World) -> None:
     lane = world.assign()
     await world.run()
     world.log(breaker("acme", "open"))
-    late = world.worker.consumer.fetched(0, lane.intake.generation)
+    late = world.worker.consumer.fetched(0, lane.fetch_buffer.generation)
     lane.end()
     acknowledged: list[bool] = []
     lane.offer(late, lambda: acknowledged.append(True))
     await settle()
     assert acknowledged == [True]
-    assert world.held().next == 0
+    assert world.stored().next == 0
 
 
 async def test_a_cancelled_lane_leaves_no_task_behind(world: World) -> None:
@@ -121,10 +115,10 @@ async def test_an_unexpected_failure_stops_the_lane_loudly(world: World, monkeyp
         await world.run()
     assert lane.stopped
     assert not lane.open
-    assert lane.finding == "the lane failed: RuntimeError('a bug of ours'); see the log, then restart the worker"
+    assert lane.problem == "the lane failed: RuntimeError('a bug of ours'); see the log, then restart the worker"
     assert [(line["event"], line["log_level"]) for line in logs] == [("lane_failed", "error")]
     assert isinstance(logs[0]["exc_info"], RuntimeError)
-    assert world.held().next == 0
+    assert world.stored().next == 0
 
 
 async def test_timers_that_fail_unexpectedly_stop_their_lane_loudly(
@@ -143,14 +137,14 @@ async def test_timers_that_fail_unexpectedly_stop_their_lane_loudly(
         await world.advance(1)
     assert task.done()
     assert lane.stopped
-    assert lane.finding == "the lane failed: RuntimeError('a bug of ours'); see the log, then restart the worker"
+    assert lane.problem == "the lane failed: RuntimeError('a bug of ours'); see the log, then restart the worker"
     assert [(line["event"], line["log_level"]) for line in logs] == [("lane_failed", "error")]
     world.log(breaker("acme", "open"))
     await world.run()
-    assert world.held().next == 0
+    assert world.stored().next == 0
 
 
-async def test_timers_that_fail_with_a_batch_in_hand_leave_it_whole_and_the_lane_stopped(
+async def test_timers_that_fail_during_a_batch_stop_the_lane_after_that_batch(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A success afterwards does not hide the failure."""
@@ -168,9 +162,9 @@ async def test_timers_that_fail_with_a_batch_in_hand_leave_it_whole_and_the_lane
         await world.advance(1)
     committing.set()
     await world.run()
-    assert world.held().next == 1
+    assert world.stored().next == 1
     assert lane.stopped
-    assert "a bug of ours" in str(lane.finding)
+    assert "a bug of ours" in str(lane.problem)
 
 
 @pytest.fixture
@@ -194,9 +188,9 @@ async def test_a_lane_stops_where_our_own_code_fails_on_too_much(world: World, f
         await world.run()
     assert lane.stopped is stops
     assert len(world.kafka.records(world.topics.deadletter)) == (0 if stops else failures)
-    assert world.held().next == (0 if stops else failures)
+    assert world.stored().next == (0 if stops else failures)
     if stops:
-        assert lane.finding == (
+        assert lane.problem == (
             "our own code failed on most of the last records up to 0:499: a bad deploy, not bad data; roll back, or "
             "set SLEEP_DEADLETTER_MAX_RATIO=1 to go on"
         )
@@ -213,7 +207,7 @@ async def test_the_ceiling_does_not_depend_on_where_batches_end(world: World, at
         world.log(*records[first : first + at_once])
         await world.run()
     assert lane.stopped
-    assert "up to 0:499:" in str(lane.finding)
+    assert "up to 0:499:" in str(lane.problem)
 
 
 @pytest.mark.usefixtures("bad_deploy")

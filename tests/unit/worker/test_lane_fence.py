@@ -1,52 +1,13 @@
 """The fence: whatever fails, is refused or is owned twice, each record is applied exactly once."""
 
-import json
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Any
-
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.policy import BUILT_IN_RULES
-from tests.fakes import LogRecord, settle
-from tests.invariants import assert_fenced, assert_fold, assert_once
-from tests.world import World, breaker, operation, rules
-from worker.batch import Batch, Decoder
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
-
-
-def fold_of(records: list[LogRecord], partitions: int = 1) -> Batch:
-    """Fold a whole log in one go, with nothing that can fail."""
-    batch = Batch(0, [BUILT_IN_RULES], {}, defaultdict(lambda: None), defaultdict(lambda: None))
-    decoder = Decoder(0, partitions)
-    for record in records:
-        batch.fold(decoder.decode(record))
-    return batch
-
-
-def rows(world: World) -> list[dict[str, Any]]:
-    """Return the audit rows on the transitions topic."""
-    return [json.loads(record.value or b"") for record in world.kafka.records(world.topics.transitions)]
-
-
-def assert_applied_once(world: World) -> None:
-    """Records and audit are those of a plain fold of the log."""
-    batch = fold_of(world.events().records)
-    assert_fold(
-        world.held().tenants,
-        {tenant: item.packed for tenant, item in batch.written().items() if item.packed is not None},
-    )
-    assert_once(rows(world))
-    expected = [json.loads(output.value or b"") for output in batch.transitions]
-    assert {row["id"]: row for row in rows(world)} == {row["id"]: row for row in expected}
-    assert world.held().counts.total() == len(world.held().tenants)
+from tests.support.fakes import settle
+from tests.support.invariants import assert_fenced
+from tests.support.outputs import breaker, operation, rules
+from tests.support.world import World
+from tests.unit.worker.applied_once import assert_applied_once
 
 
 @pytest.mark.parametrize("method", ["load", "commit"])
@@ -59,18 +20,18 @@ async def test_a_refused_call_makes_the_lane_look_again_and_go_on_from_there(wor
     await world.run()
     before = world.store.snapshot()
     other = world.join()
-    del world.store.faults.held[method]
+    del world.store.faults.delayed[method]
     other.lanes.assign([0])
     await world.run()
-    assert world.held().next == 1
+    assert world.stored().next == 1
     applied = world.store.snapshot()
     with capture_logs() as logs:
         waiting.set()
         await world.run()
-    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["refused"]
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["fence_refused"]
     assert lane.position == 1
-    assert lane.finding is None
-    assert_fenced(vars(applied[0]), vars(world.held()))
+    assert lane.problem is None
+    assert_fenced(vars(applied[0]), vars(world.stored()))
     assert before[0] != applied[0]
     world.log(breaker("acme", "closed"))
     await world.run()
@@ -78,7 +39,7 @@ async def test_a_refused_call_makes_the_lane_look_again_and_go_on_from_there(wor
 
 
 async def test_two_owners_of_a_partition_apply_each_record_once_between_them(world: World) -> None:
-    """A stale owner reads the same records; whoever comes second is refused, and follows."""
+    """A stale owner reads the same records. The second commit is refused, and its lane follows the first."""
     stale, present = world.assign(), world.join()
     present.lanes.assign([0])
     for number in range(30):
@@ -87,7 +48,7 @@ async def test_two_owners_of_a_partition_apply_each_record_once_between_them(wor
             operation("acme", f"op-{number}"),
         )
         await world.run()
-    assert world.held().next == 60
+    assert world.stored().next == 60
     assert stale.position == 60
     assert_applied_once(world)
 
@@ -101,7 +62,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_done(world: World) -> None
     await world.advance(1)
     assert world.store.faults.calls["commit"] == 1
     assert lane.position == 1
-    assert lane.finding is None
+    assert lane.problem is None
     world.log(breaker("acme", "closed"))
     await world.run()
     assert_applied_once(world)
@@ -115,7 +76,7 @@ async def test_a_load_whose_answer_is_lost_is_asked_again(world: World) -> None:
     world.log(breaker("acme", "open"))
     await world.advance(1)
     assert_applied_once(world)
-    assert world.held().next == 1
+    assert world.stored().next == 1
 
 
 async def test_outputs_that_were_sent_before_a_failed_commit_are_sent_again_the_same(world: World) -> None:
@@ -144,7 +105,7 @@ async def test_a_store_that_lost_its_last_second_is_brought_to_the_same_state_ag
     world.store.restore(snapshot)
     world.log(breaker("other", "open"))
     await world.run()
-    assert world.held().next == world.events().end > 4
+    assert world.stored().next == world.events().end > 4
     assert_applied_once(world)
 
 
@@ -154,14 +115,14 @@ async def test_a_refusal_drops_what_the_lane_remembers(world: World) -> None:
     world.log(breaker("acme", "open"))
     await world.run()
     loads = world.store.faults.calls["load"]
-    lane.look_again()
+    lane.reread_position()
     world.log(breaker("acme", "closed"))
     await world.run()
     assert world.store.faults.calls["load"] == loads + 1
     assert_applied_once(world)
 
 
-async def test_a_lane_that_is_told_to_look_again_with_a_batch_in_hand_finishes_it_and_goes_on(
+async def test_a_lane_told_to_look_again_during_a_batch_finishes_it_first(
     world: World,
 ) -> None:
     """The timers may notice something at any moment."""
@@ -170,7 +131,7 @@ async def test_a_lane_that_is_told_to_look_again_with_a_batch_in_hand_finishes_i
     committing = world.store.faults.hold("commit")
     world.log(breaker("acme", "open"))
     await world.run()
-    lane.look_again()
+    lane.reread_position()
     committing.set()
     await world.run()
     world.log(breaker("acme", "closed"))
@@ -204,7 +165,7 @@ async def test_a_hole_is_dropped_and_read_again(world: World) -> None:
     world.worker.consumer.lose(0, 1)
     with capture_logs() as logs:
         await world.run()
-    assert [(line["event"], line["expected"], line["found"]) for line in logs] == [("hole", 1, 2)]
+    assert [(line["event"], line["expected"], line["actual"]) for line in logs] == [("batch_lost", 1, 2)]
     assert lane.position == 3
     assert_applied_once(world)
 
@@ -213,10 +174,10 @@ async def test_a_seek_drops_what_was_fetched_before_it(world: World) -> None:
     """A batch of an older generation is not folded, though it is the one that follows."""
     lane = world.assign()
     await world.run()
-    generation = lane.intake.generation
-    lane.look_again()
+    generation = lane.fetch_buffer.generation
+    lane.reread_position()
     await settle()
-    assert lane.intake.generation > generation
+    assert lane.fetch_buffer.generation > generation
     acknowledged: list[bool] = []
     world.log(breaker("acme", "open"))
     stale = world.worker.consumer.fetched(0, generation)

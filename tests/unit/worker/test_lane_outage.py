@@ -1,28 +1,20 @@
 """Something does not answer: the lane waits, says so once, tries again, and goes on."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from structlog.testing import capture_logs
 
-from tests.world import World, breaker, event, operation
-from worker.apply import APPLY
+from tests.support.outputs import breaker, event, operation
+from tests.support.world import World
+from worker.fold.event_handlers import APPLY
 
 AWAY = {
-    "standing": "ConnectionError: redis is away",
+    "partition_status": "ConnectionError: redis is away",
     "load": "ConnectionError: redis is away",
     "commit": "ConnectionError: redis is away",
     "send": "KafkaError: kafka is away",
     "dead_letters": "KafkaError: kafka is away",
-    "bounds": "KafkaError: the broker is away",
+    "offset_range": "KafkaError: the broker is away",
 }
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
 
 
 def take_away(world: World, method: str) -> None:
@@ -45,21 +37,21 @@ async def test_an_outage_is_said_once_waited_out_and_recovered_from(world: World
     with capture_logs() as logs:
         lane = world.assign()
         await world.advance(60)
-        meanwhile = lane.finding
+        meanwhile = lane.problem
         assert meanwhile == finding
         assert not lane.stopped
-        assert world.held().next == 0
+        assert world.stored().next == 0
         give_back(world)
         await world.advance(6)
-    assert lane.finding is None
-    assert lane.position == world.held().next == 2
-    assert set(world.held().tenants) == {"acme"}
-    said = [line["event"] for line in logs if line["event"] != "timers_waiting"]
-    assert said == ["waiting", "recovered"]
+    assert lane.problem is None
+    assert lane.position == world.stored().next == 2
+    assert set(world.stored().tenants) == {"acme"}
+    lines = [line["event"] for line in logs if line["event"] not in {"timers_waiting", "record_set_aside"}]
+    assert lines == ["waiting", "recovered"]
     assert logs[0]["reason"] == finding
 
 
-@pytest.mark.parametrize("method", ["standing", "bounds"])
+@pytest.mark.parametrize("method", ["partition_status", "offset_range"])
 async def test_tries_are_spaced_out_jittered_and_bounded(world: World, method: str) -> None:
     """From a tenth of a second, doubling to five, each between a half and the whole of that."""
     take_away(world, method)
@@ -74,7 +66,7 @@ async def test_tries_are_spaced_out_jittered_and_bounded(world: World, method: s
 
 async def test_after_a_recovery_tries_begin_close_together_again(world: World) -> None:
     """And the next outage gets a line of its own."""
-    world.store.faults.down.add("standing")
+    world.store.faults.down.add("partition_status")
     world.assign()
     await world.advance(30)
     world.store.faults.heal()
@@ -90,10 +82,10 @@ async def test_after_a_recovery_tries_begin_close_together_again(world: World) -
 
 async def test_a_lane_that_has_not_looked_yet_says_that_it_is_starting(world: World) -> None:
     """A partition that is not running is never shown as fine."""
-    world.store.faults.hold("standing")
+    world.store.faults.hold("partition_status")
     lane = world.assign()
     await world.run()
-    assert lane.finding == "starting"
+    assert lane.problem == "starting"
     assert lane.position is None
 
 
@@ -105,17 +97,17 @@ async def test_one_output_that_fails_does_not_leave_the_others_under_way(world: 
     world.outputs.faults.down.add(f"send:{world.topics.transitions}")
     world.log(breaker("acme", "open"))
     await world.advance(10)
-    meanwhile = lane.finding
-    assert (world.store.faults.calls["standing"], meanwhile) == (1, None)
+    meanwhile = lane.problem
+    assert (world.store.faults.calls["partition_status"], meanwhile) == (1, None)
     slow.set()
     await world.run()
-    assert lane.finding == "KafkaError: kafka is away"
+    assert lane.problem == "KafkaError: kafka is away"
     world.outputs.faults.heal()
     await world.advance(1)
     assert lane.position == 1
 
 
-async def test_records_that_are_folded_again_in_an_outage_count_once_towards_the_ceiling(
+async def test_records_folded_again_in_an_outage_count_once_towards_the_ceiling(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few records on which we fail are no bad deploy, however long Kafka is away."""

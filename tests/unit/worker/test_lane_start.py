@@ -1,24 +1,16 @@
 """Where to start is what Redis says, held against what the log still has."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.layout import seal
+from schemas.domain.sealing import seal
 from schemas.names import Topics
-from tests.fakes import settle
-from tests.world import World, breaker
-from worker.start import OTHER_COUNT
+from tests.support.fakes import settle
+from tests.support.outputs import breaker
+from tests.support.world import World
+from worker.partition.startup_checks import OTHER_COUNT
 
 EVENTS = Topics.of("sleep").events
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
 
 
 async def test_a_partition_never_begun_is_read_from_its_first_record(world: World) -> None:
@@ -26,18 +18,18 @@ async def test_a_partition_never_begun_is_read_from_its_first_record(world: Worl
     world.log(breaker("acme", "open"))
     lane = world.assign()
     await world.run()
-    assert lane.position == world.held().next == 1
-    assert set(world.held().tenants) == {"acme"}
+    assert lane.position == world.stored().next == 1
+    assert set(world.stored().tenants) == {"acme"}
 
 
 async def test_a_lane_starts_where_redis_says_and_folds_nothing_before(world: World) -> None:
     """The consumer group has no say."""
     world.log(breaker("before", "open"), breaker("after", "open"))
-    world.held().progress[b"next"] = b"1"
+    world.stored().progress[b"next"] = b"1"
     lane = world.assign()
     await world.run()
     assert lane.position == 2
-    assert set(world.held().tenants) == {"after"}
+    assert set(world.stored().tenants) == {"after"}
 
 
 async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: World) -> None:
@@ -73,19 +65,27 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
             "Redis holds 0 open-ended tenants where progress says 1; run `sleepctl rebuild --partition 0 --force`",
         ),
         (
+            {b"layout": b"3", b"operations": b"2"},
+            "Redis holds 0 commands where progress says 2; run `sleepctl rebuild --partition 0 --force`",
+        ),
+        (
+            {b"layout": b"3", b"ended": b"2"},
+            "Redis holds 0 ends of commands where progress says 2; run `sleepctl rebuild --partition 0 --force`",
+        ),
+        (
             {b"next": b"1"},
             "progress is 1 and the log begins at 2: its records are gone; run `sleepctl rebuild --partition 0 --force`",
         ),
         (
             {b"next": b"5"},
             (
-                "progress is 5 and the log ends at 4: it was cut or made anew; find out why, then run "
-                "`sleepctl rebuild --partition 0 --force`"
+                "progress is 5 and the log ends at 4: it was truncated, or its topic was recreated; find out why, "
+                "then run `sleepctl rebuild --partition 0 --force`"
             ),
         ),
         (
-            {b"next": b"2", b"layout": b"3"},
-            "progress: layout 3 is newer than 2; run the newer version on this partition",
+            {b"next": b"2", b"layout": b"4"},
+            "progress: layout 4 is newer than 3; run the newer version on this partition",
         ),
         (
             {b"next": b"two"},
@@ -97,8 +97,8 @@ async def test_a_new_lane_goes_on_after_the_last_record_of_the_old_one(world: Wo
         (
             {b"rules": seal(b'[{"retire_after_seconds": 1}]')},
             (
-                "progress cannot be used: the rules are not what was packed: retire_after_seconds: Input should be "
-                "greater than or equal to 60 (if it is damaged, run `sleepctl rebuild --partition 0 --force`)"
+                "progress cannot be used: the rules are not what was packed: retire_after_seconds: must be "
+                "at least 60 (if it is damaged, run `sleepctl rebuild --partition 0 --force`)"
             ),
         ),
     ],
@@ -107,14 +107,14 @@ async def test_a_lane_stops_and_says_what_to_run(world: World, progress: dict[by
     """Nothing is skipped silently, and nothing is changed."""
     world.log(*[breaker("acme", "open")] * 4)
     world.events().trim(2)
-    world.held().progress.update(progress)
+    world.stored().progress.update(progress)
     with capture_logs() as logs:
         lane = world.assign()
         await world.run()
     assert lane.stopped
-    assert lane.finding == expected
+    assert lane.problem == expected
     assert [(line["event"], line["reason"], line["partition"]) for line in logs] == [("lane_stopped", expected, 0)]
-    assert not world.held().tenants
+    assert not world.stored().tenants
 
 
 def test_what_is_said_of_another_partition_count_can_be_done() -> None:
@@ -130,18 +130,18 @@ async def test_a_partition_of_the_layout_before_is_gone_on_with_in_the_present_o
     world.assign()
     await world.run()
     await world.end()
-    world.held().progress.update({b"layout": b"1", b"timers": b"7", b"open": b"7"})
+    world.stored().progress.update({b"layout": b"1", b"timers": b"7", b"open": b"7"})
     world.log(breaker("acme", "closed"))
     lane = world.assign()
     await world.run()
-    assert (lane.finding, lane.position) == (None, 2)
-    assert (world.held().progress[b"layout"], world.held().progress[b"timers"]) == (b"2", b"1")
+    assert (lane.problem, lane.position) == (None, 2)
+    assert (world.stored().progress[b"layout"], world.stored().progress[b"timers"]) == (b"3", b"1")
 
 
 async def test_a_stopped_lane_wants_nothing_and_publishes_no_timers(world: World) -> None:
     """Only a person makes it go on."""
-    world.held().progress[b"next"] = b"5"
-    world.held().timers["acme"] = 0
+    world.stored().progress[b"next"] = b"5"
+    world.stored().timers["acme"] = 0
     lane = world.assign()
     await world.advance(10)
     assert not lane.open
@@ -170,11 +170,11 @@ async def test_records_that_go_after_the_look_are_not_taken_for_a_gap(world: Wor
     assert lane.position == 0
     world.events().trim(1)
     await world.run()
-    assert lane.finding == "progress is 0 and the log begins at 1: its records are gone; run `sleepctl rebuild`"
-    assert not world.held().tenants
+    assert lane.problem == "progress is 0 and the log begins at 1: its records are gone; run `sleepctl rebuild`"
+    assert not world.stored().tenants
 
 
-async def test_a_batch_that_begins_above_the_position_is_folded_if_the_log_has_lost_nothing(
+async def test_a_batch_that_begins_above_the_position_is_folded_if_nothing_is_lost(
     world: World,
 ) -> None:
     """The lane asks the broker once, and only then."""
@@ -182,25 +182,25 @@ async def test_a_batch_that_begins_above_the_position_is_folded_if_the_log_has_l
     world.log(breaker("acme", "open"))
     world.assign()
     await world.run()
-    assert world.broker.calls["bounds"] == 2
+    assert world.broker.calls["offset_range"] == 2
     world.log(breaker("acme", "closed"))
     await world.run()
-    assert world.broker.calls["bounds"] == 2
-    assert world.held().next == 3
+    assert world.broker.calls["offset_range"] == 2
+    assert world.stored().next == 3
 
 
 async def test_a_partition_that_is_being_rebuilt_is_waited_for(world: World) -> None:
     """And an interrupted rebuild is named; nobody has to restart the worker afterwards."""
-    world.held().progress[b"next"] = b"-7"
+    world.stored().progress[b"next"] = b"-7"
     lane = world.assign()
     await world.advance(3)
     assert not lane.stopped
-    assert lane.finding == "the partition is being rebuilt; if nobody is at it any more, run `sleepctl rebuild`"
+    assert lane.problem == "the partition is being rebuilt; if no rebuild is running any more, run `sleepctl rebuild`"
     world.log(breaker("acme", "open"))
-    world.held().progress[b"next"] = b"0"
+    world.stored().progress[b"next"] = b"0"
     await world.advance(5)
     assert lane.position == 1
-    assert world.held().next == 1
+    assert world.stored().next == 1
 
 
 @pytest.mark.parametrize("place", [0, 40, -1])
@@ -210,34 +210,34 @@ async def test_a_flipped_byte_in_a_record_stops_the_lane_and_is_named(world: Wor
     world.log(breaker("acme", "open"))
     await world.run()
     await world.end()
-    flipped = bytearray(world.held().tenants["acme"])
+    flipped = bytearray(world.stored().tenants["acme"])
     flipped[place] ^= 4
-    world.held().tenants["acme"] = bytes(flipped)
+    world.stored().tenants["acme"] = bytes(flipped)
     world.log(breaker("other", "open"), breaker("acme", "closed"))
     lane = world.assign()
     await world.run()
     assert lane.stopped
-    assert lane.finding == (
+    assert lane.problem == (
         "the record of tenant acme cannot be read: damaged: its checksum is wrong; run "
         "`sleepctl rebuild --partition 0 --force`"
     )
-    assert (world.held().next, world.held().tenants["acme"]) == (1, bytes(flipped))
+    assert (world.stored().next, world.stored().tenants["acme"]) == (1, bytes(flipped))
     assert world.kafka.records(world.topics.deadletter) == []
     assert world.states().end == 1
 
 
 async def test_a_record_of_a_newer_version_stops_the_lane_rather_than_be_damaged(world: World) -> None:
     """A rolling deploy goes on with the newer worker on this partition."""
-    world.held().tenants["acme"] = seal(b'[2,"of tomorrow"]')
-    world.held().progress[b"records"] = b"1"
-    world.held().counts["freeze"] = 1
+    world.stored().tenants["acme"] = seal(b'[2,"of tomorrow"]')
+    world.stored().progress[b"records"] = b"1"
+    world.stored().counts["freeze"] = 1
     world.log(breaker("acme", "open"))
     lane = world.assign()
     await world.run()
-    assert lane.finding == (
+    assert lane.problem == (
         "the record of tenant acme: layout 2 is newer than 1; run the newer version on this partition"
     )
-    assert world.held().next == 0
+    assert world.stored().next == 0
 
 
 async def test_a_record_from_further_on_in_the_log_stops_the_lane(world: World) -> None:
@@ -245,14 +245,14 @@ async def test_a_record_from_further_on_in_the_log_stops_the_lane(world: World) 
     world.assign()
     world.log(breaker("acme", "open"))
     await world.run()
-    progress = dict(world.held().progress)
+    progress = dict(world.stored().progress)
     world.log(breaker("acme", "closed"))
     await world.run()
     await world.end()
-    world.held().progress = progress
+    world.stored().progress = progress
     lane = world.assign()
     await world.run()
-    assert lane.finding == (
+    assert lane.problem == (
         "the record of tenant acme is of offset 1, and only what lies before 1 has been applied; run "
         "`sleepctl rebuild --partition 0 --force`"
     )

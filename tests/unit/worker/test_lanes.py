@@ -1,21 +1,16 @@
 """The lanes of a worker: made on assignment, ended on revocation, counted as they are."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.fakes import settle
-from tests.world import World, breaker, tenants_on
-from worker.intake import Fetched
+from tests.support.fakes import settle
+from tests.support.outputs import breaker, tenants_on
+from tests.support.world import World
+from worker.partition.fetch_buffer import FetchedBatch
 
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """Four partitions, one worker, nothing in the log."""
-    async with World(partitions=4) as world:
-        yield world
+pytestmark = pytest.mark.partitions(4)
 
 
 def lanes_by_state(world: World) -> dict[str, float | None]:
@@ -52,7 +47,7 @@ async def test_a_revocation_returns_when_the_batches_in_hand_are_finished(world:
     committing.set()
     await settle()
     assert revoking.done()
-    assert world.held(0).next == 1
+    assert world.stored(0).next == 1
 
 
 async def test_lanes_that_are_not_revoked_go_on(world: World) -> None:
@@ -63,12 +58,12 @@ async def test_lanes_that_are_not_revoked_go_on(world: World) -> None:
     await lanes.revoke([0])
     world.log(breaker(tenants_on(1, 4, 1)[0], "open"), partition=1)
     await world.run()
-    assert world.held(1).next == 1
+    assert world.stored(1).next == 1
 
 
 async def test_a_lane_that_does_not_end_in_time_is_cancelled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebalance does not wait for ever; the fence keeps what it still sends from counting."""
-    monkeypatch.setattr("worker.lanes.END_SECONDS", 0.0)
+    monkeypatch.setattr("worker.partition.manager.END_SECONDS", 0.0)
     lanes = world.worker.lanes
     lanes.assign([0])
     await world.run()
@@ -78,14 +73,14 @@ async def test_a_lane_that_does_not_end_in_time_is_cancelled(world: World, monke
     with capture_logs() as logs:
         await lanes.revoke([0])
     assert [(line["event"], line["lane"]) for line in logs] == [("lane_cancelled", "lane-0")]
-    assert world.held(0).next == 0
+    assert world.stored(0).next == 0
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith(("lane", "timers"))]
 
 
 async def test_a_batch_of_a_partition_that_is_not_ours_is_acknowledged_and_dropped(world: World) -> None:
     """It was under way when the partition went."""
     acknowledged: list[bool] = []
-    world.worker.lanes.offer(3, Fetched(0, []), lambda: acknowledged.append(True))
+    world.worker.lanes.offer(3, FetchedBatch(0, []), lambda: acknowledged.append(True))
     assert acknowledged == [True]
 
 
@@ -102,7 +97,7 @@ async def test_a_partition_that_comes_back_gets_a_new_lane(world: World) -> None
 async def test_a_lane_that_stops_is_counted_as_stopped_at_once(world: World) -> None:
     """An alert on it must not wait for the next rebalance."""
     assert lanes_by_state(world) == {"running": 0, "stopped": 0}
-    world.held(1).progress[b"next"] = b"5"
+    world.stored(1).progress[b"next"] = b"5"
     world.worker.lanes.assign([0, 1])
     await world.run()
     assert lanes_by_state(world) == {"running": 1, "stopped": 1}

@@ -4,21 +4,10 @@ from typing import Any
 
 import pytest
 
-from schemas.policy import BUILT_IN_RULES
-from tests.unit.worker.build import (
-    MINUTE,
-    SECOND,
-    Document,
-    T,
-    Tenant,
-    breaker,
-    cancel,
-    mode,
-    pin,
-    policy,
-    sleep,
-    timer,
-)
+from schemas.domain.policy import BUILT_IN_RULES
+from tests.support.events import Document, breaker, cancel, mode, pin, policy, sleep, timer
+from tests.support.times import MINUTE, SECOND, T
+from tests.unit.worker.compared_tenant import Tenant
 
 OWN = {"actor": "ops@acme", "reason": "batch job", "decision_id": "opa-1"}
 
@@ -68,21 +57,21 @@ def test_rows_come_in_the_order_of_the_steps_and_are_counted_up() -> None:
     tenant(mode("m", "deep"), T)
     tenant.follow({"policy": {"ceiling": "light"}})
     tenant(mode("off", "active", **OWN), T + MINUTE)
-    found = rows(tenant)
-    assert [(row["id"], row["kind"], (row["cause"] or {}).get("kind")) for row in found] == [
+    written = rows(tenant)
+    assert [(row["id"], row["kind"], (row["cause"] or {}).get("kind")) for row in written] == [
         ("0:45:0", "transition", "expired"),
         ("0:45:1", "transition", "rules"),
         ("0:45:2", "transition", "mode"),
         ("0:45:3", "outcome", None),
     ]
-    for row in found[:2]:
+    for row in written[:2]:
         assert [row[name] for name in ("operation_id", "actor", "reason", "decision_id")] == [None] * 4
-    for row in found[2:]:
+    for row in written[2:]:
         assert row["operation_id"] == "off"
         assert row.items() >= OWN.items()
-    assert [row["at"] for row in found] == [T + SECOND, T + MINUTE, T + MINUTE, T + MINUTE]
-    assert {row["position"] for row in found} == {"0:45"}
-    assert {(row["event_id"], row["event_type"]) for row in found} == {("e-1", "sleep.mode.v1")}
+    assert [row["at"] for row in written] == [T + SECOND, T + MINUTE, T + MINUTE, T + MINUTE]
+    assert {row["position"] for row in written} == {"0:45"}
+    assert {(row["event_id"], row["event_type"]) for row in written} == {("e-1", "sleep.mode.v1")}
 
 
 def test_a_breaker_whose_event_changes_no_decision_writes_no_row() -> None:

@@ -4,8 +4,10 @@ from typing import get_args
 
 import pytest
 
-from schemas.state import BreakerState
-from tests.unit.worker.build import HOUR, MINUTE, SECOND, Document, T, Tenant, breaker, mode, policy, timer
+from schemas.domain.state import BreakerState
+from tests.support.events import Document, breaker, mode, policy, timer
+from tests.support.times import HOUR, MINUTE, SECOND, T
+from tests.unit.worker.compared_tenant import Tenant
 
 LEASE = 900 * SECOND
 ISO = "2026-11-22T08:07:17.992Z"
@@ -185,7 +187,7 @@ def test_a_wrong_clock_in_the_cloudevents_time_is_refused_too() -> None:
 
 
 def test_clock_skew_is_checked_before_staleness_and_staleness_before_room() -> None:
-    """In the order of DESIGN section 3."""
+    """In the order of specification.md#commands."""
     tenant = Tenant(document={"policy": {"breakers": [{"match": "*", "lease_seconds": 0}]}})
     tenant.begin_with([breaker("open", f"b@{number:03}", occurred_at=T + MINUTE) for number in range(256)], T)
     tenant(breaker("closed", "b@000", occurred_at=T + MINUTE - 1), T)

@@ -4,22 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from schemas.operation import OperationRecord
-from tests.unit.worker.build import (
-    HOUR,
-    MINUTE,
-    SECOND,
-    Document,
-    T,
-    Tenant,
-    breaker,
-    cancel,
-    mode,
-    pin,
-    policy,
-    sleep,
-    timer,
-)  # fmt: skip
+from schemas.wire.operation import OperationRecord
+from tests.support.events import Document, breaker, cancel, mode, pin, policy, sleep, timer
+from tests.support.times import HOUR, MINUTE, SECOND, T
+from tests.unit.worker.compared_tenant import Tenant
 
 Make = Callable[..., Document]
 
@@ -37,7 +25,7 @@ def outcome_row(tenant: Tenant) -> Document:
 
 
 def test_an_operation_runs_until_its_ttl_and_then_is_completed() -> None:
-    """Its completion writes no outcome: whoever reads it later sees it completed."""
+    """Its completion writes no outcome. A later read shows it as completed."""
     tenant = Tenant()
     tenant(sleep("op", "deep", 10 * SECOND, reason="batch job", trace_id="trace"), T)
     answer = answer_of(tenant)
@@ -155,17 +143,27 @@ def test_a_tenant_can_be_pinned_awake() -> None:
     assert tenant.moves == [("active", "freeze", "pin_ended", "pin", T + 1 + MINUTE)]
 
 
+@pytest.mark.parametrize("reason", ["second", None])
 @pytest.mark.parametrize("make", [mode, pin])
-def test_the_same_mode_or_pin_again_moves_its_end_and_keeps_its_beginning(make: Make) -> None:
+def test_a_renewed_mode_or_pin_keeps_since_and_takes_the_new_actor_and_reason(make: Make, reason: str | None) -> None:
+    """An actor beside the reason of another actor would mislead, so a renewal without a reason leaves none."""
+    tenant = Tenant()
+    tenant(make("a", "deep", MINUTE, actor="anna", reason="first"), T)
+    tenant(make("b", "deep", 2 * MINUTE, actor="bob", reason=reason), T + 1)
+    (claim,) = tenant.known.claims.values()
+    assert (claim.since, claim.expires_at) == (T, T + 1 + 2 * MINUTE)
+    assert (claim.actor, claim.reason) == ("bob", reason)
+    assert tenant.last.published, "readers see who keeps the tenant asleep, and why"
+
+
+@pytest.mark.parametrize("make", [mode, pin])
+def test_a_mode_or_pin_in_another_state_begins_anew(make: Make) -> None:
     """`since` is when its state last changed."""
     tenant = Tenant()
     tenant(make("a", "deep", MINUTE, reason="first"), T)
-    tenant(make("b", "deep", 2 * MINUTE, reason="second"), T + 1)
+    tenant(make("b", "light", MINUTE, reason="second"), T + 2)
     (claim,) = tenant.known.claims.values()
-    assert (claim.since, claim.expires_at) == (T, T + 1 + 2 * MINUTE)
-    tenant(make("c", "light", MINUTE, reason="third"), T + 2)
-    (claim,) = tenant.known.claims.values()
-    assert (claim.since, claim.reason) == (T + 2, "third")
+    assert (claim.since, claim.reason) == (T + 2, "second")
 
 
 @pytest.mark.parametrize("ttl_ms", [1, HOUR])
@@ -278,25 +276,25 @@ def test_a_tenant_without_a_record_has_policy_version_0() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ({"floor": "deep", "ceiling": "light"}, "floor deep is above ceiling light"),
-        ({"schedule": {"active": {}}}, "schedule.light: Field required"),
-        ({"max_ttl_seconds": 0}, "max_ttl_seconds: Input should be greater than 0"),
+        ({"schedule": {"active": {}}}, "schedule.light: required, but missing"),
+        ({"max_ttl_seconds": 0}, "max_ttl_seconds: must be above 0"),
         ({"min_sleep_seconds": 0.0001}, "min_sleep_seconds: more than 3 decimals"),
-        ({"breakers": [{"open": "deep"}]}, "breakers.0.match: Field required"),
-        ({"enforce": None}, "enforce: Input should be a valid boolean"),
-        ({"enforce": 1}, "enforce: Input should be a valid boolean"),
-        ({"flor": "deep"}, "flor: Extra inputs are not permitted"),
+        ({"breakers": [{"open": "deep"}]}, "breakers.0.match: required, but missing"),
+        ({"enforce": None}, "enforce: must be true or false"),
+        ({"enforce": 1}, "enforce: must be true or false"),
+        ({"flor": "deep"}, "flor: unknown field; did you mean `floor`?"),
     ],
 )
-def test_an_invalid_policy_is_refused_and_the_answer_says_which_field_and_why(document: object, said: str) -> None:
+def test_an_invalid_policy_is_refused_and_the_answer_says_which_field_and_why(document: object, message: str) -> None:
     """The policy in force stays."""
     tenant = Tenant()
     tenant(policy("good", {"floor": "light"}), T)
     tenant(policy("bad", document), T + 1)
     assert tenant.codes == ["invalid_policy"]
-    assert said in str(answer_of(tenant).detail)
+    assert message in str(answer_of(tenant).detail)
     assert (tenant.state, tenant.known.policy_version) == ("light", 1)
 
 
@@ -311,7 +309,7 @@ def test_a_schedule_must_be_monotone() -> None:
 
 
 def test_version_conflict_goes_before_invalid_policy() -> None:
-    """In the order of DESIGN section 3."""
+    """In the order of specification.md#commands."""
     tenant = Tenant()
     tenant(policy("p", {"floor": 3}, if_version=4), T)
     assert tenant.codes == ["version_conflict"]
@@ -325,11 +323,13 @@ def test_a_command_that_comes_too_late_is_refused(not_after: int | None, refused
     assert tenant.codes == (["too_late"] if refused else [])
 
 
-def test_too_late_is_judged_by_the_tenants_clock() -> None:
-    """`now` is the later of the clock and the record's own time."""
+def test_too_late_is_judged_by_the_records_own_time() -> None:
+    """The tenant's clock may be ahead of it: an earlier record set it."""
     tenant = Tenant()
     tenant(breaker("open"), T + MINUTE)
     tenant(sleep("op", not_after=T + 1), T)
+    assert tenant.codes == []
+    tenant(sleep("later", not_after=T + 1), T + 2)
     assert tenant.codes == ["too_late"]
 
 

@@ -4,8 +4,10 @@ from itertools import product
 
 import pytest
 
-from schemas.state import LABELS, SleepState
-from tests.unit.worker.build import HOUR, MINUTE, T, Tenant, breaker, cancel, mode, pin, policy, sleep
+from schemas.domain.state import LABELS, SleepState
+from tests.support.events import breaker, cancel, mode, pin, policy, sleep
+from tests.support.times import HOUR, MINUTE, T
+from tests.unit.worker.compared_tenant import Tenant
 
 PAIRS = list(product(LABELS, LABELS))
 SLEEPS = [pair for pair in PAIRS if pair[1] != "active"]

@@ -1,13 +1,18 @@
 """Properties of the fold over whole logs: all types of events, several tenants, changes of rules, wild times."""
 
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import accumulate
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from schemas.events import CommandEvent
-from schemas.policy import Terms
-from tests.invariants import (
+from schemas.domain.policy import Terms
+from schemas.wire.events import CommandEvent
+from schemas.wire.operation import forgotten_until
+from schemas.wire.state_record import NEW_HEADER
+from tests.support.batches import TENANTS, Lane, apply_all, boundaries, logs, values
+from tests.support.events import Document, timer
+from tests.support.invariants import (
     assert_answered,
     assert_bounded,
     assert_fold,
@@ -16,9 +21,11 @@ from tests.invariants import (
     assert_once,
     assert_reversible,
 )  # fmt: skip
-from tests.reference import Reference
-from tests.unit.worker.batches import TENANTS, Lane, apply_all, logs, values
-from tests.unit.worker.build import Source, remembered, source, timer, without_decision
+from tests.support.records import Source, source
+from tests.support.reference import Reference
+from tests.support.times import HOUR
+from tests.unit.worker.compared_tenant import remembered, without_decision
+from worker.ports import OperationKey, Output
 
 cuts = st.lists(st.integers(0, 40), max_size=6)
 
@@ -38,20 +45,54 @@ def terms_of(lane: Lane, tenant: str) -> Terms:
     return lane.rules[record.rules_number].terms_for(record.policy)
 
 
+def last_of_each(states: Iterable[Output]) -> dict[bytes | None, tuple[bytes | None, list[tuple[str, bytes]]]]:
+    """Return the last state of each key, but for the header that tells of its commit."""
+    return {key: (value, [item for item in headers if item[0] != NEW_HEADER]) for key, value, headers in states}
+
+
+def still_counting(lane: Lane) -> dict[OperationKey, bytes]:
+    """Return the commands that are not forgotten yet. When the store lets go the others depends on its commits."""
+    forgotten = forgotten_until(lane.highest)
+    return {key: lane.operations[key] for key, command in lane.commands().items() if command.finished_at > forgotten}
+
+
+def assert_last_of_each_commit(lane: Lane, reference: Reference, log: list[Source], at: Iterable[int]) -> None:
+    """Rules go first; then of each tenant the last state of each commit, by position, and whether it was new."""
+    expected: list[tuple[str, Document | None, bool]] = []
+    one = Reference()
+    for start, end in boundaries(log, at):
+        known, before = set(one.tenants), len(one.states)
+        for record in log[start:end]:
+            one.read(record, 1)
+        last: dict[str, Document | None] = {}
+        for key, value in one.states[before:]:
+            last.pop(key, None)
+            last[key] = value
+        rules = [key for key in last if key.startswith("*rules:")]
+        expected += [(key, last[key], False) for key in rules]
+        expected += [(key, last[key], key not in known) for key in last if key not in rules]
+    assert one.states == reference.states
+    seen = zip(lane.states, values(lane.states), strict=True)
+    assert [
+        ((output.key or b"").decode(), value, NEW_HEADER in dict(output.headers)) for output, value in seen
+    ] == expected
+
+
 @given(logs(), cuts, st.booleans())
 def test_equals_the_reference_fold(log: list[Source], at: list[int], remembers: bool) -> None:  # noqa: FBT001
-    """Records, states, audit rows, answers, timers and open-ended tenants: all are what DESIGN section 3 says."""
-    lane, reference = apply_all(log, at, remembers=remembers), referred(log)
+    """Records, states, audit rows, answers, timers and open-ended tenants are what specification.md#the-fold says."""
+    lane, reference, states = apply_all(log, at, remembers=remembers), referred(log), apply_all(log, range(len(log)))
     assert not any(lane.failures), lane.dead_letters
     documents = {tenant: reference.document(tenant) for tenant in TENANTS}
     assert_fold({tenant: lane.document(tenant) for tenant in TENANTS}, documents)
     published = [
-        (key.decode(), value) for (key, *_), value in zip(lane.states, values(lane.states), strict=True) if key
+        (key.decode(), value) for (key, *_), value in zip(states.states, values(states.states), strict=True) if key
     ]
     assert published == reference.states
+    assert_last_of_each_commit(lane, reference, log, at)
     assert without_decision(lane.rows()) == reference.rows
-    told = [{name: value for name, value in answer.items() if name != "asked"} for answer in reference.answers]
-    assert [remembered(outcome) for outcome in lane.outcomes()] == told
+    expected = [{name: value for name, value in answer.items() if name != "asked"} for answer in reference.answers]
+    assert [remembered(outcome) for outcome in lane.outcomes()] == expected
     for tenant in lane.written:
         assert lane.written[tenant].due == reference.timer_due(tenant)
         assert lane.open_ended.get(tenant, False) == reference.open_ended(tenant)
@@ -66,11 +107,11 @@ def test_any_batch_boundaries_give_the_same(log: list[Source], some: list[int], 
     one = apply_all(log, some)
     for lane in (apply_all(log, others, remembers=True), apply_all(log, range(len(log)))):
         assert lane.packed == one.packed
-        assert lane.states == one.states
+        assert last_of_each(lane.states) == last_of_each(one.states)
         assert lane.transitions == one.transitions
         assert lane.answers == one.answers
         assert lane.dead_letters == one.dead_letters
-        assert lane.operations == one.operations
+        assert still_counting(lane) == still_counting(one)
         assert (lane.counts, lane.open_ended) == (one.counts, one.open_ended)
         assert {tenant: item.due for tenant, item in lane.written.items()} == {
             tenant: item.due for tenant, item in one.written.items()
@@ -78,22 +119,34 @@ def test_any_batch_boundaries_give_the_same(log: list[Source], some: list[int], 
 
 
 @given(logs(), cuts)
+def test_what_the_store_still_holds_of_forgotten_commands_does_not_count(log: list[Source], at: list[int]) -> None:
+    """It may take them away at any commit after they are forgotten, or never."""
+    one, never = apply_all(log, at), apply_all(log, range(len(log)), forgets=False)
+    assert (never.packed, never.transitions, never.answers) == (one.packed, one.transitions, one.answers)
+    assert one.operations.items() <= never.operations.items()
+
+
+@given(logs(), cuts)
 def test_isolated(log: list[Source], at: list[int]) -> None:
-    """Folded alone, with the rules, a tenant has the same record, states and audit rows as among others."""
+    """Folded alone, with the rules, a tenant has the same record, states and audit rows as among others.
+
+    As long as timestamps go back by less than an hour.
+    """
+    highest = list(accumulate((record.timestamp for record in log), max))
+    assume(all(before - record.timestamp < HOUR for before, record in zip(highest, log, strict=True)))
     together = apply_all(log, at)
     for tenant in TENANTS:
         alone = apply_all([record for record in log if record.key in (None, tenant.encode())])
         assert_isolated({tenant: alone.document(tenant)}, {tenant: together.document(tenant)})
         assert alone.rows() == [row for row in together.rows() if row["tenant"] == tenant]
-        own = [output for output in together.states if output.key == tenant.encode()]
-        assert [output for output in alone.states if output.key == tenant.encode()] == own
+        assert last_of_each(alone.states).get(tenant.encode()) == last_of_each(together.states).get(tenant.encode())
 
 
 @given(logs(), cuts)
 def test_monotone_bounded_and_reversible(log: list[Source], at: list[int]) -> None:
     """After each batch every ramp moves one way, every sleep has an end, and rest is the very set of the state."""
     lane = Lane()
-    for start, end in pairwise(sorted({0, len(log), *(cut % (len(log) + 1) for cut in at)})):
+    for start, end in boundaries(log, at):
         lane.apply(log[start:end])
         for tenant in lane.packed:
             record, terms = lane.record(tenant), terms_of(lane, tenant)

@@ -2,20 +2,9 @@
 
 import pytest
 
-from tests.unit.worker.build import (
-    HOUR,
-    MINUTE,
-    SECOND,
-    Document,
-    T,
-    Tenant,
-    breaker,
-    cancel,
-    mode,
-    pin,
-    policy,
-    sleep,
-)  # fmt: skip
+from tests.support.events import Document, breaker, cancel, mode, pin, policy, sleep
+from tests.support.times import HOUR, MINUTE, SECOND, T
+from tests.unit.worker.compared_tenant import Tenant
 
 REFUSED = [
     sleep("no", ttl_ms=0),

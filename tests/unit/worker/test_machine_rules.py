@@ -4,22 +4,10 @@ from typing import Any
 
 import pytest
 
-from schemas.policy import BUILT_IN_RULES
-from tests.unit.worker.build import (
-    DAY,
-    HOUR,
-    MINUTE,
-    SECOND,
-    Document,
-    T,
-    Tenant,
-    breaker,
-    mode,
-    pin,
-    policy,
-    sleep,
-    timer,
-)  # fmt: skip
+from schemas.domain.policy import BUILT_IN_RULES
+from tests.support.events import Document, breaker, mode, pin, policy, sleep, timer
+from tests.support.times import DAY, HOUR, MINUTE, SECOND, T
+from tests.unit.worker.compared_tenant import Tenant
 
 AWAKE: Document = {"policy": {"ceiling": "active"}}
 

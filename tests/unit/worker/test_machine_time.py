@@ -4,23 +4,11 @@ from typing import Any
 
 import pytest
 
-from schemas.state import SleepState
-from tests.unit.worker.build import (
-    DAY,
-    HOUR,
-    MINUTE,
-    SECOND,
-    Document,
-    T,
-    Tenant,
-    breaker,
-    cancel,
-    mode,
-    pin,
-    policy,
-    sleep,
-    timer,
-)  # fmt: skip
+from schemas.domain.state import SleepState
+from tests.support.events import Document, breaker, cancel, mode, pin, policy, sleep, timer
+from tests.support.times import DAY, HOUR, MINUTE, SECOND, T
+from tests.unit.worker.compared_tenant import Tenant
+from worker.fold.fold import Folded
 
 LEASE = 900 * SECOND
 
@@ -210,6 +198,19 @@ def test_the_end_of_a_dry_run_holds_nothing() -> None:
     assert (tenant.state, tenant.decided, tenant.known.held_until) == ("active", "active", None)
 
 
+@pytest.mark.parametrize("by_rules", [False, True])
+def test_no_hold_is_taken_where_state_differs_from_decided(by_rules: bool) -> None:  # noqa: FBT001
+    """A dry run that ends with a minimum sleep must not send a tenant that was awake to the depth decided on paper."""
+    tenant = Tenant(document={"policy": {"enforce": False}})
+    tenant(breaker("open"), T)
+    assert (tenant.state, tenant.decided) == ("active", "freeze")
+    wet = HOLD | {"breakers": [{"match": "*", "open": "light"}]}
+    if by_rules:
+        tenant.follow({"policy": wet}, T + SECOND)
+    tenant(timer() if by_rules else policy("p", wet), T + SECOND)
+    assert (tenant.state, tenant.decided, tenant.known.held_until) == ("light", "light", None)
+
+
 def test_a_longer_minimum_lengthens_a_hold_and_a_shorter_one_ends_it() -> None:
     """A hold is taken anew with each decision."""
     tenant = Tenant(document={"policy": HOLD})
@@ -232,7 +233,7 @@ def test_a_new_transition_cuts_a_ramp_short_without_a_jump() -> None:
     assert tenant.known.ramp.at(T + 15 * SECOND) == tenant.terms.schedule[SleepState.active]
 
 
-def test_a_policy_that_alters_the_present_set_ramps_by_wake_without_a_transition() -> None:
+def test_a_policy_that_alters_the_present_set_ramps_without_a_transition() -> None:
     """The state did not change; a policy that alters another state's set moves nothing."""
     tenant = Tenant()
     tenant(breaker("open"), T)
@@ -273,7 +274,7 @@ def test_a_timer_for_a_tenant_without_a_record_does_nothing() -> None:
     """No record, no tombstone."""
     tenant = Tenant()
     tenant(timer(), T)
-    assert tenant.last == (None, False, (), (), None)
+    assert tenant.last == Folded(None, published=False)
 
 
 def test_a_claim_that_means_active_is_dropped_in_passing() -> None:
@@ -317,7 +318,7 @@ def test_retiring_is_counted_from_the_clock_before_the_timer() -> None:
     assert tenant.record is None
 
 
-def test_a_timer_that_settles_and_finds_it_is_time_writes_the_rows_and_the_tombstone() -> None:
+def test_a_timer_that_settles_and_retires_writes_the_rows_and_the_tombstone() -> None:
     """A very late one: woken, at rest and retired at once."""
     tenant = Tenant()
     tenant(sleep("op", "deep", SECOND), T)

@@ -1,19 +1,11 @@
 """Metrics: what is counted, and under which name."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from tests.world import World, breaker, event, operation
-from worker.apply import APPLY
+from tests.support.outputs import breaker, event, operation
+from tests.support.world import World
+from worker.fold.event_handlers import APPLY
 from worker.metrics import Metrics
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
 
 
 def value(world: World, name: str, **labels: str) -> float | None:

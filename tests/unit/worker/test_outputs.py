@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError, TopicAuthorizationFailedError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record import MemoryRecords
+from aiokafka.structs import TopicPartition
 
-from schemas.settings import Settings
-from tests.fakes import settle
-from worker.outputs import Outputs
+from tests.support.fakes import settle
+from tests.support.settings import settings_of
+from worker.adapters.kafka_producer import KafkaOutputs
 from worker.ports import Output, OutputError
 
-SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"})
+SETTINGS = settings_of()
+
+
+def _ack(offset: int) -> SimpleNamespace:
+    return SimpleNamespace(offset=offset, timestamp=1, timestamp_type=0)
 
 
 class _Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no types
@@ -44,7 +49,7 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no ty
             await asyncio.get_running_loop().create_future()
 
     async def partitions_for(self, topic: str) -> set[int]:
-        return {0, 1, 2} if topic == "sleep.deadletter" else set()
+        return {0, 1, 2} if topic == "sleep.deadletter" else set(range(8))
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -60,29 +65,29 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka ships no ty
         log += [(record.key, record.value, list(record.headers)) for record in records]
         self.batches.append(len(log) - offset)
         if self.gate is None:
-            future.set_result(SimpleNamespace(offset=offset))
+            future.set_result(_ack(offset))
         else:
-            self.gate.add_done_callback(lambda _: future.set_result(SimpleNamespace(offset=offset)))
+            self.gate.add_done_callback(lambda _: future.set_result(_ack(offset)))
         return future
 
 
 @pytest.fixture
-async def outputs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outputs]:
+async def outputs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KafkaOutputs]:
     """The outputs on a producer that connects to nothing."""
-    monkeypatch.setattr("worker.outputs.AIOKafkaProducer", _Producer)
-    found = Outputs(SETTINGS)
-    yield found
-    await found.stop()
+    monkeypatch.setattr("worker.adapters.kafka_producer.AIOKafkaProducer", _Producer)
+    outputs_ = KafkaOutputs(SETTINGS)
+    yield outputs_
+    await outputs_.stop()
 
 
-def producer_of(outputs: Outputs) -> _Producer:
+def producer_of(outputs: KafkaOutputs) -> _Producer:
     """Return the producer behind the outputs."""
     producer = outputs._producer  # noqa: SLF001 - the fake stands at this boundary
     assert isinstance(producer, _Producer)
     return producer
 
 
-async def test_nothing_counts_before_all_replicas_have_it_and_nothing_twice(outputs: Outputs) -> None:
+async def test_nothing_counts_before_all_replicas_have_it_and_nothing_twice(outputs: KafkaOutputs) -> None:
     """What the outcome of a batch rests on."""
     options = producer_of(outputs).options
     assert (options["acks"], options["enable_idempotence"]) == ("all", True)
@@ -92,7 +97,7 @@ async def test_nothing_counts_before_all_replicas_have_it_and_nothing_twice(outp
     assert producer_of(outputs).started
 
 
-async def test_records_are_appended_in_order_and_the_offset_after_the_last_is_returned(outputs: Outputs) -> None:
+async def test_records_are_appended_in_order_and_the_next_offset_is_returned(outputs: KafkaOutputs) -> None:
     """Tombstones and headers included."""
     assert await outputs.send("sleep.states", 2, [Output(b"a", b"1"), Output(b"b", b"2")]) == 2
     assert await outputs.send("sleep.states", 2, [Output(b"a", None, (("sleep.position", b"2:7"),))]) == 3
@@ -101,13 +106,13 @@ async def test_records_are_appended_in_order_and_the_offset_after_the_last_is_re
     }
 
 
-async def test_nothing_to_send_is_no_request(outputs: Outputs) -> None:
+async def test_nothing_to_send_is_no_request(outputs: KafkaOutputs) -> None:
     """And no offset."""
     assert await outputs.send("sleep.states", 0, []) is None
     assert producer_of(outputs).batches == []
 
 
-async def test_what_fits_no_batch_goes_in_several_and_in_order(outputs: Outputs) -> None:
+async def test_what_fits_no_batch_goes_in_several_and_in_order(outputs: KafkaOutputs) -> None:
     """Kafka refuses a batch of more than a megabyte."""
     records = [Output(str(number).encode(), b"x" * 100_000) for number in range(25)]
     assert await outputs.send("sleep.states", 0, records) == 25
@@ -116,21 +121,21 @@ async def test_what_fits_no_batch_goes_in_several_and_in_order(outputs: Outputs)
     assert [key for key, _, _ in producer.logs["sleep.states", 0]] == [record.key for record in records]
 
 
-async def test_a_record_that_fits_no_batch_is_refused_by_name(outputs: Outputs) -> None:
+async def test_a_record_that_fits_no_batch_is_refused_by_name(outputs: KafkaOutputs) -> None:
     """Rather than tried for ever."""
     refused = r"a record for sleep\.states makes a batch of 1050\d+ bytes, more than 1048588"
     with pytest.raises(ValueError, match=refused):
         await outputs.send("sleep.states", 0, [Output(b"a", b"1"), Output(b"big", b"x" * 1_050_000)])
 
 
-async def test_a_record_that_is_not_acknowledged_is_an_error(outputs: Outputs) -> None:
+async def test_a_record_that_is_not_acknowledged_is_an_error(outputs: KafkaOutputs) -> None:
     """The lane decides what to do about it."""
     producer_of(outputs).failure = KafkaTimeoutError("no answer")
     with pytest.raises(OutputError, match="no answer"):
         await outputs.send("sleep.states", 0, [Output(b"a", b"1")])
 
 
-async def test_what_fails_is_told_when_nothing_is_under_way_any_more(outputs: Outputs) -> None:
+async def test_what_fails_is_told_when_nothing_is_under_way_any_more(outputs: KafkaOutputs) -> None:
     """A later batch would overtake what is sent again."""
     producer = producer_of(outputs)
     producer.failures, producer.gate = [KafkaTimeoutError("no leader")], asyncio.get_running_loop().create_future()
@@ -145,7 +150,7 @@ async def test_what_fails_is_told_when_nothing_is_under_way_any_more(outputs: Ou
 
 
 async def test_records_that_nobody_acknowledges_are_found_out_though_a_broker_answers(
-    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+    outputs: KafkaOutputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A leader without its replicas takes none, and aiokafka tries for ever."""
     producer = producer_of(outputs)
@@ -153,7 +158,7 @@ async def test_records_that_nobody_acknowledges_are_found_out_though_a_broker_an
     sending = asyncio.create_task(outputs.send("sleep.states", 0, [Output(b"a", b"1")]))
     await settle()
     await outputs.ping()
-    monkeypatch.setattr("worker.outputs.UNACKNOWLEDGED_SECONDS", 0.0)
+    monkeypatch.setattr("worker.adapters.kafka_producer.UNACKNOWLEDGED_SECONDS", 0.0)
     with pytest.raises(OutputError, match="have not been acknowledged"):
         await outputs.ping()
     producer.gate.set_result(None)
@@ -161,23 +166,40 @@ async def test_records_that_nobody_acknowledges_are_found_out_though_a_broker_an
     await outputs.ping()
 
 
-async def test_dead_letters_are_spread_as_their_sources_are(outputs: Outputs) -> None:
+@pytest.mark.parametrize(
+    ("failure", "kept"), [(NotLeaderForPartitionError(), True), (TopicAuthorizationFailedError("sleep.states"), False)]
+)
+async def test_after_a_refusal_the_producer_takes_a_new_id_and_counts_anew(
+    outputs: KafkaOutputs, failure: OutputError, *, kept: bool
+) -> None:
+    """Aiokafka has counted what was refused, so the broker would take nothing more; a retry counts nothing twice."""
+    at = TopicPartition("sleep.states", 0)
+    manager = producer_of(outputs)._txn_manager  # noqa: SLF001 - nothing public shows it
+    manager.set_pid_and_epoch(7, 0)
+    manager.increment_sequence_number(at, 5)
+    producer_of(outputs).failures = [failure]
+    with pytest.raises(OutputError):
+        await outputs.send("sleep.states", 0, [Output(b"a", b"1")])
+    assert (manager.has_pid(), manager.sequence_number(at)) == (kept, 5 if kept else 0)
+
+
+async def test_dead_letters_are_spread_as_their_sources_are(outputs: KafkaOutputs) -> None:
     """Over as many partitions as their topic has."""
     for partition in (0, 1, 5):
         await outputs.dead_letters(partition, [Output(b"a", b"1")])
     assert sorted(producer_of(outputs).logs) == [("sleep.deadletter", partition) for partition in (0, 1, 2)]
 
 
-async def test_a_broker_that_answers_is_pinged_without_complaint(outputs: Outputs) -> None:
+async def test_a_broker_that_answers_is_pinged_without_complaint(outputs: KafkaOutputs) -> None:
     """For /status."""
     await outputs.ping()
 
 
 async def test_a_broker_that_does_not_answer_is_found_out_in_time(
-    outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+    outputs: KafkaOutputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page that hangs tells nobody anything."""
-    monkeypatch.setattr("worker.outputs._PING_SECONDS", 0.0)
+    monkeypatch.setattr("worker.adapters.kafka_producer._PING_SECONDS", 0.0)
     producer_of(outputs).failure = KafkaTimeoutError("no answer")
     with pytest.raises(OutputError, match="no broker answers within 0 s"):
         await outputs.ping()

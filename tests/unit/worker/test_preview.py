@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from schemas.cloudevents import STRUCTURED_HEADERS, decode
-from schemas.events import PolicyEvent
-from schemas.policy import BUILT_IN_RULES, Rules, parse_policy, parse_rules
-from schemas.public import present, preview
-from schemas.record import Record
-from tests.unit.schemas.build import NOW, QUICK, Tenant, breaker, folded, operation, sleeping, tenants
-from tests.unit.worker.build import event
-from worker.machine import At, fold
+from schemas.domain.policy import BUILT_IN_RULES, Rules, parse_policy, parse_rules
+from schemas.domain.record import Record
+from schemas.wire.cloudevents import STRUCTURED_HEADERS, decode
+from schemas.wire.events import PolicyEvent
+from schemas.wire.tenant_view import present, preview
+from tests.support.claims import QUICK, Tenant, breaker, folded, operation, sleeping, tenants
+from tests.support.events import event
+from tests.support.times import NOW
+from worker.fold.fold import At, fold
 
 POLICIES: list[dict[str, Any]] = [
     {},

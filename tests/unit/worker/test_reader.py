@@ -9,11 +9,11 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from schemas.settings import Settings
-from worker.ports import Kept, OutputError, Page
-from worker.reader import Reader
+from tests.support.settings import settings_of
+from worker.adapters.kafka_reader import KafkaReader
+from worker.ports import OutputError, Page, TopicRecord
 
-SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"})
+SETTINGS = settings_of()
 TOPIC = "sleep.states"
 
 
@@ -64,27 +64,27 @@ class _Consumer:
         if not self.polls:
             self._position = self.end
             return {}
-        found = self.polls.pop(0)[:max_records]
-        if not found:
+        result = self.polls.pop(0)[:max_records]
+        if not result:
             return {}
-        self._position = found[-1] + 1
+        self._position = result[-1] + 1
         return {
-            partition: [SimpleNamespace(offset=n, timestamp=n * 10, key=b"k", value=None, headers=()) for n in found]
+            partition: [SimpleNamespace(offset=n, timestamp=n * 10, key=b"k", value=None, headers=()) for n in result]
         }
 
 
 @pytest.fixture
-async def reader(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reader]:
+async def reader(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KafkaReader]:
     """A reader of a partition with ten offsets."""
     _Consumer.made, _Consumer.failure, _Consumer.hangs = [], None, False
     _Consumer.polls, _Consumer.end = [], 10
-    monkeypatch.setattr("worker.reader.AIOKafkaConsumer", _Consumer)
-    found = Reader(SETTINGS)
-    yield found
-    await found.stop()
+    monkeypatch.setattr("worker.adapters.kafka_reader.AnyBytesConsumer", _Consumer)
+    made = KafkaReader(SETTINGS)
+    yield made
+    await made.stop()
 
 
-async def test_it_belongs_to_no_group_commits_nothing_and_connects_once(reader: Reader) -> None:
+async def test_it_belongs_to_no_group_commits_nothing_and_connects_once(reader: KafkaReader) -> None:
     """When it is first asked."""
     assert _Consumer.made == []
     assert await reader.end(TOPIC, 3) == 10
@@ -98,21 +98,23 @@ async def test_it_belongs_to_no_group_commits_nothing_and_connects_once(reader: 
     assert consumer.steps == ["start", "stop"]
 
 
-async def test_a_page_holds_what_came_and_where_to_read_on(reader: Reader) -> None:
+async def test_a_page_holds_what_came_and_where_to_read_on(reader: KafkaReader) -> None:
     """Gaps are no matter; a poll may bring nothing yet."""
     _Consumer.polls = [[], [4, 7, 8]]
-    assert await reader.read(TOPIC, 3, 4, 2) == Page([Kept(4, 40, b"k", None), Kept(7, 70, b"k", None)], 8)
+    assert await reader.read(TOPIC, 3, 4, 2) == Page(
+        [TopicRecord(4, 40, b"k", None), TopicRecord(7, 70, b"k", None)], 8
+    )
     at = TopicPartition(TOPIC, 3)
     assert _Consumer.made[0].steps == ["start", ("assign", at), ("seek", 3, 4), "unsubscribe"]
 
 
-async def test_a_page_is_empty_only_at_the_end(reader: Reader) -> None:
+async def test_a_page_is_empty_only_at_the_end(reader: KafkaReader) -> None:
     """Where nothing but markers follows, the position goes there without a record."""
     assert await reader.read(TOPIC, 3, 4, 2) == Page([], 10)
 
 
 @pytest.mark.parametrize("offset", [10, 12])
-async def test_behind_the_end_nothing_is_fetched(reader: Reader, offset: int) -> None:
+async def test_behind_the_end_nothing_is_fetched(reader: KafkaReader, offset: int) -> None:
     """The consumer would begin at the start instead."""
     _Consumer.polls = [[0]]
     assert await reader.read(TOPIC, 3, offset, 2) == Page([], 10)
@@ -120,8 +122,8 @@ async def test_behind_the_end_nothing_is_fetched(reader: Reader, offset: int) ->
 
 
 @pytest.mark.parametrize("failure", [KafkaConnectionError("no broker"), ConnectionResetError("reset")])
-async def test_a_broker_that_is_away_is_an_output_error_and_the_next_call_connects_afresh(
-    reader: Reader, failure: Exception
+async def test_an_unreachable_broker_is_an_output_error_and_the_next_call_reconnects(
+    reader: KafkaReader, failure: Exception
 ) -> None:
     """What was half open is closed."""
     _Consumer.failure = failure
@@ -133,19 +135,21 @@ async def test_a_broker_that_is_away_is_an_output_error_and_the_next_call_connec
     assert len(_Consumer.made) == 2
 
 
-async def test_a_broker_that_hangs_is_an_output_error_in_time(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lane that must end waits no longer; whoever asks next is not held up by it."""
-    monkeypatch.setattr("worker.reader._ANSWER_SECONDS", 0.0)
+async def test_a_broker_that_hangs_is_an_output_error_in_time(
+    reader: KafkaReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane that must end waits no longer, and does not delay the next caller."""
+    monkeypatch.setattr("worker.adapters.kafka_reader._ANSWER_SECONDS", 0.0)
     _Consumer.hangs = True
     with pytest.raises(OutputError, match="no broker answers within 0 s"):
         await reader.read(TOPIC, 0, 0, 1)
     monkeypatch.undo()
-    monkeypatch.setattr("worker.reader.AIOKafkaConsumer", _Consumer)
+    monkeypatch.setattr("worker.adapters.kafka_reader.AnyBytesConsumer", _Consumer)
     _Consumer.hangs = False
     assert await reader.end(TOPIC, 0) == 10
 
 
-async def test_lanes_that_read_at_once_are_served_one_after_the_other(reader: Reader) -> None:
+async def test_lanes_that_read_at_once_are_served_one_after_the_other(reader: KafkaReader) -> None:
     """They share one consumer, which is assigned one partition at a time."""
     _Consumer.polls = [[0], [1]]
     await asyncio.gather(reader.read(TOPIC, 0, 0, 1), reader.read(TOPIC, 1, 1, 1))

@@ -5,25 +5,22 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.operation import OperationRecord
-from tests.unit.worker.batches import TENANTS, Lane, apply_all, logs
-from tests.unit.worker.build import (
-    DAY,
-    HOUR,
-    MINUTE,
-    SECOND,
-    Source,
-    T,
-    breaker,
-    cancel,
-    mode,
-    policy,
-    sleep,
-    source,
-    timer,
+from schemas.wire.operation import OperationRecord
+from tests.support.batches import TENANTS, Lane, apply_all, logs
+from tests.support.events import breaker, cancel, mode, policy, sleep, timer
+from tests.support.records import Source, source
+from tests.support.times import DAY, HOUR, MINUTE, SECOND, T
+from tests.unit.worker.rebuilds import (
+    assert_the_same_commands,
+    compacted,
+    evidence_of,
+    log_of,
+    rebuilt,
+    records_of,
+    stored,
+    topic,
 )
-from tests.unit.worker.rebuilds import compacted, found, log_of, rebuilt, records_of, topic
-from tests.unit.worker.test_verify import redis, verification
+from tests.unit.worker.verifications import commands, redis, verification
 
 LATER = T + 3 * DAY
 CANCELLED = [
@@ -32,7 +29,7 @@ CANCELLED = [
     source(2, T + 2 * DAY, timer()),
     source(3, LATER, breaker("open", tenant="bolt")),
 ]
-# The second event is stale to whoever knows the first; to others it opens a breaker, and the tenant retires later.
+# The second event is stale for a fold that knows the first. Otherwise it opens a breaker, and the tenant retires later.
 RETIRED = [
     source(0, T, breaker("closed", occurred_at=T)),
     source(1, T + MINUTE, breaker("open", occurred_at=T - 1)),
@@ -40,11 +37,11 @@ RETIRED = [
     source(3, T + 905 * SECOND + DAY, timer()),
     source(4, LATER, breaker("open", tenant="bolt")),
 ]
-# The last event comes too late only by the clock of the one before, which published nothing.
+# The last event happens at the clock of the one before, which published nothing.
 RENEWED = [
     source(0, T, mode("m-1", "deep")),
     source(1, T + MINUTE, mode("m-2", "deep")),
-    source(2, T + 1, sleep("op-1", not_after=T + 2)),
+    source(2, T + 1, sleep("op-1")),
 ]
 
 
@@ -63,27 +60,27 @@ def outcomes(operations: dict[tuple[str, str], OperationRecord]) -> dict[tuple[s
 
 def in_redis(lane: Lane) -> dict[tuple[str, str], tuple[object, ...]]:
     """Return what came of commands by a lane's store."""
-    return outcomes({key: OperationRecord.unpack(packed) for key, packed in lane.operations.items()})
+    return outcomes(lane.commands())
 
 
 def differing(lane: Lane, log: Sequence[Source], states: Sequence[Source]) -> list[tuple[str | None, str, str]]:
     """Return what a verification of the log from 1 on names, each by its tenant, place and kind."""
     verified = verification(lane, log, start=1, states=states)
-    differences = [*redis(verified, lane), *verified.states(), *verified.operations(lane.operations).values()]
+    differences = [*redis(verified, lane), *verified.states(), *commands(verified, lane)]
     return [(each.tenant, each.where, each.what) for each in differences]
 
 
 def test_a_command_of_a_tenant_that_retired_stays_as_it_was_judged() -> None:
     """Its row tells, and so does that of the operation that it ended."""
     lane = apply_all(CANCELLED)
-    again = rebuilt(found(left(lane), topic(lane.transitions), 1, 4, committed=4), CANCELLED)
+    again = rebuilt(evidence_of(left(lane), topic(lane.transitions), 1, 4, committed=4), CANCELLED)
     assert outcomes(again.operations) == in_redis(lane)
 
 
 def test_a_tenant_that_retired_does_not_come_back() -> None:
     """Nor is anything of it sent to the topics."""
     lane = apply_all(RETIRED)
-    again = rebuilt(found(left(lane), topic(lane.transitions), 1, 5, committed=5), RETIRED)
+    again = rebuilt(evidence_of(left(lane), topic(lane.transitions), 1, 5, committed=5), RETIRED)
     assert again.records == records_of(lane)
     assert (again.states, again.transitions) == ([], [])
 
@@ -100,7 +97,7 @@ def test_a_tenant_that_came_back_when_redis_was_looked_at_is_folded_from_there()
     log = [*RETIRED, source(5, LATER, breaker("half_open"))]
     lane = apply_all(RETIRED)
     verified = verification(lane, log, start=1, states=left(lane), cut=5)
-    verified.fold.read(log[5:])
+    verified.replay.read(log[5:])
     assert redis(verified, apply_all(log)) == []
 
 
@@ -109,15 +106,15 @@ def test_what_was_not_committed_is_folded_though_the_tenant_had_retired_before()
     log = [*RETIRED[:4], source(4, LATER, breaker("half_open")), source(5, LATER, breaker("open", tenant="bolt"))]
     lane = apply_all(log)
     for states in (left(lane), [record for record in left(lane) if record.key == b"bolt"]):
-        again = rebuilt(found(states, [], 1, 6, committed=4), log)
+        again = rebuilt(evidence_of(states, [], 1, 6, committed=4), log)
         assert again.records == records_of(lane)
 
 
 def test_the_row_of_a_command_stands_where_the_fold_knows_an_older_clock() -> None:
     """What a renewal left unpublished was in the part of the log that is gone."""
     lane = apply_all(RENEWED)
-    again = rebuilt(found(left(lane), topic(lane.transitions), 2, 3, committed=3), RENEWED)
-    assert again.operations["acme", "op-1"].code == "too_late"
+    again = rebuilt(evidence_of(left(lane), topic(lane.transitions), 2, 3, committed=3), RENEWED)
+    assert again.operations["acme", "op-1"].created_at == T + MINUTE
     assert outcomes(again.operations) == in_redis(lane)
 
 
@@ -126,11 +123,11 @@ def test_a_command_that_the_fold_judges_as_its_row_does_keeps_its_wording() -> N
     log = log_of(breaker("open"), breaker("open", tenant="bolt"), cancel("c-1", "op-1", tenant="bolt"))
     lane = apply_all(log)
     states = [record for record in topic(lane.states) if record.key == b"bolt"]
-    again = rebuilt(found(states, topic(lane.transitions), 1, 3, committed=3), log)
-    assert again.operations["bolt", "c-1"] == OperationRecord.unpack(lane.operations["bolt", "c-1"])
+    again = rebuilt(evidence_of(states, topic(lane.transitions), 1, 3, committed=3), log)
+    assert stored(again)["bolt", "c-1"] == lane.operation("bolt", "c-1")
 
 
-def test_a_row_whose_tenant_s_former_row_is_gone_does_not_say_how_the_tenant_slept_before() -> None:
+def test_a_row_without_its_predecessor_does_not_give_the_state_before_it() -> None:
     """Whether that was a dry run is told by the former one; the fold from a state knows it."""
     log = [
         source(0, T, breaker("forced_open", "a@1")),
@@ -138,47 +135,47 @@ def test_a_row_whose_tenant_s_former_row_is_gone_does_not_say_how_the_tenant_sle
         source(2, T + 40 * DAY + SECOND, policy("p-1", {"enforce": False})),
         source(3, T + 40 * DAY + MINUTE, breaker("open", tenant="bolt")),
     ]
-    lane = apply_all(log)
+    lane = apply_all(log, [1, 2])
     rows = [record for record in topic(lane.transitions) if b'"position":"0:0"' not in (record.value or b"")]
     states = [record for record in topic(lane.states) if record.offset == 1]
-    again = rebuilt(found(states, rows, 1, 4, committed=4), log)
+    again = rebuilt(evidence_of(states, rows, 1, 4, committed=4), log)
     assert outcomes(again.operations) == in_redis(lane)
 
 
-def test_a_tenant_with_a_policy_of_which_the_topic_lost_the_state_is_folded_from_what_is_left() -> None:
+def test_a_tenant_with_a_policy_and_a_lost_state_is_folded_from_what_is_left() -> None:
     """It never retires; a verification says where it is missing."""
     log = log_of(
         breaker("open", tenant="bolt"), policy("p-1", {"ceiling": "light"}), breaker("half_open", tenant="bolt")
     )
     lane = apply_all(log)
     states = [record for record in topic(lane.states) if record.key == b"bolt"]
-    assert rebuilt(found(states, topic(lane.transitions), 1, 3, committed=3), log).records == records_of(lane)
+    assert rebuilt(evidence_of(states, topic(lane.transitions), 1, 3, committed=3), log).records == records_of(lane)
     assert differing(lane, log, states) == [("acme", "states", "is missing")]
 
 
-def test_a_sleeping_tenant_of_which_the_topic_lost_the_state_is_folded_from_what_is_left() -> None:
+def test_a_sleeping_tenant_with_a_lost_state_is_folded_from_what_is_left() -> None:
     """By its last row it slept, so that it cannot have retired; a verification says where it is missing."""
     log = log_of(breaker("open", tenant="bolt"), breaker("open"))
     lane = apply_all(log)
     states = [record for record in topic(lane.states) if record.key == b"bolt"]
-    assert rebuilt(found(states, topic(lane.transitions), 1, 2, committed=2), log).records == records_of(lane)
+    assert rebuilt(evidence_of(states, topic(lane.transitions), 1, 2, committed=2), log).records == records_of(lane)
     assert differing(lane, log, states) == [("acme", "states", "is missing")]
 
 
-def test_a_tenant_whose_state_was_taken_away_by_hand_is_folded_from_what_is_left() -> None:
+def test_a_tenant_whose_state_was_deleted_is_folded_from_what_is_left() -> None:
     """With what was not ours went what was."""
     log = log_of(breaker("open", tenant="bolt"), breaker("closed"))
     lane = apply_all(log)
     states = [*topic(lane.states), Source(2, T, b"acme", None, ())]
-    assert rebuilt(found(states, topic(lane.transitions), 1, 2, committed=2), log).records == records_of(lane)
+    assert rebuilt(evidence_of(states, topic(lane.transitions), 1, 2, committed=2), log).records == records_of(lane)
 
 
-def test_a_tenant_whose_state_somebody_elses_displaced_is_folded_from_what_is_left() -> None:
+def test_a_tenant_whose_state_was_displaced_is_folded_from_what_is_left() -> None:
     """Compaction took the true one."""
     log = log_of(breaker("open", tenant="bolt"), breaker("closed"), breaker("half_open"))
     lane, other = apply_all(log[:2]), apply_all(log)
-    what = found(left(other), topic(lane.transitions), 1, 2, committed=2)
-    assert rebuilt(what, log[:2], cut=True).records == records_of(lane)
+    what = evidence_of(left(other), topic(lane.transitions), 1, 2, committed=2)
+    assert rebuilt(what, log[:2]).records == records_of(lane)
 
 
 def test_a_tenant_that_moved_on_meanwhile_is_folded_from_what_is_left() -> None:
@@ -192,7 +189,7 @@ def test_a_tenant_that_moved_on_meanwhile_is_folded_from_what_is_left() -> None:
 def test_a_log_that_ends_before_what_was_committed_is_folded_from_its_start() -> None:
     """By force: it may be another log, whose events nobody has folded."""
     log = log_of(breaker("open", tenant="bolt"), breaker("closed"))
-    again = rebuilt(found([], [], 1, 2, committed=9), log, cut=True)
+    again = rebuilt(evidence_of([], [], 1, 2, committed=9), log)
     assert again.records.keys() == {"acme"}
 
 
@@ -203,10 +200,10 @@ def test_a_tombstone_that_is_gone_makes_no_tenant_of_nothing(log: list[Source], 
     for number, tenant in enumerate(TENANTS * 2, start=1):
         log.append(source(last.offset + number, last.timestamp + number * DAY, timer(tenant=tenant)))
     lane = apply_all(log)
-    kept, end = log[min(cut, len(log)) :], log[-1].offset + 1
-    start = kept[0].offset if kept else end
-    again = rebuilt(found(left(lane), topic(lane.transitions), start, end, committed=end), kept)
+    remaining, end = log[min(cut, len(log)) :], log[-1].offset + 1
+    start = remaining[0].offset if remaining else end
+    again = rebuilt(evidence_of(left(lane), topic(lane.transitions), start, end, committed=end), remaining)
     assert again.records.keys() == lane.packed.keys()
-    assert {key: came[:4] for key, came in outcomes(again.operations).items()} == {
-        key: came[:4] for key, came in in_redis(lane).items()
-    }
+    came, there = outcomes(again.operations), in_redis(lane)
+    assert {key: came[key][:4] for key in there if key in came} == {key: there[key][:4] for key in there if key in came}
+    assert_the_same_commands(again, lane, start)

@@ -5,20 +5,20 @@ And in one that loses what it acknowledged.
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
 from unittest.mock import patch
 
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.policy import BUILT_IN_RULES
-from schemas.progress import pack_rules
-from tests.fakes import Held
-from tests.unit.worker.build import Source
-from tests.unit.worker.rebuilds import found, rebuilt, topic
-from tests.world import World, breaker, operation
+from schemas.domain.policy import BUILT_IN_RULES
+from schemas.redis.progress import pack_rules
+from tests.support.outputs import breaker, operation
+from tests.support.records import Source
+from tests.support.redis_contents import StoredPartition
+from tests.support.world import World
+from tests.unit.worker.rebuilds import evidence_of, rebuilt, topic
 from worker.ports import Commit, Output, StoreError
-from worker.recovery.rebuild import Rebuilt
+from worker.recovery.partition_content import PartitionContent
 from worker.recovery.restore import MovedError, restore
 
 TENANTS = 3
@@ -34,18 +34,16 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.recovery.restore.SLICE", 1)
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """A partition whose owner has folded events and a command of three tenants, and gone."""
-    async with World() as world:
-        world.log(*[breaker(f"t-{number}", "open") for number in range(TENANTS)], operation("t-0", "op-1"))
-        world.assign()
-        await world.run()
-        await world.end()
-        yield world
+@pytest.fixture(autouse=True)
+async def _three_tenants_folded(world: World) -> None:
+    """An owner has folded events and a command of three tenants, and its lane has ended."""
+    world.log(*[breaker(f"t-{number}", "open") for number in range(TENANTS)], operation("t-0", "op-1"))
+    world.assign()
+    await world.run()
+    await world.end()
 
 
-def rebuilt_of(world: World) -> Rebuilt:
+def rebuilt_of(world: World) -> PartitionContent:
     """Return what a rebuild makes of the topics."""
 
     def published(name: str) -> list[Source]:
@@ -55,31 +53,32 @@ def rebuilt_of(world: World) -> Rebuilt:
         Source(record.offset, record.timestamp, record.key, record.value, record.headers)
         for record in world.events().records
     ]
-    what = found(published(world.topics.states), published(world.topics.transitions), 0, len(log), committed=len(log))
+    what = evidence_of(
+        published(world.topics.states), published(world.topics.transitions), 0, len(log), committed=len(log)
+    )
     return rebuilt(what, log)
 
 
 async def write(world: World, *, expected: int | None, mark: int) -> None:
     """Run a rebuild."""
     end = world.states().end
-    await restore(world.store, 0, 1, rebuilt_of(world), expected=expected, mark=mark, end=end)
+    await restore(world.store, rebuilt_of(world), expected=expected, mark=mark, end=end)
 
 
-def content(held: Held) -> Held:
-    """Return what is held, but for how long the keys of commands stay; no rules may be said in two ways."""
-    kept = copy.deepcopy(held)
-    kept.progress.setdefault(b"rules", pack_rules([BUILT_IN_RULES]))
-    kept.operations = {key: (packed, 0) for key, (packed, _) in kept.operations.items()}
-    kept.counts = +kept.counts
-    return kept
+def content(stored: StoredPartition) -> StoredPartition:
+    """Return what is held; no rules may be said in two ways."""
+    before = copy.deepcopy(stored)
+    before.progress.setdefault(b"rules", pack_rules([BUILT_IN_RULES]))
+    before.counts = +before.counts
+    return before
 
 
-def lose(world: World) -> Held:
+def lose(world: World) -> StoredPartition:
     """Take away everything that the store holds, and return it."""
     return world.store.partitions.pop(0)
 
 
-async def test_a_rebuild_that_stopped_after_a_slice_is_refused_by_lanes_and_can_be_run_again(world: World) -> None:
+async def test_a_rebuild_stopped_after_a_slice_is_refused_by_lanes_and_can_be_rerun(world: World) -> None:
     """A lane waits, says what to run, and goes on by itself afterwards; nothing is folded meanwhile."""
     before = lose(world)
     commit = world.store.commit
@@ -94,21 +93,21 @@ async def test_a_rebuild_that_stopped_after_a_slice_is_refused_by_lanes_and_can_
 
     with patch.object(world.store, "commit", stops), pytest.raises(StoreError):
         await write(world, expected=None, mark=MARK)
-    assert (world.held().next, len(world.held().tenants)) == (MARK - 1, 1)
+    assert (world.stored().next, len(world.stored().tenants)) == (MARK - 1, 1)
     world.log(breaker("t-0", "closed"))
     with capture_logs():
         lane = world.assign()
         await world.advance(3)
     assert (lane.stopped, lane.position) == (False, None)
-    assert lane.finding == "the partition is being rebuilt; if nobody is at it any more, run `sleepctl rebuild`"
-    assert (world.held().next, len(world.held().tenants)) == (MARK - 1, 1)
+    assert lane.problem == "the partition is being rebuilt; if no rebuild is running any more, run `sleepctl rebuild`"
+    assert (world.stored().next, len(world.stored().tenants)) == (MARK - 1, 1)
     [last] = world.events().records[-1:]
     world.events().cut(last.offset)
     await write(world, expected=MARK - 1, mark=ANOTHER)
-    assert content(world.held()) == content(before)
+    assert content(world.stored()) == content(before)
     world.log(breaker("t-0", "closed"))
     await world.advance(5)
-    assert (lane.position, world.held().next) == (5, 5)
+    assert (lane.position, world.stored().next) == (5, 5)
 
 
 async def test_of_two_rebuilds_at_once_one_wins(world: World) -> None:
@@ -118,7 +117,7 @@ async def test_of_two_rebuilds_at_once_one_wins(world: World) -> None:
         write(world, expected=None, mark=MARK), write(world, expected=None, mark=ANOTHER), return_exceptions=True
     )
     assert sorted(type(result).__name__ for result in done) == ["MovedError", "NoneType"]
-    assert content(world.held()) == content(before)
+    assert content(world.stored()) == content(before)
 
 
 @pytest.mark.parametrize("slices", range(COMMITS))
@@ -139,7 +138,7 @@ async def test_a_rebuild_that_takes_over_another_leaves_the_partition_whole(worl
     with patch.object(world.store, "commit", overtaken), pytest.raises(MovedError):
         await write(world, expected=None, mark=MARK)
     assert written == slices + 1
-    assert content(world.held()) == content(before)
+    assert content(world.stored()) == content(before)
 
 
 @pytest.mark.parametrize("lost", range(COMMITS - 1))
@@ -147,7 +146,7 @@ async def test_a_rebuild_stops_where_redis_lost_a_slice_that_it_acknowledged(wor
     """A replica takes over that did not have it, of records or of commands. Run again, the partition is whole."""
     before = lose(world)
     commit = world.store.commit
-    replica: dict[int, Held] = {}
+    replica: dict[int, StoredPartition] = {}
     written = 0
 
     async def failing_over(partition: int, what: Commit) -> bool:
@@ -161,17 +160,18 @@ async def test_a_rebuild_stops_where_redis_lost_a_slice_that_it_acknowledged(wor
 
     with patch.object(world.store, "commit", failing_over), pytest.raises(MovedError):
         await write(world, expected=None, mark=MARK)
-    left = world.held().next
+    left = world.stored().next
     assert left < 0
     await write(world, expected=left, mark=ANOTHER)
-    assert content(world.held()) == content(before)
+    assert content(world.stored()) == content(before)
 
 
-async def test_commands_in_the_store_outlive_a_rebuild(world: World) -> None:
-    """It takes away what it makes again, and does not know of every command: nobody lists their keys."""
-    world.held().operations["t-1", "op-9"] = b"?", 60_000
-    assert await world.store.clear(0, world.held().next, -7)
-    assert world.held().operations.keys() == {("t-0", "op-1"), ("t-1", "op-9")}
-    held = world.held()
-    assert [len(part) for part in (held.tenants, held.timers, held.counts, held.open)] == [0, 0, 0, 0]
+async def test_a_rebuild_deletes_all_but_receipts_and_keys_of_the_older_layout(world: World) -> None:
+    """It makes the rest again; these go by themselves, and nobody lists them."""
+    world.stored().older["t-1", "op-9"] = b"?"
+    world.stored().receipts.add(("t-1", "op-10"))
+    assert await world.store.clear(0, world.stored().next, -7)
+    assert world.stored() == StoredPartition(
+        {b"next": b"-7"}, older={("t-1", "op-9"): b"?"}, receipts={("t-1", "op-10")}
+    )
     assert not await world.store.clear(0, 4, -8)

@@ -2,25 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.progress import Progress
-from schemas.public import state_record
-from schemas.record import unpack
-from tests.invariants import assert_once
-from tests.world import World, breaker, operation, rules
+from schemas.domain.record import unpack
+from schemas.redis.progress import Progress
+from schemas.wire.tenant_view import state_record
+from tests.support.invariants import assert_once
+from tests.support.outputs import breaker, operation, rules
+from tests.support.world import World
 from worker.ports import Output
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
 
 
 def stale(tenant: str, position: str = "0:0") -> Output:
@@ -35,13 +28,13 @@ def compacted(world: World) -> dict[bytes | None, Any]:
 
 def present(world: World) -> dict[bytes | None, Any]:
     """Return what the store says that the tenants' state records are."""
-    progress = Progress.unpack(world.held().progress)
-    found: dict[bytes | None, Any] = {}
-    for tenant, packed in world.held().tenants.items():
+    progress = Progress.unpack(world.stored().progress)
+    seen: dict[bytes | None, Any] = {}
+    for tenant, packed in world.stored().tenants.items():
         record = unpack(packed, progress.rules)
         terms = progress.rules[record.rules_number].terms_for(record.policy)
-        found[tenant.encode()] = json.loads(json.dumps(state_record(tenant, 0, record, terms)))
-    return found
+        seen[tenant.encode()] = json.loads(json.dumps(state_record(tenant, 0, record, terms)))
+    return seen
 
 
 def shown(documents: dict[bytes | None, Any]) -> dict[bytes | None, Any]:
@@ -57,7 +50,7 @@ def shown(documents: dict[bytes | None, Any]) -> dict[bytes | None, Any]:
 def assert_repaired(world: World) -> None:
     """Assert that readers see the present of every tenant, and that progress stands at the topic's end."""
     assert shown(compacted(world)) == shown(present(world))
-    assert world.held().progress[b"states_next"] == str(world.states().end).encode()
+    assert world.stored().progress[b"states_next"] == str(world.states().end).encode()
 
 
 def events_of(logs: list[Any]) -> list[str]:
@@ -72,7 +65,7 @@ async def test_the_first_owner_takes_the_partition_s_end_as_it_is(world: World) 
     world.log(breaker("acme", "open"))
     await world.run()
     assert [record.key for record in world.states().records] == [b"other", b"acme"]
-    assert world.held().progress[b"states_next"] == b"2"
+    assert world.stored().progress[b"states_next"] == b"2"
 
 
 async def test_nothing_is_appended_where_nobody_else_was(world: World) -> None:
@@ -103,9 +96,9 @@ async def test_a_late_append_is_repaired_on_assignment(world: World) -> None:
         (b"nobody", True, (("sleep.position", b"0:1"),)),
     ]
     assert_repaired(world)
-    found = [line for line in logs if line["event"].startswith("states_")]
-    assert [(line["event"], line.get("expected"), line.get("found")) for line in found] == [
-        ("states_repair", 2, 5),
+    lines = [line for line in logs if line["event"].startswith("states_")]
+    assert [(line["event"], line.get("expected"), line.get("actual")) for line in lines] == [
+        ("states_repair", 1, 4),
         ("states_repaired", None, None),
     ]
 
@@ -119,12 +112,12 @@ async def test_a_late_append_is_noticed_within_five_seconds_on_an_idle_partition
     await world.advance(5)
     assert_repaired(world)
     assert world.states().end == 3
-    assert (lane.position, lane.finding) == (1, None)
+    assert (lane.position, lane.problem) == (1, None)
     await world.advance(30)
     assert world.states().end == 3
 
 
-async def test_an_append_that_does_not_follow_the_last_one_is_not_committed_before_the_repair(world: World) -> None:
+async def test_an_append_that_does_not_follow_the_last_is_committed_after_a_repair(world: World) -> None:
     """The batch is folded once more behind it."""
     lane = world.assign()
     world.log(breaker("acme", "open"), breaker("other", "open"))
@@ -178,7 +171,7 @@ async def test_gaps_in_the_foreign_range_and_a_range_without_records_are_no_matt
     await world.run()
     world.states().skip(3)
     await world.advance(5)
-    assert world.held().progress[b"states_next"] == b"4"
+    assert world.stored().progress[b"states_next"] == b"4"
     world.states().skip(2)
     world.states().append([stale("acme")])
     world.states().skip(2)
@@ -215,7 +208,7 @@ async def test_a_repair_that_is_interrupted_is_begun_anew(world: World, method: 
     world.states().append([stale("acme"), stale("nobody")])
     world.store.faults.down.add(method)
     await world.advance(10)
-    assert world.held().progress[b"states_next"] == b"1"
+    assert world.stored().progress[b"states_next"] == b"1"
     await world.end()
     world.store.faults.heal()
     world.store.faults.down.clear()
@@ -268,7 +261,7 @@ async def test_where_the_topic_was_cut_everything_is_published_again(world: Worl
     assert_repaired(world)
 
 
-async def test_rules_on_the_topic_stay_where_they_are_the_log_s_and_go_where_they_are_not(world: World) -> None:
+async def test_rules_on_the_topic_stay_only_where_they_are_those_of_the_log(world: World) -> None:
     """A rebuild says which are missing; it could not know which are wrong."""
     world.assign()
     world.log(rules({"retire_after_seconds": 60}), rules({}))
@@ -318,12 +311,12 @@ async def test_a_record_that_cannot_be_read_stops_the_repair_and_names_the_tenan
     lane = world.assign()
     world.log(breaker("acme", "open"))
     await world.run()
-    packed = world.held().tenants["acme"]
-    world.held().tenants["acme"] = packed[:-1] + bytes([packed[-1] ^ 1])
+    packed = world.stored().tenants["acme"]
+    world.stored().tenants["acme"] = packed[:-1] + bytes([packed[-1] ^ 1])
     world.states().append([stale("acme")])
     await world.advance(5)
     assert lane.stopped
-    assert lane.finding == (
+    assert lane.problem == (
         "the record of tenant acme cannot be read: damaged: its checksum is wrong; run "
         "`sleepctl rebuild --partition 0 --force`"
     )
@@ -339,7 +332,7 @@ async def test_a_broker_that_does_not_tell_the_end_is_said_once(world: World) ->
         world.log(operation("acme", "op-1"))
         await world.run()
     assert lane.position == 1
-    assert events_of(logs) == ["states_not_looked_at"]
+    assert events_of(logs) == ["states_check_failed"]
     world.reader.faults.heal()
     world.states().append([stale("acme")])
     await world.advance(5)
@@ -350,7 +343,7 @@ async def test_an_append_of_our_own_that_is_on_its_way_is_no_reason_to_look_agai
     """A busy lane is not disturbed every 5 seconds."""
     world.assign()
     await world.run()
-    looks = world.store.faults.calls["standing"]
+    looks = world.store.faults.calls["partition_status"]
     ending = world.reader.faults.hold("end")
     await world.advance(5)
     world.log(breaker("acme", "open"))
@@ -369,5 +362,5 @@ async def test_an_append_of_our_own_that_is_on_its_way_is_no_reason_to_look_agai
     await world.advance(10)
     acknowledged.set()
     await world.advance(10)
-    assert world.store.faults.calls["standing"] == looks
+    assert world.store.faults.calls["partition_status"] == looks
     assert_repaired(world)

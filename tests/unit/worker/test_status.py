@@ -1,47 +1,44 @@
 """The worker's page: alive, ready, what it finds, which build, metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import errno
 from types import SimpleNamespace
 from typing import cast
 
 import httpx
 import pytest
-import uvicorn
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from schemas.redis_health import RedisHealth
-from schemas.settings import Settings
-from tests.world import World, breaker
-from worker.ingress import Ingress
+from schemas.kafka.topic_check import TopicHealth
+from schemas.redis.health import RedisHealth
+from tests.support.outputs import breaker
+from tests.support.settings import settings_of
+from tests.support.world import World
 from worker.ports import OutputError
-from worker.process import Worker
-from worker.status import StatusPage
+from worker.runtime.status_server import StatusPage
+from worker.runtime.unreadable_batches import UnreadableBatches
+from worker.runtime.worker import Worker
 
-SETTINGS = Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": "redis://redis"})
+pytestmark = pytest.mark.partitions(2)
+
+SETTINGS = settings_of()
 ANSWERS = {"up": True, "finding": "answers"}
 
 
 class _Server:
-    """A uvicorn that binds nothing, and serves until it is to exit."""
+    """A server that serves nothing until it is stopped."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        self.config = config
-        self.lifespan: object = None
-        self.should_exit = False
-        self.steps: list[str] = []
-        self._exits = asyncio.Event()
+    def __init__(self, _app: object, listener: object, *_: object, **__: object) -> None:
+        self.listener = listener
+        self.ended = False
+        self._stopped = asyncio.Event()
 
-    async def startup(self) -> None:
-        self.steps.append("startup")
+    def stop(self) -> None:
+        self._stopped.set()
 
-    async def main_loop(self) -> None:
-        while not self.should_exit:
-            await asyncio.sleep(0)
-        self.steps.append("exit")
-
-    async def shutdown(self) -> None:
-        self.steps.append("shutdown")
+    async def run_until_stopped(self) -> None:
+        await self._stopped.wait()
+        self.ended = True
 
 
 class _Pinged:
@@ -54,12 +51,8 @@ class _Pinged:
         if self.error is not None:
             raise self.error
 
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """Two partitions, one worker, nothing in the log."""
-    async with World(partitions=2) as world:
-        yield world
+    def skew_finding(self) -> str | None:
+        return None
 
 
 @pytest.fixture
@@ -71,10 +64,12 @@ def worker(world: World) -> SimpleNamespace:
         outputs=_Pinged(),
         lanes=ours.lanes,
         metrics=ours.metrics,
-        kafka_finding=None,
+        kafka_problem=None,
         joined=True,
-        redis_watch=SimpleNamespace(health=RedisHealth()),
-        ingress=Ingress(world.outputs, 2, ours.metrics),
+        redis_watch=SimpleNamespace(health=RedisHealth(), skew_finding=lambda: None),
+        ingress_problems={},
+        unreadable=UnreadableBatches(),
+        topic_watch=SimpleNamespace(health=TopicHealth({}, {})),
     )
 
 
@@ -107,6 +102,7 @@ async def test_a_worker_with_nothing_wrong_says_so(page: StatusPage, world: Worl
             {"partition": 1, "position": 0, "stopped": False, "finding": None},
         ],
         "ingress": {},
+        "unreadable": [],
     }
 
 
@@ -134,9 +130,35 @@ async def test_a_redis_that_evicts_is_bad_and_one_without_a_replica_is_told(
     assert answer.json()["dependencies"]["redis"]["finding"] == "maxmemory-policy is allkeys-lru; and so on the other"
 
 
+async def test_topics_that_are_not_as_they_must_be_are_findings(page: StatusPage, worker: SimpleNamespace) -> None:
+    """What stops the lanes is bad; a topic with fewer partitions than asked for is only weak."""
+    worker.topic_watch.health = TopicHealth({}, {"sleep.deadletter": "has 1 of 8 partitions"})
+    answer = await get(page, "/status")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["warnings"] == ["has 1 of 8 partitions"]
+    worker.topic_watch.health = TopicHealth({"sleep.states": "topic sleep.states is missing"}, {})
+    answer = await get(page, "/status")
+    assert (answer.status_code, answer.json()["status"]) == (503, "bad")
+    assert answer.json()["dependencies"]["kafka"]["finding"] == "topic sleep.states is missing"
+
+
+async def test_a_clock_that_differs_is_told_and_stops_nothing(
+    page: StatusPage, worker: SimpleNamespace, world: World
+) -> None:
+    """A record from the future tells of a clock that is behind, an acknowledgement of one that is ahead."""
+    world.log(breaker("acme", "open"), at=world.clock.now() + 45_000)
+    world.worker.lanes.assign([0])
+    await world.run()
+    answer = await get(page, "/status")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "45 s behind" in answer.json()["warnings"][0]
+    worker.redis_watch.skew_finding = lambda: "ahead"
+    assert (await get(page, "/status")).json()["warnings"][1:] == ["ahead"]
+
+
 async def test_an_ingress_topic_that_is_not_forwarded_is_a_finding(page: StatusPage, worker: SimpleNamespace) -> None:
     """By its name."""
-    worker.ingress.findings["sleep.breakers"] = "a batch could not be forwarded"
+    worker.ingress_problems["sleep.breakers"] = "a batch could not be forwarded"
     answer = await get(page, "/status")
     assert (answer.status_code, answer.json()["status"]) == (503, "bad")
     assert answer.json()["ingress"] == {"sleep.breakers": "a batch could not be forwarded"}
@@ -167,7 +189,7 @@ async def test_what_the_worker_itself_has_found_about_kafka_comes_first(
     page: StatusPage, worker: SimpleNamespace
 ) -> None:
     """A producer that was never started is not asked."""
-    worker.kafka_finding = "TopicsError: topic sleep.events is missing"
+    worker.kafka_problem = "TopicsError: topic sleep.events is missing"
     worker.outputs.error = AssertionError("asked")
     answer = await get(page, "/status")
     assert answer.status_code == 503
@@ -176,7 +198,7 @@ async def test_what_the_worker_itself_has_found_about_kafka_comes_first(
 
 async def test_a_stopped_lane_is_a_finding(page: StatusPage, world: World) -> None:
     """With the command to run."""
-    world.held(1).progress[b"next"] = b"5"
+    world.stored(1).progress[b"next"] = b"5"
     world.worker.lanes.assign([0, 1])
     await world.run()
     answer = await get(page, "/status")
@@ -188,7 +210,7 @@ async def test_a_stopped_lane_is_a_finding(page: StatusPage, world: World) -> No
 
 async def test_a_lane_in_an_outage_is_a_finding_until_it_recovers(page: StatusPage, world: World) -> None:
     """Nobody has to restart anything."""
-    world.store.faults.down.add("standing")
+    world.store.faults.down.add("partition_status")
     world.worker.lanes.assign([0])
     await world.advance(3)
     answer = await get(page, "/status")
@@ -209,7 +231,7 @@ async def test_a_worker_is_ready_from_when_it_joined_its_group_until_its_end(
     page: StatusPage, worker: SimpleNamespace
 ) -> None:
     """A rolling deploy goes on only then. An outage does not make it unready again."""
-    worker.joined, worker.kafka_finding = False, "KafkaConnectionError: no broker"
+    worker.joined, worker.kafka_problem = False, "KafkaConnectionError: no broker"
     answer = await get(page, "/readyz")
     assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
     worker.joined = True
@@ -246,28 +268,30 @@ async def test_the_page_is_served_on_its_port_until_it_is_stopped(
     """Stopping waits for the requests under way."""
     servers: list[_Server] = []
 
-    def make(config: uvicorn.Config) -> _Server:
-        servers.append(_Server(config))
+    def make(*arguments: object, **options: object) -> _Server:
+        servers.append(_Server(*arguments, **options))
         return servers[0]
 
-    monkeypatch.setattr("worker.status.uvicorn.Server", make)
+    monkeypatch.setattr("worker.runtime.status_server.HttpServer", make)
+    monkeypatch.setattr("worker.runtime.status_server.listen", lambda *address: address[:2])
     page = StatusPage(cast("Worker", worker), SETTINGS)
     await page.start()
     [server] = servers
-    assert (server.config.host, server.config.port, server.steps) == ("127.0.0.1", 8081, ["startup"])
+    assert server.listener == ("127.0.0.1", 8081)
     await page.stop()
-    assert server.steps == ["startup", "exit", "shutdown"]
+    assert server.ended
 
 
 async def test_a_port_that_is_taken_is_an_error_that_names_it(
     worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uvicorn would end the process by itself, and `sleepctl` could not say why."""
+    """With the settings that name it."""
 
-    async def startup(_: uvicorn.Server) -> None:
-        raise SystemExit(3)
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EADDRINUSE, "Address already in use")
 
-    monkeypatch.setattr("worker.status.uvicorn.Server.startup", startup)
+    monkeypatch.setattr("schemas.http.server.socket.create_server", refuse)
     page = StatusPage(cast("Worker", worker), SETTINGS)
-    with pytest.raises(OSError, match=r"port 8081 of 127\.0\.0\.1 cannot be bound"):
+    with pytest.raises(OSError, match=r"port 8081 of 127\.0\.0\.1 cannot be bound .*SLEEP_WORKER_METRICS_PORT"):
         await page.start()
+    await page.stop()

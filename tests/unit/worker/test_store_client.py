@@ -4,30 +4,30 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import patch
 
 import pytest
 from redis.asyncio import Connection, Redis, RedisCluster
 from redis.exceptions import RedisClusterException
 
-from schemas.settings import Settings
+from schemas.redis.progress import ProgressUpdate
+from tests.support.settings import settings_of
 from tests.unit.worker.redis_client import FakeRedis, store_of
+from worker.adapters.redis_store import LaneStore
 from worker.ports import Commit, StoreError
-from worker.store import Store, _Script
 
 
 @pytest.mark.parametrize(
     "call",
     [
         lambda store: store.ping(),
-        lambda store: store.standing(0),
+        lambda store: store.partition_status(0),
         lambda store: store.load(0, 0, [], []),
         lambda store: store.scan(0, 0, 10),
-        lambda store: store.commit(0, Commit.of_progress(0, {"next": 1})),
+        lambda store: store.commit(0, Commit(0, ProgressUpdate(next=1))),
     ],
 )
 async def test_a_cluster_of_which_no_node_answers_is_an_outage_like_any_other(
-    call: Callable[[Store], Awaitable[object]],
+    call: Callable[[LaneStore], Awaitable[object]],
 ) -> None:
     """Its client has an error for that which is no RedisError, and would stop the lanes."""
     store = store_of(FakeRedis(RedisClusterException("Redis Cluster cannot be connected")))
@@ -44,26 +44,26 @@ async def test_a_ping_and_a_close_go_to_the_client() -> None:
     assert redis.sent == [("ping",), ("aclose",)]
 
 
-def settings_of(url: str) -> Settings:
-    """Return settings with this Redis."""
-    return Settings.model_validate({"kafka_bootstrap": "kafka:9092", "redis_url": url})
-
-
 async def test_a_client_neither_waits_for_ever_nor_repeats_a_command_by_itself() -> None:
     """A commit that was repeated blindly could only be refused; the lane looks first what became of it."""
-    store = Store.connect(settings_of("rediss://:secret@redis.example:6380/2"))
+    store = LaneStore.connect(settings_of(redis_url="rediss://:secret@redis.example:6380/2"))
     client = store._redis  # noqa: SLF001 - what the client was told is all there is to see without a socket
     assert isinstance(client, Redis)
-    told = client.connection_pool.connection_kwargs
-    assert (told["host"], told["port"], told["db"], told["password"]) == ("redis.example", 6380, 2, "secret")
-    assert told["socket_timeout"] == told["socket_connect_timeout"] == 5.0
-    assert told["retry"].get_retries() == 0
+    options = client.connection_pool.connection_kwargs
+    assert (options["host"], options["port"], options["db"], options["password"]) == (
+        "redis.example",
+        6380,
+        2,
+        "secret",
+    )
+    assert options["socket_timeout"] == options["socket_connect_timeout"] == 5.0
+    assert options["retry"].get_retries() == 0
     await store.close()
 
 
 async def test_a_cluster_is_spoken_to_as_one() -> None:
     """The URL says so."""
-    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
+    store = LaneStore.connect(settings_of(redis_url="redis+cluster://redis.example:7000"))
     assert isinstance(store._redis, RedisCluster)  # noqa: SLF001 - as above
     await store.close()
 
@@ -71,7 +71,7 @@ async def test_a_cluster_is_spoken_to_as_one() -> None:
 async def test_info_of_a_single_server_has_no_name() -> None:
     """It is the only one."""
     redis = FakeRedis({"aof_enabled": 1})
-    assert await store_of(redis).info() == {"": {"aof_enabled": 1}}
+    assert await store_of(redis).primaries(1).info() == {"": {"aof_enabled": 1}}
     assert redis.sent == [("info",)]
 
 
@@ -109,15 +109,14 @@ class _Cluster(RedisCluster):
 async def test_info_of_a_cluster_is_asked_of_each_primary(role: str, asked: list[str]) -> None:
     """Where one is a replica by now, the client is made to look who took over; it counts no replicas itself."""
     cluster = _Cluster(role)
-    with patch.object(_Script, "__init__", lambda *_: None):
-        store = Store(cluster, "sleep")
-    assert await store.info() == {name: {"role": "master"} for name in asked[-2:]}
+    store = LaneStore(cluster, "sleep")
+    assert await store.primaries(1).info() == {name: {"role": "master"} for name in asked[-2:]}
     assert cluster.asked == asked
 
 
 async def test_a_cluster_that_was_away_as_a_whole_is_found_again() -> None:
     """The client would forget each node that did not answer."""
-    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
+    store = LaneStore.connect(settings_of(redis_url="redis+cluster://redis.example:7000"))
     client = store._redis  # noqa: SLF001 - as above
     assert isinstance(client, RedisCluster)
     assert client.nodes_manager.startup_nodes.pop("redis.example:7000", None) is not None
@@ -171,7 +170,7 @@ async def test_a_defect_of_ours_is_no_outage() -> None:
 
 async def test_a_cluster_s_client_repeats_no_command_either() -> None:
     """As that of a server."""
-    store = Store.connect(settings_of("redis+cluster://redis.example:7000"))
+    store = LaneStore.connect(settings_of(redis_url="redis+cluster://redis.example:7000"))
     client = store._redis  # noqa: SLF001 - as above
     assert isinstance(client, RedisCluster)
     assert client.retry.get_retries() == 0

@@ -2,24 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
-import pytest
 from pydantic_core import from_json
 from structlog import get_logger
 from structlog.testing import capture_logs
 
-from tests.fakes import NOW, settle
+from tests.support.fakes import settle
+from tests.support.outputs import breaker, operation, tenants_on, timer
+from tests.support.times import NOW
+from tests.support.world import World
 from tests.unit.worker.published import published_at, timers
-from tests.world import World, breaker, operation, tenants_on, timer
-from worker.timers import Timers
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    """One partition, one worker, nothing in the log."""
-    async with World() as world:
-        yield world
+from worker.partition.timers import Timers
 
 
 async def test_a_timer_comes_when_it_is_due_and_not_a_millisecond_before(world: World) -> None:
@@ -30,7 +23,7 @@ async def test_a_timer_comes_when_it_is_due_and_not_a_millisecond_before(world: 
     assert timers(world) == []
     await world.advance(0.001)
     assert published_at(world) == [1_500]
-    assert world.held().counts["active"] == 1
+    assert world.stored().counts["active"] == 1
     value = from_json(timers(world)[0].value or b"")
     assert value["subject"] == "acme"
     assert value["data"] == {"due_at": NOW + 1_500}
@@ -69,17 +62,17 @@ async def test_a_timer_that_is_not_folded_is_published_again_after_five_seconds(
     assert len(timers(world)) == 3
 
 
-async def test_a_log_whose_clock_is_behind_gets_the_timer_again_when_the_rest_has_passed(world: World) -> None:
+async def test_a_log_whose_clock_is_behind_gets_the_timer_again_after_the_difference(world: World) -> None:
     """The fold does not wake anyone early, and the loop does not ask without end."""
     world.kafka.behind_ms = 300
     world.assign()
     world.log(operation("acme", "op-1", ttl_ms=1_000), at=NOW)
     await world.advance(1.299)
     assert published_at(world) == [700]
-    assert world.held().counts["active"] == 0
+    assert world.stored().counts["active"] == 0
     await world.advance(0.001)
     assert published_at(world) == [700, 1_000]
-    assert world.held().counts["active"] == 1
+    assert world.stored().counts["active"] == 1
     await world.advance(60)
     assert len(timers(world)) == 2
 
@@ -99,7 +92,7 @@ async def test_a_timer_of_before_that_is_folded_late_does_not_hold_up_the_presen
     assert published_at(world)[1:] == [599_900]
     folding.set()
     await world.advance(1)
-    assert world.held().counts["active"] == 1
+    assert world.stored().counts["active"] == 1
 
 
 async def test_thousands_that_are_due_at_once_come_page_by_page_and_each_once(world: World) -> None:
@@ -115,7 +108,7 @@ async def test_thousands_that_are_due_at_once_come_page_by_page_and_each_once(wo
     folding.set()
     await world.advance(0)
     assert sorted(str((record.key or b"").decode()) for record in timers(world)) == sorted(names)
-    assert world.held().counts == {"deep": 0, "active": 2_100}
+    assert world.stored().counts == {"deep": 0, "active": 2_100}
 
 
 async def test_a_store_that_refuses_writes_makes_no_flood_of_timers(world: World) -> None:
@@ -128,7 +121,7 @@ async def test_a_store_that_refuses_writes_makes_no_flood_of_timers(world: World
     assert max(Counter(record.key for record in timers(world)).values()) <= 60 / 5
     world.store.faults.heal()
     await world.advance(10)
-    assert world.held().counts["active"] == 20
+    assert world.stored().counts["active"] == 20
 
 
 async def test_a_rollback_of_an_idle_partition_is_noticed_at_the_second_look(world: World) -> None:
@@ -142,12 +135,12 @@ async def test_a_rollback_of_an_idle_partition_is_noticed_at_the_second_look(wor
     world.store.restore(snapshot)
     with capture_logs() as logs:
         await world.advance(1)
-        assert world.held().next == 1
+        assert world.stored().next == 1
         await world.advance(1)
     moved = [line for line in logs if line["event"] == "moved_elsewhere"]
-    assert [(line["position"], line["found"]) for line in moved] == [(2, 1)]
-    assert lane.position == world.held().next == 2
-    assert world.held().counts["active"] == 1
+    assert [(line["position"], line["actual"]) for line in moved] == [(2, 1)]
+    assert lane.position == world.stored().next == 2
+    assert world.stored().counts["active"] == 1
 
 
 async def test_a_commit_that_is_on_its_way_back_is_no_reason_to_look_again(world: World) -> None:
@@ -155,12 +148,12 @@ async def test_a_commit_that_is_on_its_way_back_is_no_reason_to_look_again(world
     lane = world.assign()
     world.log(breaker("acme", "open"))
     await world.run()
-    generation = lane.intake.generation
-    world.held().progress[b"next"] = b"2"
+    generation = lane.fetch_buffer.generation
+    world.stored().progress[b"next"] = b"2"
     await world.advance(1)
     lane.position = 2
     await world.advance(5)
-    assert lane.intake.generation == generation
+    assert lane.fetch_buffer.generation == generation
 
 
 async def test_timers_are_published_though_a_commit_is_on_its_way_back(world: World) -> None:
@@ -168,7 +161,7 @@ async def test_timers_are_published_though_a_commit_is_on_its_way_back(world: Wo
     world.assign()
     world.log(operation("acme", "op-1", ttl_ms=1_000))
     await world.run()
-    world.held().progress[b"next"] = b"2"
+    world.stored().progress[b"next"] = b"2"
     await world.advance(1)
     assert set(published_at(world)) == {1_000}
 
@@ -178,7 +171,7 @@ async def test_no_timer_is_published_from_a_store_that_fell_back(world: World) -
     world.assign()
     world.log(operation("acme", "op-1", ttl_ms=1_000))
     await world.run()
-    world.held().progress[b"next"] = b"0"
+    world.stored().progress[b"next"] = b"0"
     await world.advance(1)
     assert timers(world) == []
 
@@ -198,7 +191,7 @@ async def test_a_timer_that_is_overdue_while_the_lane_waits_makes_no_busy_loop(w
     world.assign()
     world.log(operation("acme", "op-1", ttl_ms=2_000))
     await world.run()
-    world.broker.down.add("bounds")
+    world.broker.down.add("offset_range")
     world.outputs.faults.down.add("send")
     world.log(breaker("other", "open"))
     looks = world.store.faults.calls["due"]
@@ -207,7 +200,7 @@ async def test_a_timer_that_is_overdue_while_the_lane_waits_makes_no_busy_loop(w
     world.broker.heal()
     world.outputs.faults.heal()
     await world.advance(10)
-    assert world.held().counts["active"] == 1
+    assert world.stored().counts["active"] == 1
 
 
 async def test_a_store_that_is_away_is_said_once_and_asked_once_a_second(world: World) -> None:
@@ -253,7 +246,7 @@ async def test_each_owner_publishes_the_timers_of_its_own_partition() -> None:
             assert [record.key for record in world.events(partition).records][1:] == [
                 tenants_on(partition, 2, 1)[0].encode()
             ]
-            assert world.held(partition).counts["active"] == 1
+            assert world.stored(partition).counts["active"] == 1
 
 
 async def test_the_loop_returns_when_it_is_told_to_end(world: World) -> None:
@@ -283,4 +276,4 @@ async def test_a_clock_that_is_set_back_delays_no_timer_that_was_published_by_it
     world.kafka.behind_ms = 0
     world.log(operation("other", "op-2", ttl_ms=1))
     await world.advance(70)
-    assert world.held().counts["active"] == 2
+    assert world.stored().counts["active"] == 2

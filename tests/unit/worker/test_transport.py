@@ -3,12 +3,15 @@
 
 import asyncio
 
+import pytest
 from faust.types import TP
 
-from tests.fakes import settle
-from tests.unit.worker.consumer import EVENTS, INGRESS, Consumer, fill
-from tests.world import World
-from worker.intake import Fetched
+from tests.support.fakes import settle
+from tests.support.world import World
+from tests.unit.worker.consumer import EVENTS, INGRESS, Consumer, IngressConsumer, fill
+from worker.partition.fetch_buffer import FetchedBatch
+
+pytestmark = pytest.mark.partitions(4)
 
 
 async def test_what_was_fetched_of_a_partition_is_one_batch(world: World, faust: Consumer) -> None:
@@ -17,12 +20,12 @@ async def test_what_was_fetched_of_a_partition_is_one_batch(world: World, faust:
     fill(world, 1, 2)
     world.worker.lanes.assign([0, 1])
     await settle()
-    found = await faust.fetch(0, 1)
-    assert {tp.partition: [len(batch.records) for batch in batches] for tp, batches in found.items()} == {
+    fetched = await faust.fetch(0, 1)
+    assert {tp.partition: [len(batch.records) for batch in batches] for tp, batches in fetched.items()} == {
         0: [3],
         1: [2],
     }
-    assert all(type(tp) is TP for tp in found)
+    assert all(type(tp) is TP for tp in fetched)
 
 
 async def test_partitions_with_nothing_new_are_left_out(world: World, faust: Consumer) -> None:
@@ -35,7 +38,7 @@ async def test_partitions_with_nothing_new_are_left_out(world: World, faust: Con
 async def test_a_lanes_seek_is_carried_out_once_before_the_fetch(world: World, faust: Consumer) -> None:
     """And what comes is tagged with the generation of that seek."""
     fill(world, 0)
-    world.held(0).progress[b"next"] = b"1"
+    world.stored(0).progress[b"next"] = b"1"
     world.worker.lanes.assign([0])
     await settle()
     lane = world.worker.lanes.get(0)
@@ -45,7 +48,7 @@ async def test_a_lanes_seek_is_carried_out_once_before_the_fetch(world: World, f
     second = await faust.fetch(0)
     assert [seeks for seeks, _, _ in faust.thread.fetches] == [{TP(EVENTS, 0): 1}, {}]
     [batch] = first[TP(EVENTS, 0)]
-    assert (batch.generation, batch.records[0].offset) == (lane.intake.generation, 1)
+    assert (batch.generation, batch.records[0].offset) == (lane.fetch_buffer.generation, 1)
     assert second[TP(EVENTS, 0)][0].records[0].offset == 3
 
 
@@ -55,7 +58,7 @@ async def test_the_batch_after_a_later_seek_has_a_later_generation(world: World,
     lane = world.assign(0)
     await settle()
     [before] = (await faust.fetch(0))[TP(EVENTS, 0)]
-    lane.look_again()
+    lane.reread_position()
     await settle()
     [after] = (await faust.fetch(0))[TP(EVENTS, 0)]
     assert after.generation > before.generation
@@ -69,7 +72,7 @@ async def test_faust_passes_on_what_comes_again_after_a_seek(world: World, faust
     await settle()
     await faust.fetch(0)
     faust.consumer._read_offset[TP(EVENTS, 0)] = 99
-    lane.look_again()
+    lane.reread_position()
     await settle()
     await faust.fetch(0)
     assert faust.consumer._read_offset[TP(EVENTS, 0)] is None
@@ -77,10 +80,10 @@ async def test_faust_passes_on_what_comes_again_after_a_seek(world: World, faust
 
 async def test_a_closed_lane_is_not_fetched_and_asked_again_soon(world: World, faust: Consumer) -> None:
     """The others go on meanwhile, with a short wait."""
-    looking = world.store.faults.hold("standing")
+    looking = world.store.faults.hold("partition_status")
     world.worker.lanes.assign([0])
     await settle()
-    del world.store.faults.held["standing"]
+    del world.store.faults.delayed["partition_status"]
     world.worker.lanes.assign([1])
     await settle()
     await faust.fetch(0, 1, 2)
@@ -104,28 +107,30 @@ async def test_nothing_wanted_is_no_fetch_at_all(faust: Consumer) -> None:
     assert faust.naps == [0.02, 0.02]
 
 
-async def test_what_is_fetched_when_faust_no_longer_waits_is_handed_over_at_its_next_call(faust: Consumer) -> None:
+async def test_a_fetch_that_ends_after_faust_left_is_handed_over_at_its_next_call(
+    ingress: IngressConsumer,
+) -> None:
     """It cancels its call to stop the fetcher; the consumer in the thread has read on all the same."""
-    gate = faust.thread.gate = asyncio.Event()
-    fetching = asyncio.create_task(faust.fetch(more=(INGRESS,)))
+    gate = ingress.thread.gate = asyncio.Event()
+    fetching = asyncio.create_task(ingress.fetch(more=(INGRESS,)))
     await settle()
     fetching.cancel()
     await asyncio.wait([fetching])
     gate.set()
-    [batch] = (await faust.fetch(more=(INGRESS,)))[INGRESS]
+    [batch] = (await ingress.fetch(more=(INGRESS,)))[INGRESS]
     assert batch.records[0].offset == 6
-    assert len(faust.thread.fetches) == 1
+    assert len(ingress.thread.fetches) == 1
 
 
-async def test_a_fetch_under_way_ends_with_the_consumer(faust: Consumer) -> None:
+async def test_a_fetch_under_way_ends_with_the_consumer(ingress: IngressConsumer) -> None:
     """And nobody is told of it."""
-    faust.thread.gate = asyncio.Event()
-    fetching = asyncio.create_task(faust.fetch(more=(INGRESS,)))
+    ingress.thread.gate = asyncio.Event()
+    fetching = asyncio.create_task(ingress.fetch(more=(INGRESS,)))
     await settle()
     fetching.cancel()
     await asyncio.wait([fetching])
-    await faust.consumer.on_stop()
-    assert faust.consumer._fetch is None
+    await ingress.consumer.on_stop()
+    assert ingress.consumer._fetch is None
 
 
 async def test_what_was_fetched_for_a_lane_that_has_been_replaced_is_dropped(world: World, faust: Consumer) -> None:
@@ -150,12 +155,12 @@ async def test_a_batch_becomes_one_message_at_its_last_offset(world: World, faus
     await settle()
     tp = TP(EVENTS, 0)
     faust.consumer._set_active_tps({tp})
-    [(found, message)] = [item async for item in faust.consumer.getmany(1.0)]
-    assert found == tp
+    [(matching, message)] = [item async for item in faust.consumer.getmany(1.0)]
+    assert matching == tp
     assert (message.topic, message.partition, message.offset) == (EVENTS, 0, 2)
     assert message.timestamp == world.clock.now() / 1000
     batch: object = message.value
-    assert isinstance(batch, Fetched)
+    assert isinstance(batch, FetchedBatch)
     assert len(batch.records) == 3
 
 
@@ -180,7 +185,7 @@ async def test_the_groups_offset_is_what_the_lane_has_applied(world: World, faus
 
 async def test_a_lane_without_a_position_commits_nothing_for_the_group(world: World, faust: Consumer) -> None:
     """Nobody knows yet."""
-    world.store.faults.hold("standing")
+    world.store.faults.hold("partition_status")
     world.assign(0)
     await settle()
     await faust.commit()
@@ -203,7 +208,7 @@ async def test_a_commit_that_failed_is_tried_again_though_nothing_new_came(world
 
 async def test_lanes_are_made_when_their_partitions_come(faust: Consumer) -> None:
     """Of the events topic only."""
-    await faust.consumer.on_partitions_assigned({TP(EVENTS, 0), TP(EVENTS, 2), INGRESS}, 1)
+    await faust.consumer.on_partitions_assigned({TP(EVENTS, 0), TP(EVENTS, 2)}, 1)
     assert faust.steps == [("assigned", [0, 2])]
 
 
@@ -214,13 +219,13 @@ async def test_lanes_have_ended_before_faust_gives_their_partitions_up(world: Wo
     committing = world.store.faults.hold("commit")
     fill(world, 0)
     await world.run()
-    revoking = asyncio.create_task(faust.consumer.on_partitions_revoked({TP(EVENTS, 0), INGRESS}))
+    revoking = asyncio.create_task(faust.consumer.on_partitions_revoked({TP(EVENTS, 0)}))
     await settle()
     assert [name for name, _ in faust.steps] == ["assigned"]
     committing.set()
     await revoking
     assert faust.steps[1:] == [("revoked", [1])]
-    assert world.held(0).next == 3
+    assert world.stored(0).next == 3
 
 
 async def test_faust_does_not_seek_by_itself(faust: Consumer) -> None:
@@ -241,4 +246,4 @@ async def test_the_bounds_of_a_partition_are_asked_of_the_broker(world: World, f
     """Where the log begins, and where it ends."""
     fill(world, 2)
     world.events(2).trim(1)
-    assert await faust.consumer.bounds(2) == (1, 3)
+    assert await faust.consumer.offset_range(2) == (1, 3)

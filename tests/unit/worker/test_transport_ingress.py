@@ -1,132 +1,190 @@
 """The transport's ingress topics: where they begin, and what of them is committed for the group."""
+# ruff: noqa: SLF001 - Faust lets itself be extended only through names that begin with an underscore
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
-from faust.types import TP, Message
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from faust.types import TP
+from structlog.testing import capture_logs
 
-from tests.fakes import settle
-from tests.unit.worker.consumer import EVENTS, INGRESS, Consumer, fill
-from tests.world import World
+from tests.support.fakes import settle
+from tests.support.world import World
+from tests.unit.worker.consumer import INGRESS, IngressConsumer, fill
 
-
-async def test_ingress_topics_are_fetched_whatever_the_lanes_do(faust: Consumer) -> None:
-    """They belong to no lane."""
-    found = await faust.fetch(0, more=(INGRESS,))
-    assert faust.thread.fetches[0][1] == {INGRESS}
-    [batch] = found[INGRESS]
-    assert batch.records[0].offset == 6
+pytestmark = pytest.mark.partitions(4)
 
 
-async def test_an_ingress_partition_begins_at_what_the_group_has_committed(faust: Consumer) -> None:
+async def test_an_ingress_partition_begins_at_what_the_group_has_committed(ingress: IngressConsumer) -> None:
     """Once, and then it is followed."""
-    faust.thread.offsets[INGRESS] = 5
-    await faust.fetch(more=(INGRESS,))
-    await faust.fetch(more=(INGRESS,))
-    assert [seeks for seeks, _, _ in faust.thread.fetches] == [{INGRESS: 5}, {}]
+    ingress.thread.offsets[INGRESS] = 5
+    await ingress.fetch(more=(INGRESS,))
+    await ingress.fetch(more=(INGRESS,))
+    assert [seeks for seeks, _, _ in ingress.thread.fetches] == [{INGRESS: 5}, {}]
 
 
-async def test_after_an_assignment_ingress_begins_anew_and_what_was_fetched_before_is_dropped(faust: Consumer) -> None:
+async def test_after_an_assignment_ingress_drops_earlier_fetches_and_restarts(
+    ingress: IngressConsumer,
+) -> None:
     """Faust drops what it had queued at a rebalance, and the consumer may have read on: whatever is not committed."""
-    await faust.fetch(more=(INGRESS,))
-    gate = faust.thread.gate = asyncio.Event()
-    fetching = asyncio.create_task(faust.fetch(more=(INGRESS,)))
+    await ingress.fetch(more=(INGRESS,))
+    gate = ingress.thread.gate = asyncio.Event()
+    fetching = asyncio.create_task(ingress.fetch(more=(INGRESS,)))
     await settle()
-    await faust.consumer.on_partitions_assigned({INGRESS}, 2)
+    await ingress.consumer.on_partitions_assigned({INGRESS}, 2)
     gate.set()
     assert await fetching == {}
-    faust.thread.offsets[INGRESS] = 3
-    [batch] = (await faust.fetch(more=(INGRESS,)))[INGRESS]
+    ingress.thread.offsets[INGRESS] = 3
+    [batch] = (await ingress.fetch(more=(INGRESS,)))[INGRESS]
     assert batch.records
-    assert faust.thread.fetches[-1][0] == {INGRESS: 3}
+    assert ingress.thread.fetches[-1][0] == {INGRESS: 3}
 
 
-async def test_where_a_fetch_failed_ingress_is_sought_once_more(faust: Consumer) -> None:
+async def test_where_a_fetch_failed_ingress_is_sought_once_more(ingress: IngressConsumer) -> None:
     """Whether the seek before it was carried out, nobody has said."""
-    faust.thread.offsets[INGRESS] = 5
-    faust.thread.error = KafkaConnectionError("the consumer's thread has ended")
+    ingress.thread.offsets[INGRESS] = 5
+    ingress.thread.error = KafkaConnectionError("the consumer's thread has ended")
     with pytest.raises(KafkaConnectionError):
-        await faust.fetch(more=(INGRESS,))
-    faust.thread.error = None
-    await faust.fetch(more=(INGRESS,))
-    assert [seeks for seeks, _, _ in faust.thread.fetches] == [{INGRESS: 5}, {INGRESS: 5}]
+        await ingress.fetch(more=(INGRESS,))
+    ingress.thread.error = None
+    await ingress.fetch(more=(INGRESS,))
+    assert [seeks for seeks, _, _ in ingress.thread.fetches] == [{INGRESS: 5}, {INGRESS: 5}]
 
 
-async def test_an_ingress_partition_whose_offset_is_not_known_waits_and_keeps_nobody(
-    world: World, faust: Consumer
+async def test_an_ingress_partition_whose_offset_is_not_known_waits_a_round(ingress: IngressConsumer) -> None:
+    """Its coordinator is away, say."""
+    ingress.thread.away = True
+    assert await ingress.fetch(more=(INGRESS,)) == {}
+    ingress.thread.away = False
+    assert INGRESS in await ingress.fetch(more=(INGRESS,))
+
+
+async def test_a_group_that_has_committed_nothing_takes_over_what_the_lanes_group_had(
+    ingress: IngressConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lanes go on."""
-    fill(world, 0)
-    world.worker.lanes.assign([0])
-    await settle()
-    faust.thread.away = True
-    assert set(await faust.fetch(0, more=(INGRESS,))) == {TP(EVENTS, 0)}
-    faust.thread.away = False
-    assert INGRESS in await faust.fetch(0, more=(INGRESS,))
+    """Or a day of breaker events would be forwarded again after an upgrade."""
+    former = AsyncMock(return_value={INGRESS: 41})
+    monkeypatch.setattr("worker.runtime.faust.ingress_transport.former_offsets", former)
+    ingress.thread.default = None
+    await ingress.fetch(more=(INGRESS,))
+    assert ingress.thread.fetches[0][0] == {INGRESS: 41}
+    await ingress.commit()
+    assert ingress.thread.commits == [{INGRESS: 41}]
+    former.assert_awaited_once()
 
 
-async def test_an_ingress_partition_that_was_given_up_meanwhile_is_not_sought(faust: Consumer) -> None:
+async def test_what_neither_group_has_committed_begins_where_the_log_does(
+    world: World, ingress: IngressConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a new installation."""
+    monkeypatch.setattr("worker.runtime.faust.ingress_transport.former_offsets", AsyncMock(return_value={}))
+    ingress.thread.default = None
+    fill(world, INGRESS.partition)
+    world.events(INGRESS.partition).trim(2)
+    await ingress.fetch(more=(INGRESS,))
+    assert ingress.thread.fetches[0][0] == {INGRESS: 2}
+
+
+async def test_a_topic_that_may_not_be_read_is_told_and_stops_no_other(
+    ingress: IngressConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consumer goes on; once nothing is refused any more, nothing is told."""
+    ingress.thread.error = TopicAuthorizationFailedError(INGRESS.topic)
+    with capture_logs() as logs:
+        assert await ingress.fetch(more=(INGRESS,)) == {}
+        assert await ingress.fetch(more=(INGRESS,)) == {}
+    assert [line["event"] for line in logs] == ["ingress_refused"]
+    assert "does not let this worker read sleep.breakers" in ingress.problems[INGRESS.topic]
+    ingress.thread.error = None
+    monkeypatch.setattr("worker.runtime.faust.ingress_transport._REFUSAL_SECONDS", -1.0)
+    assert INGRESS in await ingress.fetch(more=(INGRESS,))
+    ingress.consumer.check_refusals()
+    assert ingress.problems == {}
+
+
+async def test_a_topic_that_kafka_does_not_describe_is_told_for_as_long(
+    ingress: IngressConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the ACL Describe it has no partitions, so that nothing is fetched of it and no fetch is refused."""
+    ingress.thread.refused = {INGRESS.topic}
+    ingress.consumer.check_refusals()
+    assert "does not let this worker read sleep.breakers" in ingress.problems[INGRESS.topic]
+    monkeypatch.setattr("worker.runtime.faust.ingress_transport._REFUSAL_SECONDS", -1.0)
+    ingress.thread.refused = set()
+    ingress.consumer.check_refusals()
+    assert ingress.problems == {}
+
+
+async def test_an_ingress_partition_that_was_given_up_meanwhile_is_not_sought(ingress: IngressConsumer) -> None:
     """The consumer would raise, and the worker begin anew."""
-    faust.thread.given_up = {INGRESS}
-    assert await faust.fetch(more=(INGRESS,)) == {}
-    assert faust.thread.fetches == []
+    ingress.thread.given_up = {INGRESS}
+    assert await ingress.fetch(more=(INGRESS,)) == {}
+    assert ingress.thread.fetches == []
 
 
-def message_of(tp: TP, offset: int) -> Message:
-    """Return a message as the agent acknowledges it."""
-    return Message(tp.topic, tp.partition, offset, 0.0, 0, [], None, None, None, tp=tp)
+async def test_a_full_forwarder_is_fetched_nothing_for_and_is_asked_again_soon(ingress: IngressConsumer) -> None:
+    """A batch of an emitter's may expand to a hundred times its size, and Faust queues sixty-four."""
+    await ingress.fetch(more=(INGRESS,))
+    ingress.outputs.faults.hold("send")
+    for offset in range(4):
+        await ingress.forwarded(offset, size=1 << 20)
+    assert await ingress.fetch(more=(INGRESS,)) == {}
+    assert len(ingress.thread.fetches) == 1
+    assert ingress.naps == [0.02]
 
 
-async def test_an_ingress_batch_is_committed_when_it_was_acknowledged(faust: Consumer) -> None:
+async def test_an_ingress_batch_is_committed_when_it_was_forwarded(ingress: IngressConsumer) -> None:
     """Ingress has no place of its own to keep its position."""
-    await faust.fetch(more=(INGRESS,))
-    assert faust.consumer.ack(message_of(INGRESS, 6))
-    await faust.commit()
-    await faust.commit()
-    assert faust.thread.commits == [{INGRESS: 7}]
+    await ingress.fetch(more=(INGRESS,))
+    await ingress.forwarded(6)
+    await ingress.commit()
+    await ingress.commit()
+    assert ingress.thread.commits == [{INGRESS: 7}]
 
 
-async def test_an_ingress_commit_that_failed_is_tried_again(faust: Consumer) -> None:
+async def test_an_ingress_batch_that_was_not_published_is_not_committed(ingress: IngressConsumer) -> None:
+    """It comes again."""
+    await ingress.fetch(more=(INGRESS,))
+    ingress.outputs.faults.down.add("send")
+    await ingress.forwarded(6)
+    await ingress.commit()
+    assert ingress.thread.commits == []
+
+
+async def test_an_ingress_commit_that_failed_is_tried_again(ingress: IngressConsumer) -> None:
     """Otherwise the batch would be forwarded again after the next start."""
-    await faust.fetch(more=(INGRESS,))
-    assert faust.consumer.ack(message_of(INGRESS, 6))
-    faust.thread.failing = True
-    await faust.commit()
-    faust.thread.failing = False
-    await faust.commit()
-    await faust.commit()
-    assert faust.thread.commits == [{INGRESS: 7}] * 2
+    await ingress.fetch(more=(INGRESS,))
+    await ingress.forwarded(6)
+    ingress.thread.failing = True
+    await ingress.commit()
+    ingress.thread.failing = False
+    await ingress.commit()
+    await ingress.commit()
+    assert ingress.thread.commits == [{INGRESS: 7}] * 2
 
 
-async def test_an_acknowledgement_that_comes_after_the_partition_was_given_up_counts_for_nothing(
-    faust: Consumer,
-) -> None:
-    """Its present owner knows better; and nobody may commit for a partition that is somebody else's."""
-    await faust.fetch(more=(INGRESS,))
-    await faust.consumer.on_partitions_assigned(set(), 2)
-    assert faust.consumer.ack(message_of(INGRESS, 6))
-    await faust.commit()
-    assert faust.thread.commits == []
+async def test_what_was_forwarded_before_the_partition_was_given_up_is_committed(ingress: IngressConsumer) -> None:
+    """By Faust, as it gives the partition up; what is published then is finished first."""
+    await ingress.fetch(more=(INGRESS,))
+    release = ingress.outputs.faults.hold("send")
+    await ingress.forwarded(6)
+    giving_up = asyncio.create_task(ingress.consumer.on_partitions_revoked({INGRESS}))
+    await settle()
+    assert not giving_up.done()
+    release.set()
+    await giving_up
+    await ingress.commit()
+    assert ingress.thread.commits == [{INGRESS: 7}]
 
 
-async def test_what_was_acknowledged_under_an_earlier_assignment_is_not_committed(faust: Consumer) -> None:
-    """Another member may have gone further meanwhile."""
-    await faust.fetch(more=(INGRESS,))
-    assert faust.consumer.ack(message_of(INGRESS, 6))
-    await faust.consumer.on_partitions_assigned({INGRESS}, 2)
-    await faust.commit()
-    assert faust.thread.commits == []
-
-
-async def test_an_acknowledgement_counts_once(world: World, faust: Consumer) -> None:
-    """And that of an events batch moves nothing: the lane says what is applied."""
-    await faust.fetch(more=(INGRESS,))
-    message = message_of(INGRESS, 6)
-    assert faust.consumer.ack(message)
-    assert not faust.consumer.ack(message)
-    world.assign(0)
-    await world.run()
-    assert faust.consumer.ack(message_of(TP(EVENTS, 0), 41))
-    await faust.commit()
-    assert faust.thread.commits == [{TP(EVENTS, 0): 0, INGRESS: 7}]
+async def test_what_was_forwarded_under_an_earlier_assignment_is_not_committed(ingress: IngressConsumer) -> None:
+    """Another member may have gone further meanwhile; and a batch that Faust had queued is read again."""
+    await ingress.fetch(more=(INGRESS,))
+    await ingress.forwarded(6)
+    for assigned in (set[TP](), {INGRESS}):
+        former = ingress.consumer._assignment_number
+        await ingress.consumer.on_partitions_assigned(assigned, 2)
+        await ingress.forwarded(6, assignment=former)
+        await ingress.commit()
+        assert ingress.thread.commits == []

@@ -3,45 +3,29 @@
 import json
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import from_json, to_json
 
-from schemas.names import OPERATION_KEPT_MS
-from schemas.operation import OperationRecord
-from schemas.policy import parse_rules
-from schemas.progress import Progress
-from schemas.record import pack
-from tests.oracle import commands_of
-from tests.unit.worker.batches import Lane, apply_all, failing_at, logs
-from tests.unit.worker.build import MINUTE, Source, T, breaker, mode, rules, sleep
-from tests.unit.worker.rebuilds import compacted, log_of, set_aside, topic
-from worker.ports import Index
-from worker.recovery.audit import Audit
-from worker.recovery.found import Found
-from worker.recovery.history import History
-from worker.recovery.verify import Difference, Verification
-from worker.start import checksum
-
-
-def verification(
-    lane: Lane, log: Sequence[Source], *, start: int = 0, states: Sequence[Source] | None = None, cut: int | None = None
-) -> Verification:
-    """Return a verification that has read what a lane published, and the log from an offset on."""
-    end = log[-1].offset + 1 if cut is None else cut
-    aside = set_aside(lane.dead_letters)
-    history, audit = History(0, 1, before=end, settled=start, aside=aside), Audit(0, end, aside)
-    for record in topic(lane.states) if states is None else states:
-        history.read(record)
-    for record in topic(lane.transitions) if start or aside else []:
-        audit.read(record)
-    found = Verification(0, 1, Found(history, audit, start, end, end, aside))
-    found.fold.read([record for record in log if start <= record.offset < end])
-    return found
-
-
-def redis(verified: Verification, lane: Lane) -> list[Difference]:
-    """Return what differs in a lane's store."""
-    return verified.redis(sorted(verified.tenants() | lane.packed.keys()), lane.packed, lane.rules)
+from schemas.domain.policy import parse_rules
+from schemas.domain.record import pack
+from schemas.domain.sealing import seal, unseal
+from schemas.kafka.source_record import Failure
+from schemas.redis import command_memory as remembered
+from schemas.redis.command_memory import FIXED_BYTES
+from schemas.redis.progress import Progress
+from tests.support.batches import Lane, apply_all, failing_at, logs
+from tests.support.events import breaker, mode, rules, sleep, timer
+from tests.support.oracle import commands_of
+from tests.support.records import Source, source
+from tests.support.times import DAY, HOUR, MINUTE, T
+from tests.unit.worker.rebuilds import compacted, decodable_since, log_of, topic
+from tests.unit.worker.verifications import redis, verification
+from worker.fold.dead_letter import dead_letter
+from worker.partition.startup_checks import checksum
+from worker.ports import Index, PartitionStatus
+from worker.recovery.differences import Difference
 
 
 def index(lane: Lane) -> Index:
@@ -53,7 +37,7 @@ def index(lane: Lane) -> Index:
 def stated(states: Sequence[Source], start: int) -> set[bytes | None]:
     """Return the keys that have a state from this offset of the log on."""
     documents = [(record.key, json.loads(record.value or b"{}")) for record in states]
-    return {key for key, found in documents if found and int(found["position"].partition(":")[2]) >= start}
+    return {key for key, each in documents if each and int(each["position"].partition(":")[2]) >= start}
 
 
 def ids_of(log: Sequence[Source], offsets: range) -> set[tuple[str, str]]:
@@ -64,7 +48,22 @@ def ids_of(log: Sequence[Source], offsets: range) -> set[tuple[str, str]]:
 def progress(lane: Lane, last: Source) -> Progress:
     """Return a lane's progress behind a record."""
     crc = checksum(last.key, last.value)
-    return Progress(last.offset + 1, last.timestamp, crc, None, len(lane.packed), lane.rules, 0, None, 1)
+    return Progress(
+        next=last.offset + 1,
+        timestamp=last.timestamp,
+        crc=crc,
+        states_next=None,
+        records=len(lane.packed),
+        rules=lane.rules,
+        swept=0,
+        partitions=1,
+        highest=lane.highest,
+    )
+
+
+def standing(progress: Progress, lane: Lane) -> PartitionStatus:
+    """Return what a store tells of itself that holds what a lane wrote, and says this."""
+    return PartitionStatus(progress, True, len(lane.packed), 0, 0, 0, len(lane.operations), len(lane.ended))  # noqa: FBT003
 
 
 @given(logs(), st.booleans(), st.integers(0, 40))
@@ -79,13 +78,16 @@ def test_nothing_differs_where_a_lane_did_all_of_it(log: list[Source], compacts:
     # Nor does a row tell a TTL, up to whose end and an hour longer a command's id is known.
     gone, left = (ids_of(log, part) for part in (range(start), range(start, log[-1].offset + 1)))
     unsure |= {tenant for tenant, _ in gone & left}
-    assert [found for found in [*redis(verified, lane), *verified.states()] if found.tenant not in unsure] == []
-    assert list(verified.progress(progress(lane, log[-1]), len(lane.packed))) == []
+    assert [
+        difference for difference in [*redis(verified, lane), *verified.states()] if difference.tenant not in unsure
+    ] == []
+    assert list(verified.progress(standing(progress(lane, log[-1]), lane))) == []
     assert verified.index(sorted(lane.written), lane.packed, lane.rules, index(lane)) == []
     if not unsure:
         assert verified.counts(index(lane)) == []
-    keys = verified.fold.operations.keys() & lane.operations.keys()
-    assert verified.operations({key: lane.operations[key] for key in keys if key[0] not in unsure}) == {}
+    keys = verified.replay.commands.operations.keys() & lane.operations.keys()
+    sure = {key: lane.operations[key] for key in keys if key[0] not in unsure}
+    assert verified.operations(sure, progress(lane, log[-1])) == {}
 
 
 def test_a_record_that_is_not_the_folds_is_named_with_its_fields() -> None:
@@ -105,10 +107,26 @@ def test_a_record_that_is_missing_or_too_much_or_damaged_is_named() -> None:
     verified = verification(lane, log)
     lane.packed["dora"] = lane.packed.pop("acme")
     lane.packed["bolt"] = lane.packed["bolt"][:-1]
-    found = {difference.tenant: difference.what for difference in redis(verified, lane)}
-    assert found.keys() == {"acme", "bolt", "dora"}
-    assert found["bolt"].startswith("cannot be read:")
-    assert (found["acme"], found["dora"]) == ("is missing", "should not be there")
+    actual = {difference.tenant: difference.what for difference in redis(verified, lane)}
+    assert actual.keys() == {"acme", "bolt", "dora"}
+    assert actual["bolt"].startswith("cannot be read:")
+    assert (actual["acme"], actual["dora"]) == ("is missing", "should not be there")
+
+
+def test_what_a_newer_release_wrote_is_not_called_damaged() -> None:
+    """A rebuild would not help; an upgrade does."""
+    log = log_of(breaker("open"), sleep("op-1"))
+    lane = apply_all(log)
+    verified = verification(lane, log)
+    layout, *fields = from_json(unseal(lane.packed["acme"]))
+    fields[3] = [99, None]
+    lane.packed["acme"] = seal(to_json([layout, *fields]))
+    [difference] = redis(verified, lane)
+    assert difference.what.startswith("cause 99 is of a newer release; upgrade")
+    fixed = bytearray(unseal(lane.operations["acme", "op-1"][:FIXED_BYTES]))
+    fixed[9] = 99
+    differences = verified.operations({("acme", "op-1"): seal(bytes(fixed))}, progress(lane, log[-1]))
+    assert differences["acme", "op-1"].what.startswith("operation op-1 command type 99 is of a newer release; upgrade")
 
 
 def test_with_the_whole_log_even_a_clock_is_compared_and_without_it_is_not() -> None:
@@ -126,13 +144,15 @@ def test_with_the_whole_log_even_a_clock_is_compared_and_without_it_is_not() -> 
 def test_a_state_that_is_not_what_was_published_is_named() -> None:
     """A stale owner's late append, and a tenant that the topic lost."""
     log = log_of(breaker("open"), breaker("closed"), breaker("open", tenant="bolt"))
-    lane = apply_all(log)
+    lane = apply_all(log, [1, 2])
     states = topic(lane.states)
     stale = verification(lane, log, states=[*states, states[0]]).states()
-    assert [(found.tenant, found.where, found.what) for found in stale] == [("acme", "states", "differs")]
+    assert [(difference.tenant, difference.where, difference.what) for difference in stale] == [
+        ("acme", "states", "differs")
+    ]
     assert stale[0].fields["state"] == ("active", "freeze")
     lost = verification(lane, log, states=states[:2]).states()
-    assert [(found.tenant, found.what) for found in lost] == [("bolt", "is missing")]
+    assert [(difference.tenant, difference.what) for difference in lost] == [("bolt", "is missing")]
 
 
 def test_a_tenant_ahead_of_redis_is_not_compared_with_the_topic() -> None:
@@ -149,9 +169,9 @@ def test_a_state_from_where_the_log_has_not_come_is_named() -> None:
     log = log_of(breaker("open"), breaker("half_open"), breaker("closed"))
     verified = verification(apply_all(log[:1]), log, states=topic(apply_all(log).states), cut=1)
     assert verified.from_the_future(3) == []
-    [found] = verified.from_the_future(2)
-    assert (found.tenant, found.where, found.what) == ("acme", "states", "is from the future")
-    assert found.fields == {"position": ("before 2", 2)}
+    [difference] = verified.from_the_future(2)
+    assert (difference.tenant, difference.where, difference.what) == ("acme", "states", "is from the future")
+    assert difference.fields == {"position": ("before 2", 2)}
 
 
 def test_how_far_states_were_published_beyond_the_cut_is_known() -> None:
@@ -175,8 +195,8 @@ def test_a_tenant_that_moved_is_right_once_the_log_is_read_on() -> None:
     log = log_of(breaker("open"), breaker("closed"))
     verified = verification(apply_all(log[:1]), log, cut=1)
     lane = apply_all(log)
-    assert [found.tenant for found in redis(verified, lane)] == ["acme"]
-    verified.fold.read(log[1:])
+    assert [difference.tenant for difference in redis(verified, lane)] == ["acme"]
+    verified.replay.read(log[1:])
     assert redis(verified, lane) == []
 
 
@@ -188,11 +208,14 @@ def test_what_stands_beside_a_record_is_compared_with_it() -> None:
     assert record is not None
     claims = {key: claim._replace(expires_at=None) for key, claim in record.claims.items()}
     lane.packed["acme"] = pack(record._replace(claims=claims), lane.rules[0].terms.schedule)
-    found = verification(lane, log).index(["acme", "bolt"], lane.packed, lane.rules, index(lane))
-    assert [(difference.tenant, difference.what) for difference in found] == [("acme", "timer"), ("acme", "open_ended")]
+    differences = verification(lane, log).index(["acme", "bolt"], lane.packed, lane.rules, index(lane))
+    assert [(difference.tenant, difference.what) for difference in differences] == [
+        ("acme", "timer"),
+        ("acme", "open_ended"),
+    ]
 
 
-def test_what_stands_beside_a_record_that_cannot_be_read_is_compared_with_the_log() -> None:
+def test_indexes_beside_an_unreadable_record_are_compared_with_the_log() -> None:
     """So that only the record is named."""
     log = log_of(breaker("open"), breaker("open", tenant="bolt"))
     lane = apply_all(log)
@@ -206,22 +229,44 @@ def test_a_command_that_is_not_as_it_was_judged_is_named() -> None:
     log = log_of(sleep("op-1"))
     lane = apply_all(log)
     verified = verification(lane, log)
-    operation = OperationRecord.unpack(lane.operations["acme", "op-1"])
+    operation, stands = lane.operation("acme", "op-1"), progress(lane, log[-1])
     untold = operation._replace(detail="worded", trace_id=None, target_state=None, expires_at=None)
-    assert verified.operations({("acme", "op-1"): untold.pack()}) == {}
-    wrong = operation._replace(code="too_late", refused=True)
-    [difference] = verified.operations({("acme", "op-1"): wrong.pack()}).values()
+    # Under its own key, as a worker of layout 2 left it.
+    assert verified.operations({("acme", "op-1"): untold.pack()}, stands) == {}
+    wrong = remembered.pack(operation._replace(code="too_late", refused=True), live=True)
+    [difference] = verified.operations({("acme", "op-1"): wrong}, stands).values()
     assert difference.what == "operation op-1 differs"
     assert difference.fields == {"refused": (False, True), "code": (None, "too_late")}
 
 
-def test_a_command_whose_key_may_have_gone_by_itself_is_not_looked_for() -> None:
-    """Nine days after its end, and the clocks may differ by some."""
-    log = log_of(sleep("op-1", "deep", MINUTE))
-    verified = verification(apply_all(log), log)
-    gone = T + MINUTE + OPERATION_KEPT_MS
-    assert verified.remembered(gone - 3 * MINUTE) == [("acme", "op-1")]
-    assert verified.remembered(gone - MINUTE) == []
+def test_a_command_that_was_forgotten_is_not_looked_for() -> None:
+    """Two hours of the log after its end, by the higher timestamp of the two: that of the log, or of progress."""
+    log = [source(0, T, sleep("op-1", "deep", MINUTE)), source(1, T + MINUTE, timer(T + MINUTE))]
+    lane = apply_all(log)
+    verified, stands = verification(lane, log), progress(lane, log[-1])
+    missing = {("acme", "op-1"): None}
+    for highest, known in ((T + MINUTE, True), (T + MINUTE + 2 * HOUR - 1, True), (T + MINUTE + 2 * HOUR, False)):
+        later = stands._replace(highest=highest)
+        assert verified.remembered(later) == list(missing) * known
+        assert [difference.what for difference in verified.operations(missing, later).values()] == [
+            "operation op-1 is missing"
+        ] * known
+
+
+def test_an_operation_that_lives_is_always_looked_for() -> None:
+    """Also where the partition's time is long past its end, since its claim is there still."""
+    log = [source(0, T, sleep("op-1", "deep", MINUTE)), source(1, T + DAY, breaker("open", tenant="bolt"))]
+    lane = apply_all(log)
+    assert verification(lane, log).remembered(progress(lane, log[-1])) == [("acme", "op-1")]
+
+
+def test_another_number_of_commands_or_a_higher_time_is_named() -> None:
+    """Progress says how many there are; a wrong highest timestamp forgets too early, or too late."""
+    log = log_of(mode("m-1", "deep"), mode("m-2", "light"))
+    lane = apply_all(log)
+    wrong = progress(lane, log[-1])._replace(operations=3, ended=1, highest=T + DAY)
+    differences = verification(lane, log).progress(standing(wrong, lane))
+    assert [difference.what for difference in differences] == ["operations", "ends of operations", "highest timestamp"]
 
 
 def test_a_record_that_was_set_aside_makes_no_difference() -> None:
@@ -233,12 +278,25 @@ def test_a_record_that_was_set_aside_makes_no_difference() -> None:
     assert [*redis(verified, lane), *verified.states()] == []
 
 
+@pytest.mark.parametrize("poison", decodable_since(1))
+def test_a_dead_letter_that_this_version_decodes_makes_no_difference(poison: Source) -> None:
+    """An earlier version set it aside, and what was folded behind it was folded without it."""
+    log = [*log_of(breaker("open")), poison]
+    lane = apply_all(log[:1])
+    assert [difference.what for difference in redis(verification(lane, log), lane)] == ["differs"]
+    lane.dead_letters.append(dead_letter(poison, Failure("invalid_event", "of an earlier version")))
+    verified = verification(lane, log)
+    assert [*redis(verified, lane), *verified.states()] == []
+
+
 def test_progress_that_is_not_the_logs_is_named() -> None:
     """The number of records, the last record applied, and the rules."""
     log = log_of(rules({"retire_after_seconds": 60}), breaker("open"))
     lane = apply_all(log)
     wrong = progress(lane, log[-1])._replace(crc=1, records=2, rules=[lane.rules[0], parse_rules(1, {})])
-    found = [(difference.where, difference.what) for difference in verification(lane, log).progress(wrong, 1)]
-    assert found == [("redis", "records"), ("redis", "last record applied"), ("redis", "rules")]
-    lacking = verification(lane, log, states=topic(lane.states)[1:]).progress(progress(lane, log[-1]), 1)
+    matching = [
+        (difference.where, difference.what) for difference in verification(lane, log).progress(standing(wrong, lane))
+    ]
+    assert matching == [("redis", "records"), ("redis", "last record applied"), ("redis", "rules")]
+    lacking = verification(lane, log, states=topic(lane.states)[1:]).progress(standing(progress(lane, log[-1]), lane))
     assert [(difference.where, difference.what) for difference in lacking] == [("states", "rules")]

@@ -1,0 +1,1 @@
+"""Kafka and Redis, as the API reads and writes them; nothing else here has a client of either."""

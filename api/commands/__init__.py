@@ -1,0 +1,1 @@
+"""Commands and breaker events on their way into the log, and their outcomes on the way back."""

@@ -1,0 +1,1 @@
+"""HTTP for the routes: middleware, dependencies, bodies, headers and responses."""

@@ -1,0 +1,1 @@
+"""Queries about tenants, answered from what `api.adapters` reads of them."""

@@ -1,1 +1,0 @@
-"""What Redis holds, for people to read."""

@@ -1,1 +1,0 @@
-"""Transitions as they happen, as server-sent events."""

@@ -1,0 +1,1 @@
+"""The domain: states, claims, policies and the pure functions that decide."""

@@ -1,0 +1,1 @@
+"""Topics, partitions, and record batches from a broker."""

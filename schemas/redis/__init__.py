@@ -1,0 +1,1 @@
+"""Redis: the layouts of values, and the client of worker and API."""

@@ -1,0 +1,1 @@
+"""`sleepctl run`: embedded services, a scenario, and its view."""

@@ -1,0 +1,1 @@
+"""A command as a process: event loop, signals, streams, logs."""

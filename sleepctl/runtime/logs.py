@@ -1,0 +1,90 @@
+"""Logging: our log lines and those of libraries, in one format."""
+
+import logging
+import os
+import sys
+from typing import Final, Literal
+
+import structlog
+
+from schemas.settings import Settings
+from sleepctl.ui.errors import notices, settings_or_fail
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "console"]
+# At info these log every rebalance, connection and request. We log the important ones ourselves.
+NOISY: Final = ("abc", "faust", "mode", "kafka", "uvicorn", "httpx", "httpcore", "asyncio", "rdkafka")
+# It logs at every retry what our processes log once an outage, and show in /status.
+REPEATING: Final = ("aiokafka",)
+
+log = structlog.get_logger(__name__)
+
+
+def configure_logging(level: LogLevel, format_: LogFormat) -> None:
+    """Send every log line of this level or above to stderr, as JSON or for a console.
+
+    Libraries log from WARNING on, aiokafka from CRITICAL on; at `debug` all log from DEBUG on. Tracebacks never show
+    local variables, which may hold secrets.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(format_)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    floor = logging.DEBUG if level == "debug" else max(logging.WARNING, root.level)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(floor)
+    for name in REPEATING:
+        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    logging.captureWarnings(capture=True)
+
+
+def logged_settings() -> Settings:
+    """Configure logging and return the settings in the environment; log their warnings.
+
+    Raises:
+        CommandError: naming each variable that is missing or wrong; exit status 2.
+    """
+    settings = settings_or_fail(quiet=True)
+    configure_logging(settings.log_level, settings.log_format)
+    for notice in notices():
+        log.warning("environment_ignored", notice=notice)
+    return settings
+
+
+def hush() -> None:
+    """Silence libraries that log a failure which the command reports itself.
+
+    `SLEEP_LOG_LEVEL=debug` keeps them.
+    """
+    if os.environ.get("SLEEP_LOG_LEVEL", "").lower() != "debug":
+        for name in REPEATING:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # With PYTHONDEVMODE asyncio warns of each step that takes a tenth of a second.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+def _rendering(format_: LogFormat) -> list[structlog.typing.Processor]:
+    if format_ == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    ]

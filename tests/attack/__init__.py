@@ -1,0 +1,1 @@
+"""Attacks on an installation, each with its bound."""

@@ -1,0 +1,30 @@
+"""The application over fakes, as the fixture `api` makes it."""
+
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+
+from api.adapters.dependency import Dependency
+from api.services import Services
+from api.streaming.feed import Feed
+from tests.unit.api.fakes import FakeAuthoriser, FakeClock, FakeLimiter, FakeLog, FakeReplies, FakeStore
+from tests.unit.api.topic import FakeTopic
+
+
+@dataclass
+class ApiOverFakes:
+    """An application, a client with a good token, and everything behind it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    clock: FakeClock
+    log: FakeLog
+    store: FakeStore
+    replies: FakeReplies
+    authoriser: FakeAuthoriser
+    dependencies: list[Dependency]
+    services: Services
+    topic: FakeTopic
+    feed: Feed
+    limiter: FakeLimiter

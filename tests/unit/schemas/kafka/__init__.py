@@ -1,0 +1,1 @@
+"""Reading whatever a broker hands over."""

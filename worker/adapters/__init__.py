@@ -1,0 +1,1 @@
+"""Redis and Kafka, behind the protocols of `worker.ports`."""

@@ -1,0 +1,1 @@
+"""The fold: pure functions from events to records, outputs and dead letters."""

@@ -1,0 +1,1 @@
+"""One partition: its lane, with fetch buffer, start, piece processor, states topic and timers."""

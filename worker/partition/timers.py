@@ -1,0 +1,267 @@
+"""The timers of one partition: publishes `sleep.timer.v1` for each tenant whose deadline has passed.
+
+Only the owner of the partition publishes timers. A timer is never early by the clock of this machine. A second timer is
+harmless: the fold applies a deadline at its own time. After new rules every tenant of the partition gets a timer, at a
+limited rate, so that the rules also reach tenants without events.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from schemas.errors import describe
+from schemas.redis.progress import ProgressUpdate
+from schemas.wire.cloudevents import STRUCTURED_HEADERS, encode
+from schemas.wire.events import TIMER
+from worker.ports import Clock, Commit, Output, OutputError, Outputs, Store, StoreError
+
+_SOURCE: Final = "urn:somabrain-sleep:worker"
+# The loop reads progress at least this often. So it notices a Redis that lost data on an idle partition too.
+_LONGEST_WAIT_SECONDS: Final = 1.0
+_PAGE: Final = 2_000
+# A timer that was published and is not folded yet is published again after this time.
+_REPEAT_MS: Final = 5_000
+# How many tenants a sweep sends timers to at once, and the pause between: about 10,000 tenants a second.
+_SWEEP_PAGE: Final = 500
+_SWEEP_PAUSE_MS: Final = 50
+_SCANS: Final = 2
+
+
+class Owner(Protocol):
+    """What the timers need of the lane."""
+
+    position: int | None
+
+    def reread_position(self) -> None:
+        """Read the position again."""
+
+
+class _Published(NamedTuple):
+    """A timer that is published and not folded yet: when it was due, and when to publish it again. Times in ms."""
+
+    due: int
+    again_at: int
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """The progress of a sweep: which tenants have got a timer after new rules.
+
+    A restart or a failover of Redis makes a scan cursor meaningless, and between two pages nothing shows it. So a sweep
+    scans all tenants twice, and starts the scan again after an error. A tenant that has got its timer gets no other.
+
+    Attributes:
+        number: the number of the rules.
+        notified: tenants that have got a timer.
+        cursor: where the scan goes on.
+        scans: how often the scan has reached the end.
+        again_at: when the next page may be sent, ms.
+    """
+
+    number: int
+    notified: set[str] = field(default_factory=set)
+    cursor: int = 0
+    scans: int = 0
+    again_at: int = 0
+
+
+class Timers:
+    """The timer loop of one lane.
+
+    Attributes:
+        swept: the number of the newest rules after which every tenant has got a timer. It is committed at the end of a
+            sweep, and with each batch.
+    """
+
+    def __init__(self, partition: int, store: Store, outputs: Outputs, clock: Clock, log: FilteringBoundLogger) -> None:
+        self.partition = partition
+        self.swept = 0
+        self._newest = 0
+        self._store = store
+        self._outputs = outputs
+        self._clock = clock
+        self._log = log
+        self._published: dict[str, _Published] = {}
+        self._sweep: _Sweep | None = None
+        self._next: int | None = None
+        self._latest = 0
+        self._woken = asyncio.Event()
+        self._failing = False
+        self._ended = False
+        self._suspected: tuple[int, int] | None = None
+
+    def begin(self, swept: int, newest: int) -> None:
+        """Go on from progress: the number of the rules that are swept, and of the newest rules.
+
+        Timers that are published stay in the log when a lane starts again. They still have 5 seconds to be folded.
+        """
+        self.swept, self._newest = swept, newest
+        self._restart_scan()
+        self._woken.set()
+
+    def sweep(self, number: int) -> None:
+        """Send a timer to every tenant, because rules with this number are in force."""
+        self._newest = number
+        self._woken.set()
+
+    def folded(self, timers: Iterable[tuple[str, int]], armed: Mapping[str, int]) -> None:
+        """Note the timers that were folded (tenant, log time in ms), and the deadlines that a commit has set."""
+        now = self._clock.now()
+        for tenant, at in timers:
+            published = self._published.pop(tenant, None)
+            if published is not None and at < published.due:
+                # The broker's clock is behind ours: wait for the difference. Or this is an earlier timer, and ours is
+                # still to come.
+                again_at = min(published.again_at, now + published.due - at)
+                self._published[tenant] = _Published(published.due, again_at)
+                if self._arm(again_at):
+                    self._woken.set()
+        if self._arm(min(armed.values(), default=None)):
+            self._woken.set()
+
+    def _arm(self, moment: int | None) -> bool:
+        """Wake at this moment, unless the loop wakes earlier; tell whether the moment is the earliest."""
+        if moment is None or (self._next is not None and moment >= self._next):
+            return False
+        self._next = moment
+        return True
+
+    def end(self) -> None:
+        """Make `run` return."""
+        self._ended = True
+        self._woken.set()
+
+    async def run(self, owner: Owner) -> None:
+        """Publish timers that are due, until ended."""
+        while not self._ended:
+            await self._wait(owner)
+            try:
+                if owner.position is not None and await self._publish_due(owner) and self.swept < self._newest:
+                    await self._sweep_page(owner)
+                self._failing = False
+            except (StoreError, OutputError) as error:
+                if not self._failing:
+                    self._log.warning("timers_waiting", reason=describe(error))
+                self._failing = True
+                self._restart_scan()
+                await self._clock.sleep(_LONGEST_WAIT_SECONDS)
+
+    async def _wait(self, owner: Owner) -> None:
+        """Wait for the earliest deadline, a wake-up, or a second."""
+        wait = _LONGEST_WAIT_SECONDS
+        # Without a position no timer can be published, however late it is.
+        if self._next is not None and owner.position is not None:
+            wait = min(max((self._next - self._clock.now()) / 1000, 0.0), wait)
+        waits = [asyncio.ensure_future(self._clock.sleep(wait)), asyncio.ensure_future(self._woken.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        self._woken.clear()
+
+    async def _publish_due(self, owner: Owner) -> bool:
+        """Publish timers that are due, page by page; False if Redis is not at the lane's position."""
+        now = self._clock.now()
+        if now < self._latest:
+            # The clock was set back: times that were taken from it are too far ahead.
+            self._published.clear()
+            if self._sweep is not None:
+                self._sweep.again_at = now
+        self._latest = now
+        self._next = None
+        skip = 0
+        while True:
+            position = owner.position
+            due = await self._store.due(self.partition, now, skip, _PAGE)
+            if not self._is_current(owner, position, due.position):
+                return False
+            if not due.complete:
+                self._log.warning("timers_lost", position=position)
+                owner.reread_position()
+                return False
+            outputs = [output for tenant, at in due.timers if (output := self._timer(tenant, at, now)) is not None]
+            await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+            if len(due.timers) < _PAGE:
+                self._arm(due.later)
+                return True
+            skip += _PAGE
+
+    def _is_current(self, owner: Owner, position: int | None, actual: int) -> bool:
+        """Tell whether Redis is at the lane's position. If it is not twice in a row, the lane reads its position again.
+
+        A single difference may come from a commit of this lane, whose answer is still under way.
+        """
+        if position is None or actual == position or owner.position != position:
+            self._suspected = None
+            return position is not None
+        if self._suspected == (position, actual):
+            self._log.warning("moved_elsewhere", position=position, actual=actual)
+            self._suspected = None
+            owner.reread_position()
+            return False
+        self._suspected = (position, actual)
+        return actual > position
+
+    def _timer(self, tenant: str, due: int, now: int) -> Output | None:
+        """Return the timer to publish, None if one is under way; note when to publish it again."""
+        published = self._published.get(tenant)
+        if published is not None and published.again_at > now:
+            self._arm(published.again_at)
+            return None
+        self._published[tenant] = _Published(due, now + _REPEAT_MS)
+        self._arm(now + _REPEAT_MS)
+        return _output(tenant, due)
+
+    def _restart_scan(self) -> None:
+        if self._sweep is not None:
+            self._sweep = _Sweep(self._sweep.number, self._sweep.notified)
+
+    async def _sweep_page(self, owner: Owner) -> None:
+        """Send a timer to the next tenants of the partition, so that they are folded under the newest rules."""
+        sweep = self._sweep
+        if sweep is None or sweep.number != self._newest:
+            sweep = self._sweep = _Sweep(self._newest)
+        now = self._clock.now()
+        if now < sweep.again_at:
+            self._arm(sweep.again_at)
+            return
+        cursor, page = await self._store.scan(self.partition, sweep.cursor, _SWEEP_PAGE)
+        missing = {tenant.decode() for tenant in page} - sweep.notified
+        outputs = [_output(tenant, now) for tenant in sorted(missing)]
+        await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+        sweep.notified |= missing
+        if self._sweep is not sweep:
+            return
+        sweep.cursor = cursor
+        sweep.scans += not cursor
+        sweep.again_at = self._clock.now() + _SWEEP_PAUSE_MS
+        self._arm(sweep.again_at)
+        if sweep.scans == _SCANS:
+            before, self.swept = self.swept, sweep.number
+            if owner.position is not None:
+                # An idle partition may have no next batch. If this commit is refused, there is a next batch.
+                commit = Commit(owner.position, ProgressUpdate(swept=self.swept))
+                try:
+                    await self._store.commit(self.partition, commit)
+                except StoreError:
+                    self.swept = before
+                    raise
+            self._log.info("rules_announced", number=sweep.number, tenants=len(sweep.notified))
+            self._sweep = None
+
+
+def _output(tenant: str, due: int) -> Output:
+    event = encode(
+        type_=TIMER,
+        id_=f"timer:{tenant}:{due}",
+        source=_SOURCE,
+        subject=tenant,
+        time=None,
+        data={"due_at": due},
+    )
+    return Output(tenant.encode(), event, STRUCTURED_HEADERS)

@@ -1,0 +1,1 @@
+"""One worker process: what it starts, watches and stops."""
