@@ -45,12 +45,12 @@ def pytest_configure() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which services the tests ran on, what was skipped with a line for each reason, and note what failed."""
-    failed, errors = (terminalreporter.stats.get(outcome, []) for outcome in ("failed", "error"))
+    failed, errors, rerun = (terminalreporter.stats.get(outcome, []) for outcome in ("failed", "error", "rerun"))
     # A worker of xdist has a reporter too; the controller knows what failed in all of them.
     in_worker = hasattr(config, "workerinput")
-    if (path := os.environ.get(FILE_VARIABLE)) and (failed or errors) and not in_worker:
+    if (path := os.environ.get(FILE_VARIABLE)) and (failed or errors or rerun) and not in_worker:
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(failures_text(failed, errors))
+            file.write(failures_text(failed, errors, rerun))
     for line in skip_lines(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(line)
     if line := config.stash.get(services_line, ""):

@@ -11,13 +11,19 @@ TRACEBACK_LINES: Final = 40
 """The end of a traceback says what went wrong; pytest shows the frames above it in its own output."""
 
 
-def failures_text(
-    failed: Iterable[pytest.TestReport | pytest.CollectReport],
-    errors: Iterable[pytest.TestReport | pytest.CollectReport],
-) -> str:
-    """Return a line `FAILED` or `ERROR` for each test, with the indented end of its traceback."""
-    reports = [("FAILED", report) for report in failed] + [("ERROR", report) for report in errors]
-    return "".join(f"{outcome} {report.nodeid}\n{_traceback(report)}" for outcome, report in reports)
+Reports = Iterable[pytest.TestReport | pytest.CollectReport]
+
+
+def failures_text(failed: Reports, errors: Reports, rerun: Reports = ()) -> str:
+    """Return a line for each test, with the indented end of its traceback.
+
+    The line begins with `FAILED`, with `ERROR` where a fixture failed, or with `RERUN` for a try after which CI tried
+    the test once more. What failed twice has two entries.
+    """
+    outcomes = (("RERUN", rerun), ("FAILED", failed), ("ERROR", errors))
+    return "".join(
+        f"{outcome} {report.nodeid}\n{_traceback(report)}" for outcome, reports in outcomes for report in reports
+    )
 
 
 def _traceback(report: pytest.TestReport | pytest.CollectReport) -> str:

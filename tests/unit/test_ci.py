@@ -64,6 +64,14 @@ def test_a_failed_step_without_a_failed_test_shows_its_last_lines() -> None:
     assert "wrong type 90\n" in report
 
 
+def test_tests_that_passed_on_their_second_try_are_listed() -> None:
+    """With the step, although it passed: whoever reads a green run sees what is unstable."""
+    lines = "RERUN tests/a.py::test_one[a b]\\n    line 1\\nRERUN tests/a.py::test_two\\nFAILED tests/a.py::test_two\\n"
+    report = report_of(f"""good() {{ printf '{lines}' >>"$SLEEP_TEST_FAILURES"; }}; step good good || true; exit 1""")
+    unstable = report[report.index("==> passed on the second try: good\n") :]
+    assert unstable.startswith("==> passed on the second try: good\ntests/a.py::test_one[a b]\n\n")
+
+
 def test_what_a_step_sets_is_for_the_steps_after_it() -> None:
     """A step that starts a Docker engine remembers its process."""
     report = report_of('start() { engine_of_test=41; }; step start start; echo "engine $engine_of_test"; exit 1')
