@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds Kafka, Redis and OPA images of our own, for machines whose Docker engine can pull none. Needs root,
+# Builds Kafka, Redis, OPA and Python images of our own, for machines whose Docker engine can pull none. Needs root,
 # debootstrap, Maven, Go and an engine on Debian; packages come from where this machine's apt, Maven and Go are set up
-# to look. Prints SLEEP_TEST_KAFKA_IMAGE=…, SLEEP_TEST_REDIS_IMAGE=… and SLEEP_TEST_OPA_IMAGE=… (nothing else) on
-# standard output; images that exist under the hash of what goes into them are not built again.
+# to look. Prints SLEEP_TEST_KAFKA_IMAGE=…, and the same for REDIS, OPA and PYTHON (nothing else), on standard output;
+# images that exist under the hash of what goes into them are not built again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -13,6 +13,7 @@ base=somabrain-sleep/test-base:$hash
 kafka=somabrain-sleep/test-kafka:$hash
 redis=somabrain-sleep/test-redis:$hash
 opa=somabrain-sleep/test-opa:$hash
+python=somabrain-sleep/test-python:$hash
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -43,6 +44,11 @@ build_base() {
 build_redis() {
     mkdir "$work/redis"
     docker build --network host --build-arg "BASE=$base" --tag "$redis" --file Dockerfile.redis "$work/redis"
+}
+
+build_python() {
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$work/python/ca-certificates.crt"
+    docker build --network host --build-arg "BASE=$base" --tag "$python" --file Dockerfile.python "$work/python"
 }
 
 stage_kafka() {
@@ -80,14 +86,15 @@ together() {
     [[ -z $failed ]]
 }
 
-if ! exists "$kafka" "$redis" "$opa"; then
+if ! exists "$kafka" "$redis" "$opa" "$python"; then
     if exists "$base"; then
         together stage_kafka build_opa
     else
         together build_base stage_kafka build_opa
     fi
-    together build_redis build_kafka
+    together build_redis build_kafka build_python
 fi
 echo "SLEEP_TEST_KAFKA_IMAGE=$kafka"
 echo "SLEEP_TEST_REDIS_IMAGE=$redis"
 echo "SLEEP_TEST_OPA_IMAGE=$opa"
+echo "SLEEP_TEST_PYTHON_IMAGE=$python"
