@@ -234,6 +234,7 @@ def test_a_taken_port_is_replaced_by_a_free_one(monkeypatch: pytest.MonkeyPatch)
     ("module", "absent"),
     [
         ("sleepctl.main", ("faust", "fastapi", "aiokafka", "redis", "httpx", "cryptography", "worker", "api")),
+        ("sleepctl.commands.api, sleepctl.commands.worker", ("faust", "fastapi", "aiokafka", "redis", "worker", "api")),
         ("sleepctl.io.api_client", ("faust", "fastapi", "aiokafka", "worker", "api")),
     ],
 )

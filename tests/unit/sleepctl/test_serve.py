@@ -12,7 +12,7 @@ from schemas.settings import Settings
 from tests.unit.sleepctl.conftest import Run
 from worker.adapters.kafka_topics import TopicsError
 
-SERVES = {"worker": "sleepctl.commands.worker.serve", "api": "sleepctl.commands.api.serve"}
+SERVES = {"worker": "worker.runtime.worker.serve", "api": "api.serve.serve"}
 
 
 @pytest.fixture(autouse=True)
