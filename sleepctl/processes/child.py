@@ -39,12 +39,14 @@ class Place(NamedTuple):
 
 def end_with_parent(channel: int) -> None:
     """Send this process SIGTERM once its parent has ended. A thread does it, so that a blocked loop does not matter."""
+    # The channel is closed before the end of the process, and its number may be taken by another file.
+    copy = os.dup(channel)
     hang_up = select.poll()
-    # Registered for no event: a hang-up is always reported. The copy outlives the channel, which closes before the end.
-    hang_up.register(os.dup(channel), 0)
+    hang_up.register(copy, 0)  # for no event: a hang-up is always reported
 
     def watch() -> None:
         hang_up.poll()
+        os.close(copy)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

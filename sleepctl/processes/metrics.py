@@ -1,6 +1,7 @@
 """Makes one text of metrics of those of several processes."""
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import add
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -53,7 +54,7 @@ def _merge_of(family: Metric) -> Callable[[float, float], float]:
     # When a counter was created. The text shows it as a gauge.
     if family.name.endswith(_CREATED):
         return min
-    return GAUGES.get(family.name, float.__add__) if family.type == "gauge" else float.__add__
+    return GAUGES.get(family.name, add) if family.type == "gauge" else add
 
 
 def _is_gauge(family: Metric) -> bool:

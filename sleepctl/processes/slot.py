@@ -62,7 +62,7 @@ class Slot:
     Attributes:
         number: as given.
         restarts: how often it was started again.
-        status: the exit status of its last life, None before its end.
+        status: the exit status of its last life, None if it is to be started again.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Slot:
                 self._backoff.reset()
             seconds = self._backoff.next()
             log.error("process_ended", process=self.number, finding=self._finding, again_in=round(seconds, 3))
+            self.status = None
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._stopping.wait()
@@ -145,11 +146,11 @@ class Slot:
             if self._stopping.is_set():
                 process.send(signal.SIGTERM)
             self.status = await process.wait()
-            self._finding = ending_of(self.status)
         finally:
-            await end_tasks([polling], seconds=_END_SECONDS)
             self._process = None
             self._counts, self._metrics = merged([self._counts, counts_of(self._metrics)]), ""
+            await end_tasks([polling], seconds=_END_SECONDS)
+        self._finding = ending_of(self.status)
 
     async def _poll(self, process: Process) -> None:
         """Read the child's counters again and again, and kill it if it does not answer for long."""
@@ -172,4 +173,6 @@ class Slot:
 
 def ending_of(status: int) -> str:
     """Return how a process ended, from its exit status."""
-    return f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    if status < 0:
+        return f"ended by signal {-status} ({signal.strsignal(-status)})"
+    return f"ended with status {status}"
