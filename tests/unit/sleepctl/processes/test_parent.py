@@ -44,7 +44,7 @@ async def family() -> AsyncIterator[Family]:
     family = Family()
     await family.started.until(2)
     yield family
-    family.stop.set()
+    family.running.cancel()
     await asyncio.wait([family.running])
 
 
