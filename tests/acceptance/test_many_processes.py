@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -82,7 +83,12 @@ def command(tmp_path: Path) -> Iterator[Command]:
         yield command
         if running.process.poll() is None:
             command.alive()
-    command.until(lambda: all(map(ended, command.children)), STOP_SECONDS)
+    try:
+        command.until(lambda: all(map(ended, command.children)), STOP_SECONDS)
+    finally:
+        for child in command.children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 async def test_requests_go_on_while_a_killed_child_is_started_again(command: Command) -> None:
