@@ -30,6 +30,7 @@ from api.http.head_bounds import LeanHead
 from api.http.middleware import RequestMiddleware
 from api.observability.lag import Lag
 from api.observability.metrics import Metrics
+from api.observability.pages import pages_of
 from api.observability.status import Status
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
@@ -50,6 +51,7 @@ from schemas import build_info as build
 from schemas.clock import Clock, monotonic_ms, now_ms
 from schemas.http.pace import Pace, Turns
 from schemas.http.paced import PROBES
+from schemas.http.server import Member
 from schemas.kafka.topic_check import create_no_topics
 from schemas.redis.client import OUTAGE, Primaries
 from schemas.redis.watch import RedisWatch
@@ -108,7 +110,12 @@ async def _run(task: Task) -> None:
 
 
 def wire(
-    settings: Settings, clock: Clock = now_ms, *, monotonic: Clock = monotonic_ms, embedded: bool = False
+    settings: Settings,
+    clock: Clock = now_ms,
+    *,
+    monotonic: Clock = monotonic_ms,
+    embedded: bool = False,
+    member: Member | None = None,
 ) -> Wiring:
     """Build all parts from the settings. Nothing connects before the application starts.
 
@@ -117,6 +124,7 @@ def wire(
         clock: the wall clock.
         monotonic: a clock that nobody sets.
         embedded: whether Redis is the embedded one, whose data ends with the process.
+        member: given to one of several processes, whose pages are about all of them.
 
     Raises:
         SettingsError: if a setting that the API needs is absent, or a rate limit is wrong.
@@ -162,6 +170,10 @@ def wire(
         server = OpaServer(opa_client, opa)
         authoriser = server
         tasks.append(lambda: keep(opa, server.run, server.lost))
+    status = Status(
+        (kafka, redis, opa, jwks, transitions), lag, monotonic, redis_watch, [log_time.finding], lambda: log.health
+    )
+    own_pages = pages_of(status, metrics)
     limiter = RedisLimiter(commands_client, settings.redis_prefix, settings.partitions, limits, writes, turns)
     services = Services(
         clock=clock,
@@ -181,9 +193,8 @@ def wire(
         emitter=Emitter(log, settings.partitions),
         reads=reads,
         metrics=metrics,
-        status=Status(
-            (kafka, redis, opa, jwks, transitions), lag, monotonic, redis_watch, [log_time.finding], lambda: log.health
-        ),
+        status=status,
+        pages=own_pages if member is None else member.pages_of_all(own_pages),
         streams=Streams(feed, Catchup(open_reader), reads, store, metrics, clock),
         tenants=Tenants(store, log, settings.partitions, log_time.now),
     )

@@ -9,7 +9,7 @@ import structlog
 
 from api.app import create_app, wire
 from schemas.http.connections import Connections, affordable
-from schemas.http.server import HttpServer, listen
+from schemas.http.server import HttpServer, Member, listen
 from schemas.settings import Settings
 
 DRAIN_SECONDS: Final = 1.0
@@ -40,6 +40,7 @@ async def serve(
     ready: asyncio.Event | None = None,
     drain: float = DRAIN_SECONDS,
     embedded: bool = False,
+    member: Member | None = None,
 ) -> None:
     """Serve until `stop` is set.
 
@@ -51,14 +52,15 @@ async def serve(
             also gets the URL.
         drain: seconds of service after `/readyz` fails.
         embedded: whether Redis is the embedded one, whose data ends with the process.
+        member: given to one of several processes, with the socket that they share.
 
     Raises:
         SettingsError: if a setting that the API needs is absent.
         OSError: if the address cannot be bound.
     """
     raise_file_limit()
-    wiring = wire(settings, embedded=embedded)
-    listener = listen(settings.api_host, settings.api_port, "SLEEP_API_HOST, SLEEP_API_PORT")
+    wiring = wire(settings, embedded=embedded, member=member)
+    listener = listen(settings, "api_port") if member is None else member.listener
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     metrics = wiring.services.metrics

@@ -15,6 +15,7 @@ from api.security.refused_budget import RefusedRequests
 from api.security.tokens import Verifier
 from api.streaming.streams import Streams
 from schemas.clock import Clock
+from schemas.http.pages import Pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +33,6 @@ class Services:
     reads: Reads
     metrics: Metrics
     status: Status
+    pages: Pages
     streams: Streams
     tenants: Tenants

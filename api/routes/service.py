@@ -8,10 +8,10 @@ from pydantic_core import to_json
 
 from api.http import responses
 from api.http.dependencies import ServicesDep
-from api.observability.metrics import CONTENT_TYPE
 from api.openapi import docs_page as docs
 from api.openapi.document import document_of
 from schemas.build_info import build
+from schemas.http.pages import Page
 
 router = APIRouter(include_in_schema=False)
 _UNAVAILABLE = 503
@@ -33,7 +33,7 @@ async def readyz(services: ServicesDep) -> Response:
 @router.get("/status")
 async def status(services: ServicesDep) -> Response:
     """Show each dependency with its finding, and stalled partitions; 503 if a dependency is bad."""
-    return responses.document(services.status.document(), 200 if services.status.good else _UNAVAILABLE)
+    return _response(await services.pages("status"))
 
 
 @router.get("/version")
@@ -45,7 +45,7 @@ async def version() -> Response:
 @router.get("/metrics")
 async def metrics(services: ServicesDep) -> Response:
     """Return the metrics in the text format of Prometheus."""
-    return Response(services.metrics.render(), headers={"content-type": CONTENT_TYPE})
+    return _response(await services.pages("metrics"))
 
 
 @router.get("/openapi.json")
@@ -60,6 +60,10 @@ async def documentation(request: Request) -> Response:
     """Return the documentation of the API as a page."""
     html = _rendered_once(request.app, "docs_html", lambda: docs.page(document_of(request.app)).encode())
     return HTMLResponse(html, headers={"content-security-policy": docs.CONTENT_SECURITY_POLICY})
+
+
+def _response(page: Page) -> Response:
+    return Response(page.body, page.status, headers={"content-type": page.media_type})
 
 
 def _rendered_once(app: FastAPI, name: str, make: Callable[[], bytes]) -> bytes:

@@ -4,34 +4,51 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn, LifespanSendMessage
 
 from schemas.http.connection import http_protocol
 from schemas.http.connections import Connections
+from schemas.http.pages import Pages
+from schemas.settings import Settings
 
 _BACKLOG: Final = 2048
 
 
-def listen(host: str, port: int, variables: str) -> socket.socket:
+def listen(settings: Settings, port: Literal["api_port", "worker_metrics_port"]) -> socket.socket:
     """Return a socket that takes connections; port 0 takes a free port.
 
     Args:
-        host: an address, or a name with one.
-        port: the port.
-        variables: which settings name the two, for the error.
+        settings: the settings, with the address.
+        port: which of their ports.
 
     Raises:
         OSError: if the address cannot be bound.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = settings.api_host, getattr(settings, port)
+    family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = f"port {port} of {host} cannot be bound ({variables}): {error.strerror or error}"
+        host, number = address
+        reason = (
+            f"port {number} of {host} cannot be bound (SLEEP_API_HOST, SLEEP_{port.upper()}): {error.strerror or error}"
+        )
         raise OSError(reason) from None
+
+
+class Member(NamedTuple):
+    """What makes a process one of several of a command, which serve one address.
+
+    Attributes:
+        listener: where connections come in. Each member accepts from it.
+        pages_of_all: takes the member's own pages, and returns those about all members.
+    """
+
+    listener: socket.socket
+    pages_of_all: Callable[[Pages], Pages]
 
 
 class HttpServer(uvicorn.Server):

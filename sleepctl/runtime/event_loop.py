@@ -21,6 +21,8 @@ STOP_SECONDS: Final = 50.0
 
 A worker needs at most 49 s, and an API at most 25 s. Kubernetes' `terminationGracePeriodSeconds` should be 60.
 """
+SUPERVISED_STOP_SECONDS: Final = STOP_SECONDS + 4
+"""The same for a command of several processes: these have `STOP_SECONDS`, and are killed 2 s after that."""
 AT_ONCE_SECONDS: Final = 2.0
 """How long the process may take after a second signal. Embedded services stop in that time."""
 COMMAND_SECONDS: Final = 5.0
@@ -41,10 +43,17 @@ class _Signals:
         task: cancelled at the second signal.
         resort: ends a process that takes too long.
         seconds: how long the stop may take after the first signal.
+        once: whether only the first signal counts.
     """
 
     def __init__(
-        self, stop: Callable[[], object], task: "asyncio.Future[Any]", resort: LastResort, seconds: float
+        self,
+        stop: Callable[[], object],
+        task: "asyncio.Future[Any]",
+        resort: LastResort,
+        seconds: float,
+        *,
+        once: bool,
     ) -> None:
         self.count = 0
         self._loop = asyncio.get_running_loop()
@@ -52,9 +61,12 @@ class _Signals:
         self._task = task
         self._resort = resort
         self._seconds = seconds
+        self._once = once
 
     def __call__(self, *_: object) -> None:
         """Handle one signal."""
+        if self._once and self.count:
+            return
         self.count += 1
         if self.count == 1:
             self._resort.arm(self._seconds)
@@ -72,7 +84,8 @@ async def _to_the_end(
     signals: tuple[signal.Signals, ...],
     *,
     seconds: float,
-    cancels: bool,
+    cancels: bool = False,
+    once: bool = False,
 ) -> Result:
     """Run `main`, and end all of its tasks.
 
@@ -82,10 +95,11 @@ async def _to_the_end(
         signals: the signals to handle.
         seconds: how long the stop may take after the first signal.
         cancels: whether the first signal cancels `main`, too.
+        once: whether only the first signal counts.
     """
     stop = asyncio.Event()
     task = asyncio.ensure_future(main(stop))
-    taken = _Signals(task.cancel if cancels else stop.set, task, resort, seconds)
+    taken = _Signals(task.cancel if cancels else stop.set, task, resort, seconds, once=once)
     # `nohup` ignores SIGHUP, so that a process outlives its terminal.
     outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     counting = [number for number in signals if not (outlives and number == signal.SIGHUP)]
@@ -122,11 +136,15 @@ def _run(make: Callable[[LastResort], Coroutine[Any, Any, Result]], runner: asyn
         resort.close()
 
 
-def serve_until_stopped(main: Callable[[asyncio.Event], Awaitable[Result]]) -> Result:
+def serve_until_stopped(main: Callable[[asyncio.Event], Awaitable[Result]], *, once: bool = False) -> Result:
     """Run `main(stop)` on uvloop and return its result.
 
     The first SIGTERM, SIGINT or SIGHUP sets `stop`, so that `main` can end. A second cancels it. A third ends the
     process. So does the `LastResort` after `STOP_SECONDS`, or `AT_ONCE_SECONDS` after the second signal.
+
+    Args:
+        main: the coroutine.
+        once: whether only the first signal counts, for a process whose parent ends it at once if need be.
 
     Raises:
         CommandError: after a second signal, with exit status 130.
@@ -136,7 +154,20 @@ def serve_until_stopped(main: Callable[[asyncio.Event], Awaitable[Result]]) -> R
 
     mend_aiokafka()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return _run(lambda resort: _to_the_end(main, resort, STOP_SIGNALS, seconds=STOP_SECONDS, cancels=False), runner)
+    return _run(lambda resort: _to_the_end(main, resort, STOP_SIGNALS, seconds=STOP_SECONDS, once=once), runner)
+
+
+def supervise_until_stopped(main: Callable[[asyncio.Event], Awaitable[Result]]) -> Result:
+    """Run `main(stop)`, which starts processes, and return its result.
+
+    Signals count as for `serve_until_stopped`. The `LastResort` leaves these processes their own `STOP_SECONDS` first.
+
+    Raises:
+        CommandError: after a second signal, with exit status 130.
+    """
+    return _run(
+        lambda resort: _to_the_end(main, resort, STOP_SIGNALS, seconds=SUPERVISED_STOP_SECONDS), asyncio.Runner()
+    )
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:

@@ -20,14 +20,24 @@ REPEATING: Final = ("aiokafka",)
 log = structlog.get_logger(__name__)
 
 
-def configure_logging(level: LogLevel, format_: LogFormat) -> None:
+def configure_logging(level: LogLevel, format_: LogFormat, process: int | None = None) -> None:
     """Send every log line of this level or above to stderr, as JSON or for a console.
 
     Libraries log from WARNING on, aiokafka from CRITICAL on; at `debug` all log from DEBUG on. Tracebacks never show
     local variables, which may hold secrets.
+
+    Args:
+        level: the level.
+        format_: the format.
+        process: the number of this process among those of one command, for each line; None if it is the only one.
     """
+
+    def numbered(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return line if process is None else {"process": process, **line}
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        numbered,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -57,15 +67,18 @@ def configure_logging(level: LogLevel, format_: LogFormat) -> None:
     logging.captureWarnings(capture=True)
 
 
-def logged_settings() -> Settings:
+def logged_settings(process: int | None = None) -> Settings:
     """Configure logging and return the settings in the environment; log their warnings.
+
+    Args:
+        process: the number of this process among those of one command. Their parent has logged the warnings.
 
     Raises:
         CommandError: naming each variable that is missing or wrong; exit status 2.
     """
     settings = settings_or_fail(quiet=True)
-    configure_logging(settings.log_level, settings.log_format)
-    for notice in notices():
+    configure_logging(settings.log_level, settings.log_format, process)
+    for notice in notices() if process is None else ():
         log.warning("environment_ignored", notice=notice)
     return settings
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -16,7 +16,8 @@ from schemas.errors import describe
 from schemas.http.connections import Connections, affordable
 from schemas.http.pace import Pace, Turns
 from schemas.http.paced import PROBES
-from schemas.http.server import HttpServer, listen
+from schemas.http.pages import OK, Page, PageName, document
+from schemas.http.server import HttpServer, Member, listen
 from schemas.redis.watch import RedisWatch
 from schemas.settings import Settings
 from worker.adapters.kafka_producer import KafkaOutputs
@@ -60,19 +61,24 @@ class Watched(Protocol):
 class StatusPage:
     """Serves `/healthz`, `/readyz`, `/status`, `/version` and `/metrics` on the worker's port.
 
+    Args:
+        worker: what the pages are about.
+        settings: the settings.
+        member: given to one of several processes, whose pages are about all of them.
+
     Attributes:
         app: the ASGI application.
     """
 
-    def __init__(self, worker: Watched, settings: Settings) -> None:
+    def __init__(self, worker: Watched, settings: Settings, member: Member | None = None) -> None:
         self._worker = worker
         self._stopping = False
         routes = [
             Route("/healthz", self._healthz),
-            Route("/readyz", self._readyz),
-            Route("/status", self._status),
+            Route("/readyz", self._page),
+            Route("/status", self._page),
             Route("/version", self._version),
-            Route("/metrics", self._metrics),
+            Route("/metrics", self._page),
         ]
         self.app = Starlette(routes=routes)
         pages, probes = Turns(A_SECOND), Turns(PROBES_A_SECOND)
@@ -84,15 +90,10 @@ class StatusPage:
             refused=lambda bound: metrics.connections_refused.labels(bound).inc(),
         )
         metrics.connections.set_function(lambda: float(self._connections.total))
-        self._address = settings.api_host, settings.worker_metrics_port
+        self._settings = settings
+        self._member = member
+        self._pages = self._own_page if member is None else member.pages_of_all(self._own_page)
         self._server: HttpServer | None = None
-        metrics = worker.metrics
-        self._connections = Connections(
-            affordable(settings.worker_connections),
-            settings.worker_connections_per_address,
-            refused=lambda bound: metrics.connections_refused.labels(bound).inc(),
-        )
-        metrics.connections.set_function(lambda: float(self._connections.total))
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -101,7 +102,8 @@ class StatusPage:
         Raises:
             OSError: if the address cannot be bound.
         """
-        listener = listen(*self._address, "SLEEP_API_HOST, SLEEP_WORKER_METRICS_PORT")
+        member = self._member
+        listener = listen(self._settings, "worker_metrics_port") if member is None else member.listener
         self._server = HttpServer(self._paced, listener, self._connections, lifespan="off", stop_seconds=1)
         self._task = asyncio.create_task(self._server.run_until_stopped(), name="status-page")
 
@@ -115,12 +117,20 @@ class StatusPage:
     async def _healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "alive"})
 
-    async def _readyz(self, _: Request) -> Response:
-        """Answer 200 once the worker has joined its group, until it stops. No outage makes it unready again."""
-        ready = self._worker.joined and not self._stopping
-        return JSONResponse({"status": "ready" if ready else "not ready"}, status_code=200 if ready else 503)
+    async def _page(self, request: Request) -> Response:
+        page = await self._pages(cast("PageName", request.url.path.removeprefix("/")))
+        return Response(page.body, page.status, media_type=page.media_type)
 
-    async def _status(self, _: Request) -> Response:
+    async def _own_page(self, name: PageName) -> Page:
+        if name == "metrics":
+            return Page(OK, generate_latest(self._worker.metrics.registry).decode(), CONTENT_TYPE_LATEST)
+        if name == "status":
+            return await self._status()
+        # Ready once the worker has joined its group, until it stops. No outage makes it unready again.
+        ready = self._worker.joined and not self._stopping
+        return document({"status": "ready" if ready else "not ready"}, good=ready)
+
+    async def _status(self) -> Page:
         redis, kafka = await asyncio.gather(self._redis_problem(), self._kafka_problem())
         lanes = [
             {
@@ -145,7 +155,7 @@ class StatusPage:
             "ingress": ingress,
             "unreadable": self._worker.unreadable.shown(),
         }
-        return JSONResponse(body, status_code=200 if healthy else 503)
+        return document(body, good=healthy)
 
     def _skew_problems(self) -> list[str]:
         """Return how this machine's clock differs from others. A wrong clock delays timers, and decides nothing."""
@@ -173,6 +183,3 @@ class StatusPage:
 
     async def _version(self, _: Request) -> Response:
         return JSONResponse(build())
-
-    async def _metrics(self, _: Request) -> Response:
-        return Response(generate_latest(self._worker.metrics.registry), media_type=CONTENT_TYPE_LATEST)

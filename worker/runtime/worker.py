@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.backoff import Backoff
 from schemas.errors import describe
+from schemas.http.server import Member
 from schemas.names import reply_channel
 from schemas.redis.watch import RedisWatch
 from schemas.settings import Settings
@@ -46,10 +47,14 @@ class Worker:
         settings: the settings.
         embedded: whether the broker is the embedded one, which has no LogAppendTime and does not describe topics.
         clock: the time, by default that of the machine.
+        member: given to one of several processes, for its status page.
     """
 
-    def __init__(self, settings: Settings, *, embedded: bool = False, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, embedded: bool = False, clock: Clock | None = None, member: Member | None = None
+    ) -> None:
         create_no_topics()
+        self._member = member
         self._settings = settings
         self._embedded = embedded
         self._random = random.SystemRandom()
@@ -140,7 +145,7 @@ class Worker:
         Raises:
             TopicsError: if the topics break a guarantee of the pipeline.
         """
-        page = StatusPage(self, self._settings)
+        page = StatusPage(self, self._settings, self._member)
         try:
             await page.start()
         except OSError:
@@ -191,10 +196,15 @@ class Worker:
 
 
 async def serve(
-    settings: Settings, *, stop: asyncio.Event, ready: asyncio.Event | None = None, embedded: bool = False
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    ready: asyncio.Event | None = None,
+    embedded: bool = False,
+    member: Member | None = None,
 ) -> None:
     """Run a worker until `stop` is set; it sets `ready` once Kafka answers and the topics are right."""
     mend_aiokafka()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    await Worker(settings, embedded=embedded).run(stop, ready)
+    await Worker(settings, embedded=embedded, member=member).run(stop, ready)

@@ -17,6 +17,7 @@ from api.commands.log_time import LogTime
 from api.commands.submit import Commands
 from api.observability.lag import Lag
 from api.observability.metrics import Metrics
+from api.observability.pages import pages_of
 from api.observability.status import Status
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
@@ -62,6 +63,7 @@ async def api() -> AsyncIterator[ApiOverFakes]:
     topic, reads = FakeTopic(), Reads(store, clock, log)
     feed = Feed(topic.open, PARTITIONS, Dependency("transitions"), metrics)
     count = itertools.count(1)
+    status = Status(dependencies, Lag(), clock, unasked_redis())
     services = Services(
         clock=clock,
         verifier=Verifier(FixedKeys(), ISSUER, AUDIENCE, "tenant_id"),
@@ -81,7 +83,8 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         emitter=Emitter(log, PARTITIONS),
         reads=reads,
         metrics=metrics,
-        status=Status(dependencies, Lag(), clock, unasked_redis()),
+        status=status,
+        pages=pages_of(status, metrics),
         streams=Streams(feed, Catchup(topic.open), reads, store, metrics, clock),
         tenants=Tenants(store, log, PARTITIONS, clock),
     )

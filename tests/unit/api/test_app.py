@@ -303,7 +303,7 @@ async def test_a_process_serves_until_it_is_told_to_stop(
     wiring = Wiring(api.services, release=lambda: released.append(api.services.status.ready))
     monkeypatch.setattr(serving, "wire", lambda _, **__: wiring)
     monkeypatch.setattr(serving, "HttpServer", _Uvicorn)
-    monkeypatch.setattr(serving, "listen", lambda host, *_: _Listener(host))
+    monkeypatch.setattr(serving, "listen", lambda settings, _: _Listener(settings.api_host))
     stop, ready = asyncio.Event(), Ready()
     process = asyncio.create_task(serve(_settings(api_host=host), stop=stop, ready=ready, drain=0))
     await ready.wait()
@@ -321,7 +321,7 @@ async def test_nobody_needs_to_know_where(
     """`ready` may be any event, or left out."""
     monkeypatch.setattr(serving, "wire", lambda _, **__: Wiring(api.services))
     monkeypatch.setattr(serving, "HttpServer", _Uvicorn)
-    monkeypatch.setattr(serving, "listen", lambda host, *_: _Listener(host))
+    monkeypatch.setattr(serving, "listen", lambda settings, _: _Listener(settings.api_host))
     stop = asyncio.Event()
     process = asyncio.create_task(serve(_settings(), stop=stop, ready=ready, drain=0))
     await api.services.status.began.wait()

@@ -19,7 +19,7 @@ from sleepctl import main
 from sleepctl.commands.run import free_port, report
 from sleepctl.demo.live import guard
 from sleepctl.runtime import event_loop as process
-from sleepctl.runtime.event_loop import serve_until_stopped
+from sleepctl.runtime.event_loop import serve_until_stopped, supervise_until_stopped
 from sleepctl.runtime.logs import LogFormat, LogLevel, configure_logging
 from sleepctl.ui.errors import STOPPED_AT_ONCE, CommandError
 from tests.unit.sleepctl.conftest import Run
@@ -75,6 +75,33 @@ def test_the_second_signal_stops_at_once() -> None:
     assert caught.value.exit_code == STOPPED_AT_ONCE
 
 
+def test_of_a_process_among_several_only_the_first_signal_counts() -> None:
+    """Its parent passes a signal on, and a process manager may send it to each process too."""
+
+    async def draining(stop: asyncio.Event) -> str:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0)
+        return "finished"
+
+    assert serve_until_stopped(draining, once=True) == "finished"
+
+
+def test_a_second_signal_to_the_parent_of_several_cancels_it() -> None:
+    """It then kills them."""
+
+    async def stubborn(stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    with pytest.raises(CommandError, match="second signal"):
+        supervise_until_stopped(stubborn)
+
+
 def test_a_cancellation_from_within_is_not_taken_for_a_signal() -> None:
     """It is a defect, and must look like one."""
 
@@ -124,6 +151,17 @@ def test_our_lines_and_the_libraries_are_json_on_stderr(capsys: pytest.CaptureFi
         "worker.partition.lane",
     )
     assert (theirs["event"], theirs["level"]) == ("lost broker-1", "warning")
+
+
+@pytest.mark.usefixtures("_logging")
+def test_lines_of_a_process_among_several_have_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of libraries and of threads too; a line of the parent names whom it is about."""
+    configure_logging("info", "json", process=2)
+    structlog.get_logger("a").info("ours")
+    lines = threading.Thread(target=logging.getLogger("faust.app").warning, args=("theirs",))
+    lines.start()
+    lines.join()
+    assert [json.loads(line)["process"] for line in capsys.readouterr().err.splitlines()] == [2, 2]
 
 
 @pytest.mark.usefixtures("_logging")
@@ -234,6 +272,7 @@ def test_a_taken_port_is_replaced_by_a_free_one(monkeypatch: pytest.MonkeyPatch)
     ("module", "absent"),
     [
         ("sleepctl.main", ("faust", "fastapi", "aiokafka", "redis", "httpx", "cryptography", "worker", "api")),
+        ("sleepctl.commands.api, sleepctl.commands.worker", ("faust", "fastapi", "aiokafka", "redis", "worker", "api")),
         ("sleepctl.io.api_client", ("faust", "fastapi", "aiokafka", "worker", "api")),
     ],
 )

@@ -12,7 +12,7 @@ from schemas.settings import Settings
 from tests.unit.sleepctl.conftest import Run
 from worker.adapters.kafka_topics import TopicsError
 
-SERVES = {"worker": "sleepctl.commands.worker.serve", "api": "sleepctl.commands.api.serve"}
+SERVES = {"worker": "worker.runtime.worker.serve", "api": "api.serve.serve"}
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,42 @@ def test_a_process_serves_with_the_settings_of_its_environment(
     monkeypatch.setattr(SERVES[command], serve)
     assert run(command, SLEEP_PARTITIONS="3").code == 0
     assert [(settings.partitions, stopped) for settings, stopped in served] == [(3, False)]
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("command", "port"), [("worker", 4712), ("api", 4711)])
+def test_several_processes_share_the_socket_of_their_parent(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, port: int
+) -> None:
+    """Which is bound once, before the first of them starts."""
+    supervised: list[tuple[object, ...]] = []
+    monkeypatch.setattr(f"sleepctl.commands.{command}.supervise", lambda *given: supervised.append(given))
+    monkeypatch.setattr("schemas.http.server.socket.create_server", lambda address, **_: address)
+    ports = {"SLEEP_API_PORT": "4711", "SLEEP_WORKER_METRICS_PORT": "4712"}
+    assert run(command, "--processes", "3", **ports).code == 0
+    assert supervised == [(command, 3, ("127.0.0.1", port))]
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("command", ["worker", "api"])
+def test_several_processes_do_not_begin_where_the_port_is_taken(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The same line as of one process."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(98, "in use")
+
+    monkeypatch.setattr("schemas.http.server.socket.create_server", refuse)
+    outcome = run(command, "--processes", "2")
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert "cannot be bound (SLEEP_API_HOST, SLEEP_" in outcome.err
+
+
+@pytest.mark.parametrize("count", ["0", "65", "two"])
+def test_a_number_of_processes_that_makes_no_sense_is_refused(run: Run, count: str) -> None:
+    """Before anything is read or bound."""
+    assert run("api", "--processes", count).code == 2
 
 
 @pytest.mark.parametrize("command", ["worker", "api"])

@@ -273,11 +273,11 @@ async def test_the_page_is_served_on_its_port_until_it_is_stopped(
         return servers[0]
 
     monkeypatch.setattr("worker.runtime.status_server.HttpServer", make)
-    monkeypatch.setattr("worker.runtime.status_server.listen", lambda *address: address[:2])
+    monkeypatch.setattr("worker.runtime.status_server.listen", lambda *asked: asked)
     page = StatusPage(cast("Worker", worker), SETTINGS)
     await page.start()
     [server] = servers
-    assert server.listener == ("127.0.0.1", 8081)
+    assert server.listener == (SETTINGS, "worker_metrics_port")
     await page.stop()
     assert server.ended
 
