@@ -17,6 +17,7 @@ from starlette.routing import Route
 from api.adapters.dependency import Dependency, UnavailableError, describe, keep
 from api.adapters.kafka_events import KafkaEvents
 from api.adapters.redis_limiter import RedisLimiter
+from api.adapters.redis_receipts import RedisReceipts
 from api.adapters.redis_store import REDIS, RedisStore, Writes, connect
 from api.adapters.redis_turns import RedisTurns
 from api.adapters.transitions import opener
@@ -130,7 +131,8 @@ def wire(
     watch_client = connect(settings)
 
     writes, turns = Writes(), RedisTurns()
-    store = RedisStore(commands_client, settings.redis_prefix, settings.partitions, writes, turns)
+    store = RedisStore(commands_client, settings.redis_prefix, settings.partitions, turns)
+    receipts = RedisReceipts(commands_client, settings.redis_prefix, settings.partitions, writes, turns)
     log_time = LogTime(clock, monotonic)
     log = KafkaEvents.of(settings, kafka, log_time)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
@@ -162,7 +164,7 @@ def wire(
         server = OpaServer(opa_client, opa)
         authoriser = server
         tasks.append(lambda: keep(opa, server.run, server.lost))
-    limiter = RedisLimiter(commands_client, settings.redis_prefix, settings.partitions, limits, writes, turns)
+    limiter = RedisLimiter(commands_client, settings.redis_prefix, settings.partitions, limits, receipts, writes, turns)
     services = Services(
         clock=clock,
         verifier=Verifier(keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim),
@@ -172,7 +174,7 @@ def wire(
         refused=RefusedRequests(limiter, monotonic),
         commands=Commands(
             log=log,
-            store=store,
+            receipts=receipts,
             replies=replies,
             partitions=settings.partitions,
             metrics=metrics,
