@@ -127,7 +127,7 @@ def wire(
     create_no_topics(aiokafka_client)
     kafka, redis, opa, jwks = (Dependency(name) for name in ("kafka", REDIS, "opa", "jwks"))
     client = http_client(str(settings.jwt_jwks), proxy=settings.jwt_jwks_proxy)
-    commands_client, replies_client = connect(settings, timed=False), connect(settings, retries=0)
+    commands_client, replies_client = connect(settings, shared=True), connect(settings, retries=0)
     watch_client = connect(settings)
 
     writes, turns = Writes(), RedisTurns()

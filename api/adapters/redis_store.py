@@ -12,6 +12,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseErro
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.adapters.dependency import UnavailableError, describe
+from api.adapters.redis_shared import SharedRedis
 from api.adapters.redis_turns import PLACES, RedisTurns
 from api.adapters.running_timeout import running_timeout
 from api.commands.receipt import Receipt
@@ -104,19 +105,21 @@ class Store(Protocol):
         ...
 
 
-def connect(settings: Settings, *, retries: int = 1, timed: bool = True) -> RedisClient:
+def connect(settings: Settings, *, retries: int = 1, shared: bool = False) -> RedisClient:
     """Return a client; it connects when first used.
 
     Args:
         settings: name the server.
         retries: how often a command is sent again at once after a broken connection. One retry replaces the
             connections of a pool that a restarted server has closed. A timeout is never retried.
-        timed: whether the client itself limits the time of an answer; if not, each call does. A cluster's client
-            always does, since it looks for another node after a timeout.
+        shared: whether all calls to a single server share a connection. Then each call limits its own time. A cluster's
+            client always limits it itself, since it looks for another node after a timeout.
     """
     retry = Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,))
-    seconds = ANSWER_SECONDS if timed or settings.redis_is_cluster else None
-    return redis_client.connect(settings, seconds=seconds, retry=retry, pool=(PLACES, ANSWER_SECONDS))
+    if shared and not settings.redis_is_cluster:
+        server = redis_client.connect(settings, seconds=None, retry=retry)
+        return SharedRedis.from_pool(server.connection_pool)  # type: ignore[union-attr]  # it is no cluster's
+    return redis_client.connect(settings, seconds=ANSWER_SECONDS, retry=retry, pool=(PLACES, ANSWER_SECONDS))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ async def test_a_redis_that_hangs_is_said_and_each_answer_is_its_own_afterwards(
         redis_prefix=namespace.redis_prefix,
         partitions=4,
     )
-    client = connect(settings, timed=False)
+    client = connect(settings, shared=True)
     store = RedisStore(client, settings.redis_prefix, settings.partitions)
     written = RedisReceipts(client, settings.redis_prefix, settings.partitions)
     receipts = [
