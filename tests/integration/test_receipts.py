@@ -17,7 +17,7 @@ from schemas.kafka.partitioner import partition_of
 from schemas.names import PartitionKeys
 from schemas.redis import command_memory as remembered
 from tests.integration.conftest import settings_of
-from tests.services import Client, Namespace, Services
+from tests.services import Client, Namespace, Services, redis_client
 from tests.support.commits import EMPTY, OP
 from tests.support.heard_redis import HeardRedis
 from tests.support.installation import ApiClient, Installation
@@ -66,14 +66,16 @@ def _words(heard: Heard, tenant: str) -> list[tuple[str, bool]]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_an_asynchronous_command_has_its_receipt_with_its_cost(heard: Heard, redis: Client) -> None:
+async def test_an_asynchronous_command_has_its_receipt_with_its_cost(heard: Heard, services: Services) -> None:
     """One call before the publish, one for the position, and a `GET` right after the 202 finds the command."""
     async with heard.door.client("t-async") as client:
         answer = await client.post(URL, json=SLEEP | {"async_mode": True})
         assert answer.status_code == 202
         assert _words(heard, "t-async") == [("EVALSHA", True), ("EVALSHA", True)]
         keys = PartitionKeys(heard.installation.settings.redis_prefix, partition_of("t-async", PARTITIONS))
+        redis = redis_client(services.redis)
         packed = await redis.get(keys.receipt("t-async", answer.json()["operation_id"]))
+        await redis.aclose()
         assert Receipt.unpack(packed).position == answer.json()["position"]
         shown = await client.get(answer.headers["location"])
         assert (shown.status_code, shown.json()["status"], shown.json()["code"]) == (200, "accepted", None)

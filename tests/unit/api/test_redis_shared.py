@@ -82,7 +82,7 @@ class Server:
 
     async def calls(self, *names: str) -> list["asyncio.Task[Any]"]:
         """Read these keys at once, and return when all are sent, or have failed."""
-        tasks = [asyncio.create_task(self.client.get(name)) for name in names]
+        tasks = [asyncio.create_task(self.client.execute_command("GET", name)) for name in names]
         await settle()
         return tasks
 
@@ -113,11 +113,11 @@ async def test_calls_at_once_share_a_connection_and_get_their_own_answers(server
 
 async def test_answers_are_what_redis_py_makes_of_them(server: Server) -> None:
     """And names of two words are two words."""
-    [call] = [asyncio.create_task(server.client.hgetall("h"))]
+    reading = asyncio.create_task(server.client.execute_command("HGETALL", "h", keys=["h"]))
     await settle()
     server.connection.answer([b"a", b"1"])
-    assert await call == {b"a": b"1"}
-    loading = asyncio.create_task(server.client.script_load("return 1"))
+    assert await reading == {b"a": b"1"}
+    loading = asyncio.create_task(server.client.execute_command("SCRIPT LOAD", "return 1"))
     await settle()
     server.connection.answer(b"digest")
     assert await loading == "digest"
@@ -145,7 +145,7 @@ async def test_commands_of_a_pipeline_are_sent_together(server: Server) -> None:
     assert await running == [b"1", [b"1", None]]
     pipeline.execute_command("HGET", "h", "f")
     pipeline.execute_command("HGET", "h", "g")
-    [call] = [asyncio.create_task(pipeline.execute())]
+    call = asyncio.create_task(pipeline.execute())
     await settle()
     server.connection.answer(ResponseError("wrong"), b"2")
     with pytest.raises(ResponseError, match="wrong"):
@@ -170,7 +170,7 @@ async def test_a_call_that_was_cut_off_leaves_its_answer_to_nobody(server: Serve
     assert (old.closed, new.sent) == (False, [[b"GET", b"c"]])
     old.answer(b"1", b"2")
     new.answer(b"3")
-    assert await asyncio.gather(beside, later) == [b"2", b"3"]
+    assert [await beside, await later] == [b"2", b"3"]
     await settle()
     assert (old.closed, new.closed) == (True, False)
 
