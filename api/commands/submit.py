@@ -172,13 +172,14 @@ class Commands:
         noted = await pay(None if patience else receipt)
         try:
             self._log.require()
-            not_after = self._log_time.not_after(partition_of(order.tenant, self._partitions))
+            partition = partition_of(order.tenant, self._partitions)
+            not_after = self._log_time.not_after(partition)
             event = _event(order, receipt, self._replies.channel, not_after)
             command = _read(order.tenant, event)
             require_form(command)
             decision = decision_digest(command)
             with self._replies.expect(order.tenant, receipt.operation_id, decision) as waiting:
-                receipt = await self._publish(receipt, event, noted=noted)
+                receipt = await self._publish(partition, receipt, event, noted=noted)
                 published()
                 return await self._outcome(receipt, waiting, patience, decision, noted=noted)
         except (ProblemError, UnavailableError):
@@ -189,9 +190,8 @@ class Commands:
     async def _put(self, receipt: Receipt | None) -> bool:
         return receipt is not None and await self._receipts.put(receipt)
 
-    async def _publish(self, receipt: Receipt, event: bytes, *, noted: bool) -> Receipt:
+    async def _publish(self, partition: int, receipt: Receipt, event: bytes, *, noted: bool) -> Receipt:
         """Publish the event, and return the receipt with the event's position."""
-        partition = partition_of(receipt.tenant_id, self._partitions)
         try:
             offset = await self._log.publish(partition, receipt.tenant_id.encode(), event)
         except OutcomeUnknownError as error:
