@@ -17,6 +17,7 @@ from starlette.routing import Route
 from api.adapters.dependency import Dependency, UnavailableError, describe, keep
 from api.adapters.kafka_events import KafkaEvents
 from api.adapters.redis_limiter import RedisLimiter
+from api.adapters.redis_receipts import RedisReceipts
 from api.adapters.redis_store import REDIS, RedisStore, Writes, connect
 from api.adapters.redis_turns import RedisTurns
 from api.adapters.transitions import opener
@@ -134,11 +135,12 @@ def wire(
     create_no_topics(aiokafka_client)
     kafka, redis, opa, jwks = (Dependency(name) for name in ("kafka", REDIS, "opa", "jwks"))
     client = http_client(str(settings.jwt_jwks), proxy=settings.jwt_jwks_proxy)
-    commands_client, replies_client = connect(settings, timed=False), connect(settings, retries=0)
+    commands_client, replies_client = connect(settings, shared=True), connect(settings, retries=0)
     watch_client = connect(settings)
 
     writes, turns = Writes(), RedisTurns()
-    store = RedisStore(commands_client, settings.redis_prefix, settings.partitions, writes, turns)
+    store = RedisStore(commands_client, settings.redis_prefix, settings.partitions, turns)
+    receipts = RedisReceipts(commands_client, settings.redis_prefix, settings.partitions, writes, turns)
     log_time = LogTime(clock, monotonic)
     log = KafkaEvents.of(settings, kafka, log_time)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
@@ -174,7 +176,7 @@ def wire(
         (kafka, redis, opa, jwks, transitions), lag, monotonic, redis_watch, [log_time.finding], lambda: log.health
     )
     own_pages = pages_of(status, metrics)
-    limiter = RedisLimiter(commands_client, settings.redis_prefix, settings.partitions, limits, writes, turns)
+    limiter = RedisLimiter(commands_client, settings.redis_prefix, settings.partitions, limits, receipts, writes, turns)
     services = Services(
         clock=clock,
         verifier=Verifier(keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim),
@@ -184,7 +186,7 @@ def wire(
         refused=RefusedRequests(limiter, monotonic),
         commands=Commands(
             log=log,
-            store=store,
+            receipts=receipts,
             replies=replies,
             partitions=settings.partitions,
             metrics=metrics,

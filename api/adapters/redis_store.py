@@ -1,4 +1,4 @@
-"""The API's reads from Redis, and its only writes: receipts."""
+"""The API's reads from Redis."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -12,6 +12,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseErro
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.adapters.dependency import UnavailableError, describe
+from api.adapters.redis_shared import SharedRedis
 from api.adapters.redis_turns import PLACES, RedisTurns
 from api.adapters.running_timeout import running_timeout
 from api.commands.receipt import Receipt
@@ -20,7 +21,7 @@ from schemas.domain.record import Record, unpack
 from schemas.domain.sealing import NewerReleaseError
 from schemas.domain.state import LABELS, StateName
 from schemas.kafka.partitioner import partition_of
-from schemas.names import RECEIPT_KEPT_MS, PartitionKeys
+from schemas.names import PartitionKeys
 from schemas.redis import client as redis_client
 from schemas.redis.client import OUTAGE, RedisClient, from_the_client
 from schemas.redis.command_memory import field_of
@@ -83,18 +84,6 @@ class Store(Protocol):
         """Return the records of these commands, without those that are missing."""
         ...
 
-    async def put_receipt(self, receipt: Receipt) -> bool:
-        """Store the receipt of a command before it is published; False if its id already has a receipt."""
-        ...
-
-    async def confirm_receipt(self, receipt: Receipt) -> None:
-        """Store the position of a published command, unless its outcome has already deleted the receipt."""
-        ...
-
-    async def drop_receipt(self, receipt: Receipt) -> None:
-        """Delete the receipt of a command that was not published."""
-        ...
-
     async def scan(self, partition: int, cursor: int, count: int, *, open_ended: bool) -> Scanned:
         """Return about `count` tenants of a partition, all or the open-ended ones, from a cursor on."""
         ...
@@ -116,19 +105,21 @@ class Store(Protocol):
         ...
 
 
-def connect(settings: Settings, *, retries: int = 1, timed: bool = True) -> RedisClient:
+def connect(settings: Settings, *, retries: int = 1, shared: bool = False) -> RedisClient:
     """Return a client; it connects when first used.
 
     Args:
         settings: name the server.
         retries: how often a command is sent again at once after a broken connection. One retry replaces the
             connections of a pool that a restarted server has closed. A timeout is never retried.
-        timed: whether the client itself limits the time of an answer; if not, each call does. A cluster's client
-            always does, since it looks for another node after a timeout.
+        shared: whether all calls to a single server share a connection. Then each call limits its own time. A cluster's
+            client always limits it itself, since it looks for another node after a timeout.
     """
     retry = Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,))
-    seconds = ANSWER_SECONDS if timed or settings.redis_is_cluster else None
-    return redis_client.connect(settings, seconds=seconds, retry=retry, pool=(PLACES, ANSWER_SECONDS))
+    if shared and not settings.redis_is_cluster:
+        server = redis_client.connect(settings, seconds=None, retry=retry)
+        return SharedRedis.from_pool(server.connection_pool)  # type: ignore[union-attr]  # it is no cluster's
+    return redis_client.connect(settings, seconds=ANSWER_SECONDS, retry=retry, pool=(PLACES, ANSWER_SECONDS))
 
 
 @contextmanager
@@ -195,11 +186,9 @@ class RedisStore:
         client: RedisClient,
         prefix: str,
         partitions: int,
-        writes: Writes | None = None,
         turns: RedisTurns | None = None,
     ) -> None:
         self._client = client
-        self._writes = writes or Writes()
         self._turns = turns or RedisTurns()
         self._keys = [PartitionKeys(prefix, number) for number in range(partitions)]
 
@@ -248,27 +237,6 @@ class RedisStore:
             of_keys, of_hash = await self._operations(keys, keys_before, tenant, operation_ids)
             packed = zip(operation_ids, map(_first, of_hash, of_keys), strict=True)
             return [unpack_operation(item, partition, tenant, name) for name, item in packed if item is not None]
-
-    async def put_receipt(self, receipt: Receipt) -> bool:
-        """Store a receipt for a day; the first receipt of an id stays."""
-        with self._writes.noting():
-            async with asking(self._client, self._turns):
-                written = await self._client.set(
-                    self._receipt_key(receipt), receipt.pack(), px=RECEIPT_KEPT_MS, nx=True
-                )
-                return written is not None
-
-    async def confirm_receipt(self, receipt: Receipt) -> None:
-        """Store the position, unless the receipt is gone."""
-        with self._writes.noting():
-            async with asking(self._client, self._turns):
-                await self._client.set(self._receipt_key(receipt), receipt.pack(), xx=True, keepttl=True)
-
-    async def drop_receipt(self, receipt: Receipt) -> None:
-        """Delete the receipt of a command that was not published."""
-        with self._writes.noting():
-            async with asking(self._client, self._turns):
-                await self._client.delete(self._receipt_key(receipt))
 
     async def scan(self, partition: int, cursor: int, count: int, *, open_ended: bool) -> Scanned:
         """Return about `count` tenants from a cursor on. A tenant that lives throughout a scan comes at least once."""
@@ -322,10 +290,6 @@ class RedisStore:
         async with asking(self._client, self._turns):
             reached = await self._client.execute_command("HMGET", self._keys[partition].progress, *_REACHED)
             return _why_incomplete(partition, *reached)
-
-    def _receipt_key(self, receipt: Receipt) -> str:
-        _, keys = self._place_of(receipt.tenant_id)
-        return keys.receipt(receipt.tenant_id, receipt.operation_id)
 
     async def _operations(
         self, keys: PartitionKeys, older: Sequence[str], tenant: str, operation_ids: Sequence[str]

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Final
 
 PLACES: Final = 64
-"""One for each connection of the pool."""
+"""The number of calls that wait for Redis at once."""
 QUEUE_SECONDS: Final = 10.0
 """How long a request waits for its turn. A full process makes about 500 calls a second and holds 4,096 requests."""
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")

@@ -1,4 +1,4 @@
-"""Receipts: the API stores one for a command before it publishes it, so that a GET after a 202 finds the command."""
+"""Receipts: the API stores one for a command that it answers with 202, so that a GET after the answer finds it."""
 
 from typing import Any, Final, NamedTuple
 

@@ -1,7 +1,7 @@
-"""Sends a command: stores its receipt, publishes it and waits for the outcome."""
+"""Sends a command: pays for it, publishes it, waits for the outcome, and stores its receipt where nobody waits."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
@@ -10,12 +10,12 @@ import structlog
 
 from api.adapters.dependency import UnavailableError
 from api.adapters.kafka_events import EventsLog, OutcomeUnknownError
-from api.adapters.redis_store import Store
+from api.adapters.redis_receipts import Receipts
 from api.commands.form import require_form
 from api.commands.log_time import LogTime
 from api.commands.operation_id import new_id
 from api.commands.receipt import Receipt
-from api.commands.replies import Replies
+from api.commands.replies import Replies, Waiting
 from api.errors.base import ApiError
 from api.errors.problems import ProblemError
 from api.observability.metrics import Metrics
@@ -23,7 +23,7 @@ from schemas.domain.state import StateName
 from schemas.kafka.partitioner import partition_of
 from schemas.wire.cloudevents import STRUCTURED_HEADERS, UndecodableError, decode, encode
 from schemas.wire.events import CommandEvent
-from schemas.wire.operation import REMEMBERED_MS, CommandType, OperationRecord, RefusalCode, decision_digest
+from schemas.wire.operation import CommandType, OperationRecord, RefusalCode, decision_digest
 
 SOURCE: Final = "urn:somabrain-sleep:api"
 
@@ -49,17 +49,32 @@ class Order(NamedTuple):
     operation_id: str | None = None
 
 
-class LostAckError(ApiError):
-    """It is unknown whether the command was published. If it was, `operation_id` finds its outcome."""
+class UntoldOutcomeError(ApiError):
+    """The command may be in the log, and no 202 can be promised. `operation_id` finds its outcome once it is folded.
 
-    def __init__(self, operation_id: str, finding: str) -> None:
+    Args:
+        operation_id: that of the command.
+        finding: the reason, for the log.
+        detail: the reason for callers.
+    """
+
+    def __init__(self, operation_id: str, finding: str, detail: str) -> None:
         super().__init__(finding)
         self.operation_id = operation_id
         self.finding = finding
+        self.detail = detail
+
+
+_NO_ACK: Final = "no acknowledgement came; look at the operation before you send the command again"
+_NO_RECEIPT: Final = (
+    "the command is in the log, but Redis did not answer; look at the operation before you send the command again"
+)
 
 
 Outcome = OperationRecord | Receipt
 """The outcome from the log, or the receipt while there is none yet."""
+Pay = Callable[[Receipt | None], Awaitable[bool]]
+"""Takes a command's cost from its budget, writes the receipt if there is one, and tells whether it was written."""
 
 
 class Submitted(NamedTuple):
@@ -75,7 +90,7 @@ class Submitted(NamedTuple):
 
 
 PROMPT_SECONDS: Final = 0.25
-"""After this wait the receipt is confirmed, so that other requests can read the command's position."""
+"""After this wait the receipt is written, so that other requests find the command."""
 MOST_WAITING: Final = 1_000
 """Waiting callers of one tenant. A further caller is answered 202 as soon as its command is published."""
 
@@ -85,7 +100,7 @@ class Commands:
 
     Args:
         log: publishes commands.
-        store: holds receipts and outcomes.
+        receipts: stores receipts, and reads outcomes whose message was lost.
         replies: receives outcomes.
         partitions: number of partitions of the events topic.
         metrics: counts commands.
@@ -97,7 +112,7 @@ class Commands:
         self,
         *,
         log: EventsLog,
-        store: Store,
+        receipts: Receipts,
         replies: Replies,
         partitions: int,
         metrics: Metrics,
@@ -105,7 +120,7 @@ class Commands:
         new_id: Callable[[int], str] = new_id,
     ) -> None:
         self._log = log
-        self._store = store
+        self._receipts = receipts
         self._replies = replies
         self._partitions = partitions
         self._metrics = metrics
@@ -113,32 +128,35 @@ class Commands:
         self._new_id = new_id
         self._waiting: Counter[str] = Counter()
 
-    async def submit(self, order: Order, patience: int, published: Callable[[], None] = lambda: None) -> Submitted:
+    async def submit(
+        self, order: Order, patience: int, pay: Pay | None = None, published: Callable[[], None] = lambda: None
+    ) -> Submitted:
         """Publish a command and wait up to `patience` seconds for its outcome.
 
         Args:
             order: the command.
             patience: how long to wait; if `MOST_WAITING` callers of the tenant already wait, no wait.
+            pay: takes the command's cost before anything else is done; None if it was taken already.
             published: is called once the command is in the log, before the wait.
 
         Raises:
-            ProblemError: if the log would refuse its form, or could not read it; nothing was published.
+            ProblemError: if `pay` or the log would refuse it, or the log could not read it; nothing was published.
             UnavailableError: if nothing was published.
-            LostAckError: if it is unknown whether the command was published.
+            UntoldOutcomeError: if it is unknown whether the command was published, or Redis did not take the receipt
+                that a 202 needs.
         """
         try:
-            submitted = await self._submit(order, patience, published)
+            submitted = await self._submit(order, patience, pay or self._put, published)
         except UnavailableError:
             self._metrics.command(order.type, "unavailable")
             raise
-        except LostAckError:
+        except UntoldOutcomeError:
             self._metrics.command(order.type, "outcome_unknown")
             raise
         self._metrics.command(order.type, _result(submitted.outcome))
         return submitted
 
-    async def _submit(self, order: Order, patience: int, published: Callable[[], None]) -> Submitted:
-        self._log.require()
+    async def _submit(self, order: Order, patience: int, pay: Pay, published: Callable[[], None]) -> Submitted:
         now = self._log_time.now()
         receipt = Receipt(
             operation_id=order.operation_id or self._new_id(now),
@@ -150,31 +168,85 @@ class Commands:
             reason=order.reason,
             trace_id=order.trace_id,
         )
-        not_after = self._log_time.not_after(partition_of(order.tenant, self._partitions))
-        event = _event(order, receipt, self._replies.channel, not_after)
-        command = _read(order.tenant, event)
-        require_form(command)
-        decision = decision_digest(command)
-        with self._replies.expect(order.tenant, receipt.operation_id, decision) as waiting:
-            receipt = await self._publish(receipt, event)
-            published()
-            waited = not patience or self._waiting[order.tenant] < MOST_WAITING
-            patience = patience if waited else 0
-            with self._metrics.waiting.track_inprogress(), self._counted(order.tenant):
-                prompt = min(patience, PROMPT_SECONDS)
-                record = await waiting.outcome(prompt) if prompt else None
+        # While a caller waits, nobody else knows the id. Most answers come soon and need no receipt.
+        noted = await pay(None if patience else receipt)
+        try:
+            self._log.require()
+            partition = partition_of(order.tenant, self._partitions)
+            not_after = self._log_time.not_after(partition)
+            event = _event(order, receipt, self._replies.channel, not_after)
+            command = _read(order.tenant, event)
+            require_form(command)
+            decision = decision_digest(command)
+            with self._replies.expect(order.tenant, receipt.operation_id, decision) as waiting:
+                receipt = await self._publish(partition, receipt, event, noted=noted)
+                published()
+                return await self._outcome(receipt, waiting, patience, decision, noted=noted)
+        except (ProblemError, UnavailableError):
+            if noted:
+                await self._withdraw(receipt)
+            raise
+
+    async def _put(self, receipt: Receipt | None) -> bool:
+        return receipt is not None and await self._receipts.put(receipt)
+
+    async def _publish(self, partition: int, receipt: Receipt, event: bytes, *, noted: bool) -> Receipt:
+        """Publish the event, and return the receipt with the event's position."""
+        try:
+            offset = await self._log.publish(partition, receipt.tenant_id.encode(), event)
+        except OutcomeUnknownError as error:
+            if not noted:
+                await self._try_to_note(receipt)
+            raise UntoldOutcomeError(receipt.operation_id, str(error), _NO_ACK) from error
+        return receipt if offset is None else receipt._replace(position=f"{partition}:{offset}")
+
+    async def _outcome(
+        self, receipt: Receipt, waiting: Waiting, patience: int, decision: str, *, noted: bool
+    ) -> Submitted:
+        """Wait for the outcome of a published command. Without one, store the receipt, or find the record.
+
+        Raises:
+            UntoldOutcomeError: if there is no outcome, and no receipt of this command in Redis.
+        """
+        waited = not patience or self._waiting[receipt.tenant_id] < MOST_WAITING
+        patience = patience if waited else 0
+        if patience:
+            with self._metrics.waiting.track_inprogress(), self._counted(receipt.tenant_id):
+                record = await waiting.outcome(PROMPT_SECONDS)
                 if record is None and not waiting.answered:
-                    # Nobody else reads the receipt before this. A prompt answer saves the round trip.
-                    await self._confirm(receipt)
-                    record = await waiting.outcome(patience - prompt) if patience > prompt else None
-            # A stop ends a wait early.
-            waited = waited and (not patience or record is not None or not waiting.answered)
-            if record is not None or (patience == 0 and order.operation_id is None):
-                return Submitted(record or receipt, waited)
-            known = await self._look_up(receipt, decision, now)
-            conflicts = isinstance(known, OperationRecord) and known.code == _CONFLICT
-            outcome = known if patience or conflicts else receipt
-            return Submitted(outcome, waited or isinstance(outcome, OperationRecord))
+                    noted = await self._try_to_note(receipt)
+                    record = await waiting.outcome(patience - PROMPT_SECONDS)
+            if record is not None:
+                return Submitted(record, waited)
+            waited = not waiting.answered  # A stop ends a wait early.
+        try:
+            known = await self._receipts.note(receipt)
+        except UnavailableError as error:
+            if not noted:
+                raise UntoldOutcomeError(receipt.operation_id, error.finding, _NO_RECEIPT) from error
+            log.warning("outcome_not_read", operation_id=receipt.operation_id, finding=error.finding)
+            known = None
+        if known is not None:
+            known = _judged(known, decision)
+            # A caller that does not wait gets 202, also for a repeat.
+            if patience or known.code == _CONFLICT:
+                return Submitted(known, waited=True)
+        return Submitted(receipt, waited)
+
+    async def _try_to_note(self, receipt: Receipt) -> bool:
+        """Store a receipt; tell whether a `GET` now finds the command."""
+        try:
+            await self._receipts.note(receipt)
+        except UnavailableError as error:
+            log.warning("receipt_not_written", operation_id=receipt.operation_id, finding=error.finding)
+            return False
+        return True
+
+    async def _withdraw(self, receipt: Receipt) -> None:
+        try:
+            await self._receipts.withdraw(receipt)
+        except UnavailableError as error:
+            log.warning("receipt_not_withdrawn", operation_id=receipt.operation_id, finding=error.finding)
 
     @contextmanager
     def _counted(self, tenant: str) -> Iterator[None]:
@@ -186,48 +258,13 @@ class Commands:
             if not self._waiting[tenant]:
                 del self._waiting[tenant]
 
-    async def _publish(self, receipt: Receipt, event: bytes) -> Receipt:
-        """Store the receipt, publish the event, and return the receipt with the event's position."""
-        partition = partition_of(receipt.tenant_id, self._partitions)
-        is_first = await self._store.put_receipt(receipt)
-        try:
-            offset = await self._log.publish(partition, receipt.tenant_id.encode(), event)
-        except UnavailableError:
-            if is_first:
-                await self._drop(receipt)
-            raise
-        except OutcomeUnknownError as error:
-            raise LostAckError(receipt.operation_id, str(error)) from error
-        return receipt if offset is None else receipt._replace(position=f"{partition}:{offset}")
 
-    async def _confirm(self, receipt: Receipt) -> None:
-        try:
-            await self._store.confirm_receipt(receipt)
-        except UnavailableError as error:
-            # The command is in the log anyway. A GET says `outcome_unknown` until its outcome is there.
-            log.warning("receipt_not_confirmed", operation_id=receipt.operation_id, finding=error.finding)
-
-    async def _drop(self, receipt: Receipt) -> None:
-        try:
-            await self._store.drop_receipt(receipt)
-        except UnavailableError as error:
-            log.warning("receipt_not_dropped", operation_id=receipt.operation_id, finding=error.finding)
-
-    async def _look_up(self, receipt: Receipt, decision: str, now: int) -> Outcome:
-        """Find an outcome whose message was lost. If the id was used for another decision, that is a conflict."""
-        try:
-            record = await self._store.operation(receipt.tenant_id, receipt.operation_id)
-        except UnavailableError as error:
-            log.warning("outcome_not_read", operation_id=receipt.operation_id, finding=error.finding)
-            return receipt
-        if not isinstance(record, OperationRecord):
-            return receipt
-        if record.decision == decision:
-            return record
-        if now >= record.finished_at + REMEMBERED_MS:
-            return receipt  # The log has forgotten the earlier command, and takes this one as new.
-        detail = f"{record.operation_id} was judged at {record.position}, with another decision; use another key"
-        return record._replace(refused=True, code=_CONFLICT, detail=detail)
+def _judged(record: OperationRecord, decision: str) -> OperationRecord:
+    """Return an outcome whose message was lost. If the id was used for another decision, that is a conflict."""
+    if record.decision == decision:
+        return record
+    detail = f"{record.operation_id} was judged at {record.position}, with another decision; use another key"
+    return record._replace(refused=True, code=_CONFLICT, detail=detail)
 
 
 def _read(tenant: str, event: bytes) -> CommandEvent:

@@ -253,11 +253,12 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "outcome_unknown": Kind(
         503,
-        "It is unknown whether this was published",
-        "Kafka did not acknowledge the command, or the breaker events, in time. It may have stored them.",
-        "`GET` the `Location`, and repeat that while it says `outcome_unknown`. With an `Idempotency-Key` it is "
-        "safe to "
-        "send the command again. Breaker events have no `Location`: send the same events again, with the same `time`.",
+        "The outcome is unknown",
+        "Kafka did not acknowledge the command, or the breaker events, in time. It may have stored them. Or the "
+        "command was published, and Redis failed before its outcome came.",
+        "`GET` the `Location`, and repeat that while it says `outcome_unknown`, or 404 for some seconds. With an "
+        "`Idempotency-Key` it is safe to send the command again. Breaker events have no `Location`: send the same "
+        "events again, with the same `time`.",
     ),
     "kafka_unavailable": Kind(
         503,

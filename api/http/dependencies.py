@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.adapters.dependency import UnavailableError
 from api.adapters.redis_turns import CALLER
+from api.commands.receipt import Receipt
 from api.errors.problems import ProblemError, invalid_request
 from api.http.prefer import Preference, parse_prefer
 from api.http.query import require_known_query
@@ -127,17 +128,20 @@ class Identity(NamedTuple):
             )
         return decision.decision_id
 
-    async def spend(self, budget: Budget, tenant: str | None, cost: int = 1) -> None:
-        """Take a cost from the rate limits, such as the number of a batch's events.
+    async def spend(self, budget: Budget, tenant: str | None, cost: int = 1, *, receipt: Receipt | None = None) -> bool:
+        """Take a cost from the rate limits, such as the number of a batch's events, and write the receipt with it.
+
+        Returns:
+            Whether the receipt was written.
 
         Raises:
             ProblemError: `quota_exceeded`, with the limit's name.
             UnavailableError: if the limiter does not answer.
         """
-        verdict = await self.limiter.spend(payer_of(budget, tenant, self.principal), budget, cost)
+        verdict = await self.limiter.spend(payer_of(budget, tenant, self.principal), budget, cost, receipt)
         self.headers.update(verdict.headers())
         if verdict.violated is None:
-            return
+            return verdict.noted
         name, amount, window = verdict.violated.quota
         wait = verdict.violated.reset_seconds
         advice = f"try again in {wait} s" if cost <= amount else f"send at most {amount} at once"
@@ -199,6 +203,14 @@ class Caller(NamedTuple):
     async def authorise(self, action: Action, *, wakes: bool = False, **details: Unpack[ActionDetails]) -> str:
         """Return the id of the decision that allows this for the tenant; see `Identity.authorise`."""
         return await self.identity.authorise(action, self.tenant, wakes=wakes, **details)
+
+    async def permit(self, action: Action, **details: Unpack[ActionDetails]) -> str:
+        """Return the id of the decision that allows this for the tenant, and take no cost; see `Identity.permit`."""
+        return await self.identity.permit(action, self.tenant, **details)
+
+    async def pay(self, budget: Budget, receipt: Receipt | None) -> bool:
+        """Take the cost of a command from the rate limits, and write its receipt; see `Identity.spend`."""
+        return await self.identity.spend(budget, self.tenant, receipt=receipt)
 
 
 async def identity(

@@ -1,6 +1,7 @@
 """Turns outcomes of commands into responses."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from fastapi import Response
@@ -8,12 +9,13 @@ from pydantic_core import to_json
 
 from api.adapters.dependency import UnavailableError
 from api.commands.receipt import Receipt
-from api.commands.submit import LostAckError, Order, Outcome, Submitted
+from api.commands.submit import Order, Outcome, Submitted, UntoldOutcomeError
 from api.errors.catalog import REFUSALS
 from api.errors.problems import ProblemError
 from api.http.dependencies import Caller
 from api.http.prefer import Preference
 from api.services import Services
+from schemas.budgets import Budget
 from schemas.domain.policy import FieldError
 from schemas.wire.operation import OperationRecord, RefusalCode
 
@@ -59,21 +61,31 @@ def refusal(record: OperationRecord, code: RefusalCode, errors: list[FieldError]
     )
 
 
-async def submit(services: Services, caller: Caller, order: Order, patience: int) -> Submitted:
-    """Publish a command and wait. A missing acknowledgement becomes a problem.
+async def submit(
+    services: Services, caller: Caller, order: Order, patience: int, budget: Budget | None = None
+) -> Submitted:
+    """Publish a command and wait. An outcome that cannot be promised becomes a problem.
+
+    Args:
+        services: what publishes it.
+        caller: its sender.
+        order: the command.
+        patience: how long to wait, in seconds.
+        budget: what its cost is taken from, None if the cost was taken already.
 
     Raises:
-        ProblemError: `outcome_unknown`.
+        ProblemError: `quota_exceeded` or `outcome_unknown`.
         UnavailableError: if nothing was published.
     """
+    pay = None if budget is None else partial(caller.pay, budget)
     try:
         # Waiting callers have a bound of their own, apart from requests in flight.
-        submitted = await services.commands.submit(order, patience, caller.identity.slot.release)
-    except LostAckError as error:
+        submitted = await services.commands.submit(order, patience, pay, caller.identity.slot.release)
+    except UntoldOutcomeError as error:
         caller.facts.update(operation_id=error.operation_id, finding=error.finding)
         raise ProblemError(
             "outcome_unknown",
-            "no acknowledgement came; look at the operation before you send the command again",
+            error.detail,
             headers=location(error.operation_id),
             more={"operation_id": error.operation_id},
         ) from None
@@ -87,18 +99,20 @@ async def command(
     order: Order,
     preference: Preference,
     *,
+    budget: Budget | None = None,
     async_mode: bool = False,
     look_up: Callable[[], Awaitable[Outcome | None]] | None = None,
 ) -> Response:
     """Publish a command and answer with its outcome, or with the result of `look_up`: 200, a problem, or 202.
 
-    If `look_up` returns None, or Redis does not answer, the answer is 202: the command is done anyway.
+    The cost is taken from `budget`, unless that was done already. If `look_up` returns None, or Redis does not answer,
+    the answer is 202: the command is done anyway.
 
     Raises:
-        ProblemError: the refusal, or `outcome_unknown`.
+        ProblemError: `quota_exceeded`, the refusal, or `outcome_unknown`.
         UnavailableError: if nothing was published.
     """
-    submitted = await submit(services, caller, order, preference.patience(async_mode=async_mode))
+    submitted = await submit(services, caller, order, preference.patience(async_mode=async_mode), budget)
     outcome = submitted.outcome
     headers = preference_applied(preference, submitted, async_mode=async_mode)
     if isinstance(outcome, Receipt):

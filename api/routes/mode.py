@@ -10,6 +10,7 @@ from api.http.bodies import ModeBody, body_of
 from api.http.dependencies import CallerDep, PreferenceDep, ServicesDep
 from api.http.direct_route import DirectRoute
 from api.openapi.document import BODY, describe, takes
+from schemas.budgets import Action
 from schemas.domain.values import milliseconds
 from schemas.wire.documents import OperationDocument, SleepModeDocument
 
@@ -46,12 +47,9 @@ async def change(
     wakes = body.target_state == "active"
     if not wakes:
         caller.identity.require_refusals_left()
-    decision_id = await caller.authorise(
-        "cognitive_sleep_override" if body.override else "cognitive_sleep",
-        target_state=body.target_state,
-        ttl_seconds=body.ttl_seconds,
-        override=body.override,
-        wakes=wakes,
+    action: Action = "cognitive_sleep_override" if body.override else "cognitive_sleep"
+    decision_id = await caller.permit(
+        action, target_state=body.target_state, ttl_seconds=body.ttl_seconds, override=body.override
     )
     data: dict[str, Any] = {"target": body.target_state, "override": body.override}
     if body.ttl_seconds is not None:
@@ -64,4 +62,5 @@ async def change(
         reason=body.reason,
         trace_id=body.trace_id,
     )
-    return await responses.command(services, caller, order, preference, async_mode=body.async_mode)
+    budget = "wake" if wakes else action
+    return await responses.command(services, caller, order, preference, budget=budget, async_mode=body.async_mode)

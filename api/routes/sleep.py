@@ -35,7 +35,7 @@ async def start(
 ) -> Response:
     """Publish `sleep.operation.v1`."""
     caller = sender.caller
-    decision_id = await caller.authorise("sleep", target_state=body.target_state, ttl_seconds=body.ttl_seconds)
+    decision_id = await caller.permit("sleep", target_state=body.target_state, ttl_seconds=body.ttl_seconds)
     order = sender.order(
         "operation",
         decision_id,
@@ -44,7 +44,7 @@ async def start(
         reason=body.reason,
         trace_id=body.trace_id,
     )
-    return await responses.command(services, caller, order, preference, async_mode=body.async_mode)
+    return await responses.command(services, caller, order, preference, budget="sleep", async_mode=body.async_mode)
 
 
 @router.get(

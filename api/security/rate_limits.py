@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, Protocol, get_args
 
 from limits import RateLimitItem, parse_many
 
+from api.commands.receipt import Receipt
 from api.security.tokens import Principal
 from schemas.budgets import Budget
 from schemas.environment import SettingsError
@@ -37,10 +38,17 @@ class QuotaStatus(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The limits' answer to one request; `violated` is the quota that refused it, None if it may pass."""
+    """The limits' answer to one request.
+
+    Attributes:
+        statuses: of each quota of the budget.
+        violated: the quota that refused the request, None if it may pass.
+        noted: whether the request's receipt was written.
+    """
 
     statuses: tuple[QuotaStatus, ...]
     violated: QuotaStatus | None
+    noted: bool = False
 
     def headers(self) -> dict[str, str]:
         """Return the fields of draft-ietf-httpapi-ratelimit-headers-11."""
@@ -56,8 +64,15 @@ class Verdict(NamedTuple):
 class Limiter(Protocol):
     """Counts requests against budgets."""
 
-    async def spend(self, payer: Payer, budget: Budget, cost: int) -> Verdict:
+    async def spend(self, payer: Payer, budget: Budget, cost: int, receipt: Receipt | None = None) -> Verdict:
         """Take `cost` from the payer's budget, or nothing if too little is left.
+
+        Args:
+            payer: the owner of the budget.
+            budget: its name.
+            cost: the number of units.
+            receipt: that of a command for which nobody waits; it is written where the cost is taken, unless its id
+                already has a receipt.
 
         Raises:
             UnavailableError: if Redis does not answer.

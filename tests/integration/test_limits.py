@@ -11,8 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from api.adapters.redis_limiter import RedisLimiter
+from api.adapters.redis_receipts import RedisReceipts
 from api.adapters.redis_store import connect
 from api.security.rate_limits import Payer, parse_limits
+from schemas.redis.client import RedisClient
 from schemas.settings import Settings
 from tests.services import Namespace, Services
 from tests.support.installation import Installation
@@ -32,9 +34,8 @@ async def test_of_a_hundred_callers_at_once_exactly_five_pass(services: Services
         rate_limits={"*": f"{LIMIT}/minute"},
     )
     clients = [connect(settings) for _ in range(2)]
-    limits = parse_limits(settings)
     try:
-        limiters = [RedisLimiter(client, settings.redis_prefix, settings.partitions, limits) for client in clients]
+        limiters = [_limiter(client, settings) for client in clients]
         tenants = [Payer("tenant", name) for name in ("acme", "other")]
         verdicts = await asyncio.gather(
             *(limiters[caller % 2].spend(tenant, "sleep", 1) for caller in range(CALLERS) for tenant in tenants)
@@ -70,10 +71,7 @@ async def test_limits_count_on_redis_clock(
         rate_limits={"*": "3/minute"},
     )
     client = connect(settings)
-    limiter, payer = (
-        RedisLimiter(client, settings.redis_prefix, settings.partitions, parse_limits(settings)),
-        Payer("tenant", "acme"),
-    )
+    limiter, payer = _limiter(client, settings), Payer("tenant", "acme")
     try:
         passed = []
         for skew in (7_200, 0, -45, 7_200, -7_200):
@@ -113,6 +111,11 @@ async def test_a_flooding_tenant_is_held_at_the_door_and_locks_nobody_else_out(
         assert Counter(answer.status_code for answer in answers) == {200: LIMIT, 429: CALLERS - LIMIT}
         for answer in answers:
             _assert_told(answer)
+
+
+def _limiter(client: RedisClient, settings: Settings) -> RedisLimiter:
+    of_installation = (client, settings.redis_prefix, settings.partitions)
+    return RedisLimiter(*of_installation, parse_limits(settings), RedisReceipts(*of_installation))
 
 
 def _assert_told(answer: httpx.Response) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from redis.exceptions import RedisError
 
+from api.adapters.redis_receipts import RedisReceipts
 from api.adapters.redis_store import RedisStore, connect
 from api.commands.receipt import Receipt
 from schemas.domain.policy import BUILT_IN_RULES, parse_rules
@@ -324,7 +325,7 @@ async def test_the_api_finds_commands_of_both_layouts_and_receipts(
         assert await real.commit(0, EMPTY._replace(operations=operations))
         await redis.set(keys.operation("acme", "op-3"), outcome(operation_id="op-3").pack())
         receipt = Receipt("op-4", "acme", "operation", "deep", NOW, "ops@acme", None, None)
-        assert await reads.put_receipt(receipt)
+        assert await RedisReceipts(client, namespace.redis_prefix, 1).put(receipt)
         assert await reads.operation("acme", "op-1") == running
         assert await reads.operation("acme", "op-2") == ended.without_texts()
         assert await reads.operation("acme", "op-3") == outcome(operation_id="op-3")

@@ -5,6 +5,7 @@ import asyncio
 from pydantic import SecretStr
 
 from api.adapters.dependency import UnavailableError
+from api.adapters.redis_receipts import RedisReceipts
 from api.adapters.redis_store import RedisStore, connect
 from api.adapters.redis_turns import CALLER, PLACES
 from api.commands.receipt import Receipt
@@ -24,8 +25,9 @@ async def test_a_redis_that_hangs_is_said_and_each_answer_is_its_own_afterwards(
         redis_prefix=namespace.redis_prefix,
         partitions=4,
     )
-    client = connect(settings, timed=False)
+    client = connect(settings, shared=True)
     store = RedisStore(client, settings.redis_prefix, settings.partitions)
+    written = RedisReceipts(client, settings.redis_prefix, settings.partitions)
     receipts = [
         Receipt(f"op-{number}", f"tenant-{number}", "mode", "deep", number, "ops", None, None)
         for number in range(CALLERS)
@@ -36,7 +38,7 @@ async def test_a_redis_that_hangs_is_said_and_each_answer_is_its_own_afterwards(
         return await store.operation(receipt.tenant_id, receipt.operation_id)
 
     try:
-        assert await asyncio.gather(*(store.put_receipt(receipt) for receipt in receipts)) == [True] * CALLERS
+        assert await asyncio.gather(*(written.put(receipt) for receipt in receipts)) == [True] * CALLERS
         assert await asyncio.gather(*map(read, receipts)) == receipts
         cut_off = [asyncio.create_task(read(receipt)) for receipt in receipts]
         await asyncio.sleep(0)

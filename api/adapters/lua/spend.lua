@@ -1,13 +1,20 @@
--- Takes a cost from every window of a budget, or from none.
+-- Takes a cost from every window of a budget, or from none. A receipt is written only with the cost.
 --
--- KEYS: a list for each window: the time of each unit taken, the newest first, in seconds of Redis' own clock.
--- ARGV: the cost, then the amount and the seconds of each window.
--- Returns the number of the first window that refuses, 0 where none does; then for each window how much is left of it,
--- and after how many seconds there is more. For the refusing window that is when the whole cost can be taken.
+-- KEYS: a list for each window: the time of each unit taken, the newest first, in seconds of Redis' own clock. Then, for
+-- a receipt, its key.
+-- ARGV: the cost, the number of windows, then the amount and the seconds of each. Then, for a receipt, its bytes and its
+-- lifetime in ms.
+-- Returns the number of the first window that refuses, 0 where none does; 1 if the receipt was written, else 0; then for
+-- each window how much is left of it, and after how many seconds there is more. For the refusing window that is when the
+-- whole cost can be taken.
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local cost = tonumber(ARGV[1])
-local refusing = 0
+local cost, windows = tonumber(ARGV[1]), tonumber(ARGV[2])
+local refusing, written = 0, 0
+
+local function quota(number)
+    return tonumber(ARGV[2 * number + 1]), tonumber(ARGV[2 * number + 2])
+end
 
 local function age(key, index)
     local taken = redis.call('LINDEX', key, index)
@@ -35,8 +42,8 @@ local function forget(key, seconds)
     end
 end
 
-for number, key in ipairs(KEYS) do
-    local amount, seconds = tonumber(ARGV[2 * number]), tonumber(ARGV[2 * number + 1])
+for number = 1, windows do
+    local key, amount, seconds = KEYS[number], quota(number)
     forget(key, seconds)
     if refusing == 0 and redis.call('LLEN', key) + cost > amount then
         refusing = number
@@ -45,17 +52,23 @@ end
 
 if refusing == 0 then
     local stamp = string.format('%.6f', now)
-    for number, key in ipairs(KEYS) do
+    for number = 1, windows do
+        local key, _, seconds = KEYS[number], quota(number)
         for _ = 1, cost do
             redis.call('LPUSH', key, stamp)
         end
-        redis.call('EXPIRE', key, ARGV[2 * number + 1])
+        redis.call('EXPIRE', key, seconds)
+    end
+    local receipt = KEYS[windows + 1]
+    -- The first receipt of an id stays.
+    if receipt and redis.call('SET', receipt, ARGV[2 * windows + 3], 'PX', ARGV[2 * windows + 4], 'NX') then
+        written = 1
     end
 end
 
-local answer = { refusing }
-for number, key in ipairs(KEYS) do
-    local amount, seconds = tonumber(ARGV[2 * number]), tonumber(ARGV[2 * number + 1])
+local answer = { refusing, written }
+for number = 1, windows do
+    local key, amount, seconds = KEYS[number], quota(number)
     local index = -1
     if number == refusing then
         -- The newest unit that has to leave before the cost fits; all of them where it never fits.

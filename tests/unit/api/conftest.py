@@ -54,7 +54,7 @@ async def api() -> AsyncIterator[ApiOverFakes]:
     log_time = LogTime(clock, clock)
     for partition in range(8):
         log_time.acknowledged(partition, None)
-    replies, authoriser, limiter = FakeReplies(), FakeAuthoriser(), FakeLimiter()
+    replies, authoriser, limiter = FakeReplies(), FakeAuthoriser(), FakeLimiter(store)
     dependencies = [Dependency("kafka"), Dependency("redis")]
     for dependency in dependencies:
         dependency.mark_up()
@@ -73,7 +73,7 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         refused=RefusedRequests(limiter, clock),
         commands=Commands(
             log=log,
-            store=store,
+            receipts=store,
             replies=replies,
             partitions=8,
             metrics=metrics,

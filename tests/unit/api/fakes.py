@@ -22,7 +22,7 @@ from schemas.redis.client import Primaries
 from schemas.redis.watch import RedisWatch
 from schemas.wire.cloudevents import STRUCTURED_HEADERS, decode
 from schemas.wire.events import Event
-from schemas.wire.operation import OperationRecord
+from schemas.wire.operation import REMEMBERED_MS, OperationRecord
 from tests.support.times import NOW
 
 
@@ -111,17 +111,24 @@ class FakeStore:
         result = (self.outcomes.get((tenant, operation_id)) for operation_id in operation_ids)
         return [record for record in result if record is not None]
 
-    async def put_receipt(self, receipt: Receipt) -> bool:
-        self._look("put_receipt")
+    async def put(self, receipt: Receipt) -> bool:
+        self._look("put")
         return self.receipts.setdefault((receipt.tenant_id, receipt.operation_id), receipt) is receipt
 
-    async def confirm_receipt(self, receipt: Receipt) -> None:
-        self._look("confirm_receipt")
-        self.receipts[receipt.tenant_id, receipt.operation_id] = receipt
+    async def note(self, receipt: Receipt) -> OperationRecord | None:
+        self._look("note")
+        key = (receipt.tenant_id, receipt.operation_id)
+        record = self.outcomes.get(key)
+        if record is not None and record.finished_at + REMEMBERED_MS > receipt.created_at:
+            return record
+        if receipt.position is not None or key not in self.receipts:
+            self.receipts[key] = receipt
+        return None
 
-    async def drop_receipt(self, receipt: Receipt) -> None:
-        self._look("drop_receipt")
-        del self.receipts[receipt.tenant_id, receipt.operation_id]
+    async def withdraw(self, receipt: Receipt) -> None:
+        self._look("withdraw")
+        if self.receipts.get(key := (receipt.tenant_id, receipt.operation_id)) == receipt:
+            del self.receipts[key]
 
     async def scan(self, partition: int, cursor: int, count: int, *, open_ended: bool) -> Scanned:
         """Redis's buckets: `count` of them a step, each with `bucket` tenants."""
@@ -145,22 +152,25 @@ class FakeStore:
 
 
 class ScriptedWait(Waiting):
-    """A wait that ends at once, with what the test wants to be heard."""
+    """A wait that ends at once, with what the test wants to be heard; `late` is after the first part of the wait."""
 
-    def __init__(self, decision: str, record: OperationRecord | None, waits: list[float]) -> None:
+    def __init__(self, decision: str, record: OperationRecord | None, waits: list[float], *, late: bool) -> None:
         super().__init__(decision)
         self._record = record
         self._waits = waits
+        self._late = late
 
     async def outcome(self, seconds: float) -> OperationRecord | None:
         self._waits.append(seconds)
+        if self._late and len(self._waits) == 1:
+            return None
         return self._record
 
 
 class FakeReplies:
     """Answers each command with `answer`, under the id that it was published with; None is silence.
 
-    With `early` the answer is there before the ack.
+    With `early` the answer is there before the ack, with `late` only after a prompt one is no longer expected.
     """
 
     channel = "sleep:reply:test"
@@ -170,6 +180,7 @@ class FakeReplies:
         self.waits: list[float] = []
         self.decisions: list[str] = []
         self.early = False
+        self.late = False
 
     @contextmanager
     def expect(self, tenant: str, operation_id: str, decision: str) -> Iterator[Waiting]:
@@ -177,7 +188,7 @@ class FakeReplies:
         answer = self.answer
         if answer is not None:
             answer = answer._replace(tenant_id=tenant, operation_id=operation_id, decision=decision)
-        waiting = ScriptedWait(decision, answer, self.waits)
+        waiting = ScriptedWait(decision, answer, self.waits, late=self.late)
         if self.early:
             waiting.deliver(answer)
         yield waiting
@@ -202,12 +213,13 @@ class FakeAuthoriser:
 class FakeLimiter:
     """Lets each payer do `amount` of each budget, and never forgets what was spent; `failure` is raised instead."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: FakeStore | None = None) -> None:
+        self._store = store or FakeStore()
         self.amount = 600
         self.spent: dict[tuple[Payer, Budget], int] = {}
         self.failure: UnavailableError | None = None
 
-    async def spend(self, payer: Payer, budget: Budget, cost: int) -> Verdict:
+    async def spend(self, payer: Payer, budget: Budget, cost: int, receipt: Receipt | None = None) -> Verdict:
         if self.failure is not None:
             raise self.failure
         spent = self.spent.get((payer, budget), 0)
@@ -216,7 +228,8 @@ class FakeLimiter:
             spent += cost
         self.spent[payer, budget] = spent
         standing = QuotaStatus(Quota(budget, self.amount, 60), self.amount - spent, 42)
-        return Verdict((standing,), None if passes else standing)
+        noted = passes and receipt is not None and await self._store.put(receipt)
+        return Verdict((standing,), None if passes else standing, noted=noted)
 
     async def refund(self, payer: Payer, budget: Budget, cost: int) -> None:
         if self.failure is not None:

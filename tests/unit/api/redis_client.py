@@ -13,7 +13,6 @@ class FakeRedis:
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
         self.hashes: dict[tuple[str, str | bytes], bytes] = {}
-        self.sets: list[tuple[str, dict[str, Any]]] = []
         self.trips = 0
         self.queued: list[str] = []
         self.failure: Exception | None = None
@@ -51,18 +50,6 @@ class FakeRedis:
         self._trip()
         answers, self._queued = self._queued, []
         return answers
-
-    async def set(self, key: str, value: bytes, **options: object) -> bool | None:
-        self._trip()
-        self.sets.append((key, options))
-        if "nx" in options and key in self.values:
-            return None
-        self.values[key] = value
-        return True
-
-    async def delete(self, key: str) -> None:
-        self._trip()
-        del self.values[key]
 
 
 def store_of(redis: FakeRedis) -> RedisStore:

@@ -170,7 +170,7 @@ async def test_of_several_limits_the_one_that_is_empty_for_longest_counts() -> N
     second, minute = QuotaStatus(Quota("refused-1s", 1, 1), 0, 1), QuotaStatus(Quota("refused-60s", 9, 60), 0, 50)
 
     class Two(FakeLimiter):
-        async def spend(self, payer: Payer, budget: Budget, cost: int) -> Verdict:  # noqa: ARG002 - as the real one
+        async def spend(self, *_: Any, **__: Any) -> Verdict:  # noqa: ANN401 - the arguments do not matter
             return Verdict((second, minute), None)
 
     requests = RefusedRequests(Two(), FakeClock())

@@ -4,17 +4,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import structlog
 from starlette.types import Message
 
 from api.adapters.dependency import UnavailableError
-from api.adapters.kafka_events import OutcomeUnknownError
 from api.commands.log_time import NOT_AFTER_MS
 from api.commands.submit import SOURCE
 from schemas.kafka.partitioner import partition_of
 from schemas.wire.documents import OperationDocument
 from schemas.wire.events import OperationEvent
-from tests.support.operations import decision_of, outcome
+from tests.support.operations import outcome
 from tests.support.times import NOW
 from tests.unit.api.application import ApiOverFakes
 
@@ -108,20 +106,6 @@ async def test_an_answer_in_time_was_not_respond_async(api: ApiOverFakes) -> Non
     api.replies.answer = outcome()
     response = await api.client.post(URL, json=SLEEP, headers={"Prefer": "respond-async, wait=5"})
     assert (response.status_code, response.headers["preference-applied"]) == (200, "wait=5")
-
-
-async def test_an_outcome_whose_message_was_lost_is_found_when_the_wait_ends(api: ApiOverFakes) -> None:
-    """Pub/sub may lose a message, the record does not."""
-    decision = decision_of("sleep.operation.v1", target="deep", ttl_ms=60_000)
-    api.store.outcomes["acme", "id-1"] = outcome(operation_id="id-1", decision=decision)
-    response = await api.client.post(URL, json=SLEEP)
-    assert (response.status_code, response.json()["status"]) == (200, "running")
-
-
-async def test_an_outcome_that_cannot_be_read_is_still_on_its_way(api: ApiOverFakes) -> None:
-    """Redis away at the end of a wait does not make the command unknown."""
-    api.store.down = {"operation"}
-    assert (await api.client.post(URL, json=SLEEP)).status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -267,23 +251,6 @@ async def test_a_body_that_breaks_off_is_not_read(api: ApiOverFakes) -> None:
     assert api.log.published == []
 
 
-async def test_an_answer_that_is_there_already_needs_no_position(api: ApiOverFakes) -> None:
-    """Its receipt is gone by then."""
-    api.replies.answer = outcome()
-    api.replies.early = True
-    api.store.down = {"confirm_receipt"}
-    with structlog.testing.capture_logs() as logs:
-        assert (await api.client.post(URL, json=SLEEP)).status_code == 200
-    assert [line["event"] for line in logs] == ["request"]
-
-
-async def test_a_prompt_answer_saves_the_receipts_round_trip(api: ApiOverFakes) -> None:
-    """The receipt is confirmed only for a caller who is sent elsewhere to look."""
-    api.replies.answer = outcome()
-    assert (await api.client.post(URL, json=SLEEP)).status_code == 200
-    assert api.store.receipts["acme", "id-1"].position is None
-
-
 async def test_a_body_at_the_limit_is_read(api: ApiOverFakes) -> None:
     """64 KiB is not over 64 KiB."""
     content = b'{"target_state": "deep", "ttl_seconds": 60, "async_mode": true}'.ljust(65_536)
@@ -312,56 +279,3 @@ async def test_without_a_decision_nothing_is_published(api: ApiOverFakes) -> Non
     assert (response.status_code, response.json()["code"]) == (503, "opa_unavailable")
     assert "10.0.0.7" not in response.text, "where things run is not for callers"
     assert api.log.published == []
-
-
-async def test_kafka_away_publishes_nothing_and_leaves_no_receipt(api: ApiOverFakes) -> None:
-    """Known to be away, or found to be."""
-    away = UnavailableError("kafka", "no broker")
-    api.log.down = away
-    for _ in range(2):
-        response = await api.client.post(URL, json=SLEEP)
-        assert (response.status_code, response.json()["code"]) == (503, "kafka_unavailable")
-        assert response.headers["retry-after"] == "1"
-        assert api.store.receipts == {}
-        api.log.down, api.log.failure = None, away
-
-
-async def test_a_receipt_that_cannot_be_dropped_says_that_its_outcome_is_unknown(api: ApiOverFakes) -> None:
-    """Redis away too: the answer is the same."""
-    api.log.failure = UnavailableError("kafka", "no broker")
-    api.store.down = {"drop_receipt"}
-    assert (await api.client.post(URL, json=SLEEP)).json()["code"] == "kafka_unavailable"
-    assert (await api.client.get("/api/operations/id-1")).json()["code"] == "outcome_unknown"
-
-
-async def test_redis_away_publishes_nothing(api: ApiOverFakes) -> None:
-    """The receipt comes first."""
-    api.store.down = {"put_receipt"}
-    response = await api.client.post(URL, json=SLEEP)
-    assert (response.status_code, response.json()["code"]) == (503, "redis_unavailable")
-    assert api.log.published == []
-
-
-async def test_a_lost_ack_is_an_unknown_outcome(api: ApiOverFakes) -> None:
-    """503 with the id, and the operation shows the same."""
-    api.log.failure = OutcomeUnknownError("no ack within 4 s")
-    response = await api.client.post(URL, json=SLEEP)
-    assert (response.status_code, response.json()["code"]) == (503, "outcome_unknown")
-    assert response.json()["operation_id"] == "id-1"
-    assert response.headers["location"] == "/api/operations/id-1"
-    shown = (await api.client.get(response.headers["location"])).json()
-    assert (shown["status"], shown["code"], shown["position"]) == ("accepted", "outcome_unknown", None)
-
-
-async def test_a_position_that_cannot_be_noted_does_not_fail_the_command(api: ApiOverFakes) -> None:
-    """It is in the log."""
-    api.replies.answer = outcome()
-    api.store.down = {"confirm_receipt"}
-    assert (await api.client.post(URL, json=SLEEP)).status_code == 200
-
-
-async def test_an_ack_without_an_offset_leaves_no_position(api: ApiOverFakes) -> None:
-    """A repeated send whose first ack was lost is acknowledged without one."""
-    api.log.offset = None
-    response = await api.client.post(URL, json=SLEEP | {"async_mode": True})
-    assert response.json()["position"] is None

@@ -14,7 +14,7 @@ from schemas.domain.policy import BUILT_IN_RULES, parse_rules
 from schemas.domain.record import new_record, pack
 from schemas.domain.sealing import seal
 from schemas.kafka.partitioner import partition_of
-from schemas.names import RECEIPT_KEPT_MS, PartitionKeys
+from schemas.names import PartitionKeys
 from schemas.redis import command_memory as remembered
 from schemas.redis.command_memory import field_of
 from schemas.redis.progress import pack_rules
@@ -129,20 +129,6 @@ async def test_only_operations_that_exist_are_listed() -> None:
     assert redis.trips == 1
 
 
-async def test_a_receipt_is_kept_for_a_day_and_never_revived() -> None:
-    """Its position is written only where it still is, and keeps its expiry."""
-    redis = FakeRedis()
-    store = store_of(redis)
-    assert await store.put_receipt(RECEIPT)
-    assert not await store.put_receipt(RECEIPT._replace(reason="again")), "the first of an id stays"
-    await store.confirm_receipt(RECEIPT._replace(position="3:7"))
-    key = KEYS.receipt("acme", "op-1")
-    put = (key, {"px": RECEIPT_KEPT_MS, "nx": True})
-    assert redis.sets == [put, put, (key, {"xx": True, "keepttl": True})]
-    await store.drop_receipt(RECEIPT)
-    assert redis.values == {}
-
-
 async def test_progress_is_read_for_all_partitions_at_once() -> None:
     """0 where none has begun."""
     redis = FakeRedis()
@@ -157,7 +143,7 @@ async def test_redis_away_is_an_outage(failure: Exception) -> None:
     redis = FakeRedis()
     redis.failure = failure
     with pytest.raises(UnavailableError, match="redis"):
-        await store_of(redis).put_receipt(RECEIPT)
+        await store_of(redis).operation("acme", "op-1")
 
 
 async def test_a_connection_that_was_closed_under_a_call_is_an_outage() -> None:

@@ -147,10 +147,10 @@ def test_an_answer_that_does_not_come_ends_the_wait() -> None:
 
 def test_a_client_of_a_cluster_comes_to_its_own_limit_first() -> None:
     """A node that does not answer makes it look for another, which it does not where it is merely cut off."""
-    cluster = connect(settings_of(redis_url="redis+cluster://redis:6379"), timed=False)
+    cluster = connect(settings_of(redis_url="redis+cluster://redis:6379"), shared=True)
     assert isinstance(cluster, RedisCluster)
     assert cluster.connection_kwargs["socket_timeout"] < seconds_for(cluster)
-    server = connect(settings_of(redis_url="redis://redis"), timed=False)
+    server = connect(settings_of(redis_url="redis://redis"), shared=True)
     assert isinstance(server, Redis)
     assert server.connection_pool.connection_kwargs["socket_timeout"] is None
     assert seconds_for(server) == ANSWER_SECONDS

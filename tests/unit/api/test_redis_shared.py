@@ -1,0 +1,264 @@
+"""One connection to Redis for all calls: each gets its own answer, also where calls are cut off or it breaks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hiredis import Reader
+from redis.asyncio import Connection, ConnectionPool
+from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from api.adapters import redis_shared
+from api.adapters.redis_shared import SharedRedis
+
+
+class FakeConnection(Connection):
+    """Notes what is sent, and answers when the test says so."""
+
+    def __init__(self, failure: Exception | None, *, hangs: bool) -> None:
+        super().__init__()
+        self.sent: list[list[bytes]] = []
+        self.closed = False
+        self._failure = failure
+        self._hangs = hangs
+        self._asked = Reader()
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+
+    def answer(self, *answers: object) -> None:
+        """Let the server answer; an exception is an error of it, or of the connection."""
+        for one in answers:
+            self._answers.put_nowait(one)
+
+    async def connect(self) -> None:
+        await asyncio.sleep(0)
+        if self._hangs:
+            await asyncio.Event().wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002 - as redis-py has it
+        assert not check_health, "a ping would take another call's answer"
+        self._asked.feed(command)
+        while (sent := self._asked.gets()) is not False:
+            self.sent.append(sent)
+
+    async def read_response(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - as redis-py has it
+        answer = await self._answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def disconnect(self, nowait: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as redis-py has it
+        self.closed = True
+
+
+class FakePool(ConnectionPool):
+    """Makes connections: first those that fail, then good ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[FakeConnection] = []
+        self.failures: list[Exception] = []
+        self.hangs = False
+
+    def make_connection(self) -> FakeConnection:
+        self.made.append(FakeConnection(self.failures.pop(0) if self.failures else None, hangs=self.hangs))
+        return self.made[-1]
+
+
+class Server:
+    """A client, and the connections that it makes."""
+
+    def __init__(self) -> None:
+        self.pool = FakePool()
+        self.client = SharedRedis(connection_pool=self.pool)
+
+    @property
+    def connection(self) -> FakeConnection:
+        """The newest connection."""
+        return self.pool.made[-1]
+
+    async def calls(self, *names: str) -> list["asyncio.Task[Any]"]:
+        """Read these keys at once, and return when all are sent, or have failed."""
+        tasks = [asyncio.create_task(self.client.execute_command("GET", name)) for name in names]
+        await settle()
+        return tasks
+
+
+async def settle() -> None:
+    """Let everything happen that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A server that answers what the test says."""
+    made = Server()
+    yield made
+    await made.client.aclose()
+    assert all(connection.closed for connection in made.pool.made)
+
+
+async def test_calls_at_once_share_a_connection_and_get_their_own_answers(server: Server) -> None:
+    """In the order in which they were sent."""
+    calls = await server.calls("a", "b", "c")
+    assert server.connection.sent == [[b"GET", b"a"], [b"GET", b"b"], [b"GET", b"c"]]
+    server.connection.answer(b"1", None, b"3")
+    assert await asyncio.gather(*calls) == [b"1", None, b"3"]
+    assert len(server.pool.made) == 1
+
+
+async def test_answers_are_what_redis_py_makes_of_them(server: Server) -> None:
+    """And names of two words are two words."""
+    reading = asyncio.create_task(server.client.execute_command("HGETALL", "h", keys=["h"]))
+    await settle()
+    server.connection.answer([b"a", b"1"])
+    assert await reading == {b"a": b"1"}
+    loading = asyncio.create_task(server.client.execute_command("SCRIPT LOAD", "return 1"))
+    await settle()
+    server.connection.answer(b"digest")
+    assert await loading == "digest"
+    assert server.connection.sent[1] == [b"SCRIPT", b"LOAD", b"return 1"]
+
+
+async def test_an_error_of_the_server_is_told_to_its_own_call(server: Server) -> None:
+    """Others get their answers, on the same connection."""
+    calls = await server.calls("a", "b")
+    server.connection.answer(NoScriptError("no script"), b"2")
+    first, second = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(first, NoScriptError)
+    assert (second, len(server.pool.made)) == (b"2", 1)
+
+
+async def test_commands_of_a_pipeline_are_sent_together(server: Server) -> None:
+    """Its first error is raised, once all have been answered."""
+    pipeline = server.client.pipeline(transaction=False)
+    pipeline.execute_command("HGET", "h", "f")
+    pipeline.execute_command("HMGET", "h", "f", b"\xff")
+    running = asyncio.create_task(pipeline.execute())
+    await settle()
+    assert server.connection.sent == [[b"HGET", b"h", b"f"], [b"HMGET", b"h", b"f", b"\xff"]]
+    server.connection.answer(b"1", [b"1", None])
+    assert await running == [b"1", [b"1", None]]
+    pipeline.execute_command("HGET", "h", "f")
+    pipeline.execute_command("HGET", "h", "g")
+    call = asyncio.create_task(pipeline.execute())
+    await settle()
+    server.connection.answer(ResponseError("wrong"), b"2")
+    with pytest.raises(ResponseError, match="wrong"):
+        await call
+    [after] = await server.calls("a")
+    server.connection.answer(b"3")
+    assert await after == b"3", "nothing is left for it to read"
+
+
+async def test_there_are_no_transactions(server: Server) -> None:
+    """Other calls would come between."""
+    with pytest.raises(NotImplementedError):
+        server.client.pipeline(transaction=True)
+
+
+async def test_a_call_that_was_cut_off_leaves_its_answer_to_nobody(server: Server) -> None:
+    """A call that waits beside it gets its own; later calls get a new connection."""
+    cut_off, beside = await server.calls("a", "b")
+    cut_off.cancel()
+    [later] = await server.calls("c")
+    old, new = server.pool.made
+    assert (old.closed, new.sent) == (False, [[b"GET", b"c"]])
+    old.answer(b"1", b"2")
+    new.answer(b"3")
+    assert [await beside, await later] == [b"2", b"3"]
+    await settle()
+    assert (old.closed, new.closed) == (True, False)
+
+
+async def test_a_connection_on_which_nobody_waits_any_more_is_closed(server: Server) -> None:
+    """The server may hang, and would never close it."""
+    calls = await server.calls("a", "b")
+    for call in calls:
+        call.cancel()
+    await settle()
+    assert server.connection.closed
+
+
+async def test_a_call_on_a_connection_that_breaks_is_sent_once_more(server: Server) -> None:
+    """A server that was restarted has closed it."""
+    calls = await server.calls("a", "b")
+    server.connection.answer(RedisConnectionError("closed"))
+    await settle()
+    assert len(server.pool.made) == 2, "both share the new connection"
+    server.connection.answer(b"1", b"2")
+    assert await asyncio.gather(*calls) == [b"1", b"2"]
+
+
+async def test_a_call_whose_connection_breaks_twice_fails(server: Server) -> None:
+    """With what the second one said; the next call tries again."""
+    [call] = await server.calls("a")
+    server.connection.answer(RedisConnectionError("closed"))
+    await settle()
+    server.connection.answer(BusyLoadingError("loading"))
+    with pytest.raises(BusyLoadingError, match="loading"):
+        await call
+    [after] = await server.calls("a")
+    server.connection.answer(b"1")
+    assert await after == b"1"
+
+
+@pytest.mark.parametrize("unforeseen", [IndexError("nobody asked"), AttributeError("no reader")])
+async def test_whatever_ends_the_reading_breaks_the_connection(server: Server, unforeseen: Exception) -> None:
+    """No call waits for an answer that nobody reads."""
+    [call] = await server.calls("a")
+    server.connection.answer(unforeseen)
+    await settle()
+    server.connection.answer(unforeseen)
+    with pytest.raises(RedisConnectionError, match=str(unforeseen)):
+        await call
+
+
+async def test_an_answer_that_nobody_asked_for_breaks_the_connection(server: Server) -> None:
+    """Else each later call would get the answer of the one before."""
+    [call] = await server.calls("a")
+    server.connection.answer(b"1", b"unasked")
+    assert await call == b"1"
+    await settle()
+    assert server.connection.closed
+    [after] = await server.calls("b")
+    server.connection.answer(b"2")
+    assert await after == b"2"
+
+
+async def test_a_server_that_cannot_be_reached_fails_every_call_that_waits(server: Server) -> None:
+    """They share the attempt, and what is refused twice is told."""
+    server.pool.failures = [RedisConnectionError("refused"), RedisConnectionError("refused")]
+    calls = await server.calls("a", "b")
+    assert [type(error) for error in await asyncio.gather(*calls, return_exceptions=True)] == [RedisConnectionError] * 2
+    assert len(server.pool.made) == 2
+    [after] = await server.calls("c")
+    server.connection.answer(b"3")
+    assert await after == b"3"
+
+
+async def test_a_connection_that_is_not_accepted_in_time_fails(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is cut off meanwhile does not end the attempt of others."""
+    monkeypatch.setattr(redis_shared, "CONNECT_SECONDS", 0.05)
+    server.pool.hangs = True
+    cut_off, waiting = await server.calls("a", "b")
+    cut_off.cancel()
+    with pytest.raises(TimeoutError):
+        await waiting
+    assert len(server.pool.made) == 1
+
+
+async def test_a_closed_client_sends_nothing_more() -> None:
+    """Calls that wait fail, and do not connect again."""
+    server = Server()
+    [call] = await server.calls("a")
+    await server.client.aclose()
+    with pytest.raises(RedisConnectionError, match="closed"):
+        await call
+    with pytest.raises(RedisConnectionError, match="closed"):
+        await server.client.get("b")
+    assert len(server.pool.made) == 1
