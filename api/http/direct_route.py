@@ -113,7 +113,11 @@ class DirectRoute(APIRoute):
         if self.methods is None or scope["method"] not in self.methods:
             await super().handle(scope, receive, send)
             return
-        request = Request(scope, receive, send)
+        response = await self.respond(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """Return the answer to a request; what an endpoint raises passes through."""
         values: Values = {}
         async with AsyncExitStack() as stack:
             for step in self._resolved:
@@ -123,4 +127,4 @@ class DirectRoute(APIRoute):
                 else:
                     values[step.call] = await stack.enter_async_context(step.opens(**arguments))
             response: Response = await self._answering.call(**self._answering.arguments_of(request, values))
-        await response(scope, receive, send)
+        return response
