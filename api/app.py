@@ -46,8 +46,8 @@ from api.streaming.feed import Feed
 from api.streaming.streams import Streams
 from schemas import build_info as build
 from schemas.clock import Clock, monotonic_ms, now_ms
+from schemas.http.counted import PROBES
 from schemas.http.pace import Pace, Turns
-from schemas.http.paced import PROBES
 from schemas.kafka.topic_check import create_no_topics
 from schemas.redis.client import OUTAGE, Primaries
 from schemas.redis.watch import RedisWatch

@@ -66,8 +66,8 @@ class Facade(FastAPI):
         try:
             try:
                 response = too_many_parameters(scope) or await _answer(route, Request(scope, receive, send))
-            except Exception:  # noqa: BLE001 - `failed` logs it
-                response = exchange.failed(scope["path"])
+            except Exception as error:  # noqa: BLE001 - `failed` logs it
+                response = exchange.failed(scope["path"], error)
             exchange.begin_answer(response.status_code, response.raw_headers)
             await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
             await send({"type": "http.response.body", "body": response.body})

@@ -64,10 +64,10 @@ class Exchange:
         headers += ((name.lower().encode(), value.encode()) for name, value in self.added.items())
         headers.append((b"x-request-id", self._request_id.encode()))
 
-    def failed(self, path: str) -> Response:
-        """Log the exception that is being handled, and return the answer to its request."""
+    def failed(self, path: str, error: Exception) -> Response:
+        """Log a failure of our own, and return the answer to its request."""
         self.facts["code"] = "internal_error"
-        log.error("request_failed", request_id=self._request_id, path=path, exc_info=True)
+        log.error("request_failed", request_id=self._request_id, path=path, exc_info=error)
         return ProblemError("internal_error", "the request id finds the cause in the log").response(self._request_id)
 
     def account(self, scope: Scope, metrics: Metrics) -> None:
@@ -108,8 +108,8 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception:
-            response = exchange.failed(scope["path"])
+        except Exception as error:
+            response = exchange.failed(scope["path"], error)
             if exchange.status:
                 raise
             await response(scope, receive, send_with_headers)
