@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.adapters.dependency import UnavailableError
 from api.errors.problems import ProblemError
-from api.http.direct_route import DirectRoute
+from api.http.direct_route import DirectRequest, DirectRoute
 from api.http.head_bounds import too_many_parameters
 from api.http.middleware import Exchange
 from api.observability.metrics import Metrics
@@ -65,7 +65,7 @@ class Facade(FastAPI):
         scope["app"] = self
         try:
             try:
-                response = too_many_parameters(scope) or await _answer(route, Request(scope, receive, send))
+                response = too_many_parameters(scope) or await _answer(route, DirectRequest(scope, receive, send))
             except Exception as error:  # noqa: BLE001 - `failed` logs it
                 response = exchange.failed(scope["path"], error)
             exchange.begin_answer(response.status_code, response.raw_headers)

@@ -1,6 +1,7 @@
 """Signals, log lines, unforeseen errors, and what the entry point loads."""
 
 import asyncio
+import io
 import json
 import logging
 import os
@@ -124,6 +125,16 @@ def test_our_lines_and_the_libraries_are_json_on_stderr(capsys: pytest.CaptureFi
         "worker.partition.lane",
     )
     assert (theirs["event"], theirs["level"]) == ("lost broker-1", "warning")
+
+
+@pytest.mark.usefixtures("_logging")
+def test_a_line_that_nobody_takes_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is answered though the reader of stderr is gone."""
+    closed = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", closed)
+    configure_logging("info", "json")
+    closed.close()
+    structlog.get_logger("x").info("lost")
 
 
 @pytest.mark.usefixtures("_logging")
