@@ -10,11 +10,9 @@ from typing import Any, Final
 import structlog
 from aiokafka import client as aiokafka_client
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from api.adapters.dependency import Dependency, UnavailableError, describe, keep
+from api.adapters.dependency import Dependency, describe, keep
 from api.adapters.kafka_events import KafkaEvents
 from api.adapters.redis_limiter import RedisLimiter
 from api.adapters.redis_receipts import RedisReceipts
@@ -25,7 +23,7 @@ from api.commands.emit import Emitter
 from api.commands.log_time import LogTime
 from api.commands.replies import RedisReplies
 from api.commands.submit import Commands
-from api.errors.problems import ProblemError
+from api.http.facade import Facade
 from api.http.head import HeadAsGet
 from api.http.head_bounds import LeanHead
 from api.http.middleware import RequestMiddleware
@@ -42,7 +40,7 @@ from api.security.jwks_client import http_client
 from api.security.opa import ENDPOINT, Authoriser, EmbeddedPolicy, OpaServer, policy_folder
 from api.security.opa_client import OpaClient
 from api.security.rate_limits import parse_limits
-from api.security.refused_budget import RefusedRequests, answer_problem
+from api.security.refused_budget import RefusedRequests
 from api.security.tokens import Verifier
 from api.services import Services
 from api.streaming.catchup import Catchup
@@ -50,8 +48,8 @@ from api.streaming.feed import Feed
 from api.streaming.streams import Streams
 from schemas import build_info as build
 from schemas.clock import Clock, monotonic_ms, now_ms
+from schemas.http.counted import PROBES
 from schemas.http.pace import Pace, Turns
-from schemas.http.paced import PROBES
 from schemas.http.server import Member
 from schemas.kafka.topic_check import create_no_topics
 from schemas.redis.client import OUTAGE, Primaries
@@ -249,7 +247,9 @@ def create_app(wiring: Wiring) -> FastAPI:
             await _end(running)
             await _close(wiring.closing)
 
-    app = FastAPI(
+    app = Facade(
+        wiring.services.metrics,
+        wiring.services.clock,
         title=build.DISTRIBUTION,
         version=build.version(),
         description=DESCRIPTION,
@@ -260,10 +260,8 @@ def create_app(wiring: Wiring) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = wiring.services
-    for error in (ProblemError, UnavailableError, HTTPException, RequestValidationError):
-        app.add_exception_handler(error, answer_problem)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include(router)
     app.add_middleware(HeadAsGet)
     app.add_middleware(LeanHead)
     app.add_middleware(RequestMiddleware, metrics=wiring.services.metrics, clock=wiring.services.clock)

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -27,6 +28,37 @@ Values = dict[Callable[..., Any], Any]
 
 class UnplannedError(ApiError, TypeError):
     """A route declares more than `DirectRoute` resolves; the message names it."""
+
+
+class _Headers(Headers):
+    """The headers of a request, read once; the framework's read all lines at each look-up."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(raw=raw)
+        self._lines: dict[str, list[str]] = {}
+        for name, value in raw:
+            self._lines.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+
+    def __getitem__(self, key: str) -> str:
+        return self._lines[key.lower()][0]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key.lower() in self._lines
+
+    def getlist(self, key: str) -> list[str]:
+        """Return the values of a header, one for each line."""
+        return self._lines.get(key.lower(), [])
+
+
+class DirectRequest(Request):
+    """A request whose headers are read once."""
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the request."""
+        if not hasattr(self, "_headers"):
+            self._headers = _Headers(self.scope["headers"])
+        return self._headers
 
 
 class _Step(NamedTuple):
@@ -113,7 +145,11 @@ class DirectRoute(APIRoute):
         if self.methods is None or scope["method"] not in self.methods:
             await super().handle(scope, receive, send)
             return
-        request = Request(scope, receive, send)
+        response = await self.respond(DirectRequest(scope, receive, send))
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """Return the answer to a request; what an endpoint raises passes through."""
         values: Values = {}
         async with AsyncExitStack() as stack:
             for step in self._resolved:
@@ -123,4 +159,4 @@ class DirectRoute(APIRoute):
                 else:
                     values[step.call] = await stack.enter_async_context(step.opens(**arguments))
             response: Response = await self._answering.call(**self._answering.arguments_of(request, values))
-        await response(scope, receive, send)
+        return response

@@ -6,6 +6,7 @@ the token is verified.
 
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors.problems import invalid_request
@@ -25,10 +26,17 @@ class LeanHead:
         """Serve one request."""
         if scope["type"] == "http":
             scope["headers"] = [header for header in scope["headers"] if header[0] != b"cookie"]
-            if scope["query_string"].count(b"&") >= MOST_PARAMETERS:
-                problem = invalid_request([FieldError("(query)", f"has more than {MOST_PARAMETERS} parameters")])
-                facts = scope["sleep.facts"]
-                facts["code"] = problem.code
-                await problem.response(facts["request_id"])(scope, receive, send)
+            if (response := too_many_parameters(scope)) is not None:
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def too_many_parameters(scope: Scope) -> Response | None:
+    """Return the refusal of a request that has too many query parameters; None if it has few."""
+    if scope["query_string"].count(b"&") < MOST_PARAMETERS:
+        return None
+    problem = invalid_request([FieldError("(query)", f"has more than {MOST_PARAMETERS} parameters")])
+    facts = scope["sleep.facts"]
+    facts["code"] = problem.code
+    return problem.response(facts["request_id"])

@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.commands.operation_id import new_id
@@ -34,6 +35,53 @@ _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 log = structlog.get_logger(__name__)
 
 
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        facts: the fields of the log line.
+        added: headers that are added to any answer.
+        status: of the answer, 0 before it begins.
+    """
+
+    __slots__ = ("_request_id", "_started", "added", "facts", "status")
+
+    def __init__(self, scope: Scope, clock: Clock) -> None:
+        self._started = time.perf_counter()
+        self._request_id = _one(scope, b"x-request-id", _uuid) or new_id(clock())
+        self.facts: dict[str, Any] = {"request_id": self._request_id}
+        if (trace_id := _one(scope, b"traceparent", _trace_id)) is not None:
+            self.facts["trace_id"] = trace_id
+        self.added: dict[str, str] = {}
+        self.status = 0
+        scope["sleep.facts"], scope["sleep.headers"] = self.facts, self.added
+
+    def begin_answer(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Note the status of the answer, and complete its headers."""
+        self.status = status
+        names = {name for name, _ in headers}
+        headers += (header for header in SECURITY_HEADERS if header[0] not in names)
+        headers += ((name.lower().encode(), value.encode()) for name, value in self.added.items())
+        headers.append((b"x-request-id", self._request_id.encode()))
+
+    def failed(self, path: str, error: Exception) -> Response:
+        """Log a failure of our own, and return the answer to its request."""
+        self.facts["code"] = "internal_error"
+        log.error("request_failed", request_id=self._request_id, path=path, exc_info=error)
+        return ProblemError("internal_error", "the request id finds the cause in the log").response(self._request_id)
+
+    def account(self, scope: Scope, metrics: Metrics) -> None:
+        """Count the request, and write its log line."""
+        seconds = time.perf_counter() - self._started
+        route: str = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        metrics.request(route, method, self.status, seconds)
+        if "code" in self.facts:
+            metrics.problem(self.facts["code"])
+        write = log.debug if route in _QUIET else log.info
+        write("request", method=method, route=route, status=self.status, ms=round(seconds * 1000, 1), **self.facts)
+
+
 class RequestMiddleware:
     """Wraps the application.
 
@@ -51,47 +99,22 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        request_id = _one(scope, b"x-request-id", _uuid) or new_id(self._clock())
-        facts: dict[str, Any] = {"request_id": request_id}
-        if (trace_id := _one(scope, b"traceparent", _trace_id)) is not None:
-            facts["trace_id"] = trace_id
-        added: dict[str, str] = {}
-        scope["sleep.facts"], scope["sleep.headers"] = facts, added
-        status = 0
+        exchange = Exchange(scope, self._clock)
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = message.setdefault("headers", [])
-                header_names = {name for name, _ in headers}
-                headers.extend(header for header in SECURITY_HEADERS if header[0] not in header_names)
-                headers.extend((name.lower().encode(), value.encode()) for name, value in added.items())
-                headers.append((b"x-request-id", request_id.encode()))
+                exchange.begin_answer(message["status"], message.setdefault("headers", []))
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception:
-            facts["code"] = "internal_error"
-            log.exception("request_failed", request_id=request_id, path=scope["path"])
-            if status:
+        except Exception as error:
+            response = exchange.failed(scope["path"], error)
+            if exchange.status:
                 raise
-            detail = "the request id finds the cause in the log"
-            response = ProblemError("internal_error", detail).response(request_id)
             await response(scope, receive, send_with_headers)
         finally:
-            self._account(scope, facts, status, time.perf_counter() - started)
-
-    def _account(self, scope: Scope, facts: dict[str, Any], status: int, seconds: float) -> None:
-        route: str = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.request(route, method, status, seconds)
-        if "code" in facts:
-            self._metrics.problem(facts["code"])
-        write = log.debug if route in _QUIET else log.info
-        write("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), **facts)
+            exchange.account(scope, self._metrics)
 
 
 def _one(scope: Scope, header: bytes, parse: Callable[[bytes], str | None]) -> str | None:

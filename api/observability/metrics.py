@@ -1,7 +1,7 @@
 """What the API counts, in a registry of its own."""
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -98,6 +98,12 @@ class Metrics:
             registry=self._registry,
         )
 
+        # A route's counters are looked up once: routes, methods and statuses are few.
+        self._of_request = cache(self._look_up)
+
+    def _look_up(self, route: str, method: str, status: int) -> tuple[Callable[[float], None], Callable[[float], None]]:
+        return self._requests.labels(route, method, str(status)).inc, self._seconds.labels(route, method).observe
+
     def watch(self, dependencies: Iterable[Dependency]) -> None:
         """Show whether these dependencies are up."""
         for dependency in dependencies:
@@ -117,8 +123,9 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(route, method, str(status)).inc()
-        self._seconds.labels(route, method).observe(seconds)
+        count, observe = self._of_request(route, method, status)
+        count(1)
+        observe(seconds)
 
     def problem(self, code: str) -> None:
         """Count a request that was answered with a problem."""

@@ -49,7 +49,6 @@ def match_every_name(patterns: Sequence[str], longest: int) -> bool:
     length contains none of them.
     """
     wild = [pattern for pattern in patterns if pattern.strip("*?") == ""]
-    return all(
-        any(pattern.count("?") <= length if "*" in pattern else len(pattern) == length for pattern in wild)
-        for length in range(1, longest + 1)
-    )
+    # `*` and so many `?` match every name of that length and above.
+    above = min((pattern.count("?") for pattern in wild if "*" in pattern), default=longest + 1)
+    return {len(pattern) for pattern in wild if "*" not in pattern}.issuperset(range(1, min(above, longest + 1)))

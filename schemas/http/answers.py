@@ -6,6 +6,7 @@ each connection is bounded by itself.
 
 import ipaddress
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -102,15 +103,31 @@ class Account:
         self._answers = answers
         self._client = client
         self._bytes = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Note that the connection is lost: nothing is under way on it any more."""
+        self.set(0)
+        self._closed = True
 
     def set(self, size: int) -> None:
         """Note how many bytes are under way on the connection."""
+        if size == self._bytes or self._closed:
+            return
         self._answers.change(self._client, size - self._bytes)
         self._bytes = size
 
     def early_answer(self) -> tuple[EarlyAnswer, str] | None:
         """Return why the client gets no further answer now, with a detail; None where it does."""
         return self._answers.early_answer(self._client)
+
+
+def length_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return how long a body will be; 0 where its head does not say so, as of a stream."""
+    for name, value in headers:
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
 
 
 def answering(early: EarlyAnswer, detail: str) -> ASGI3Application:

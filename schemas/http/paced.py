@@ -6,24 +6,17 @@ one head at a time. Once a request waits, the rest of the bytes waits unparsed, 
 
 import socket
 from asyncio import TimerHandle, Transport
-from collections.abc import Iterable
 from typing import Any, Final, cast
 
-from uvicorn._types import (
-    ASGI3Application,
-    ASGIReceiveCallable,
-    ASGISendCallable,
-    ASGISendEvent,
-    HTTPScope,
-    Scope,
-)
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from schemas.http.answers import SMALL_BYTES, Account, Answers, answering, client_of
+from schemas.http.answers import Account, Answers, client_of
 from schemas.http.connections import Connections
+from schemas.http.counted import Counted
 
 WRITE_SECONDS: Final = 30.0
 """How long a caller may leave an answer unread before the connection is cut off."""
@@ -32,12 +25,6 @@ KERNEL_BYTES: Final = 32_768
 
 By itself it would take 4 MB of answers that nobody reads. 64 KiB in flight are 6 Mbit/s over a way of 80 ms.
 """
-PROBES: Final = frozenset({"/healthz", "/readyz"})
-"""Answered whatever is unread: an orchestrator ends a process that does not say that it lives."""
-
-_READING: Final = frozenset({"GET", "HEAD"})
-# The answer to one of these says what was done, so it is given whatever its size.
-_DOING: Final = frozenset({"PUT", "DELETE"})
 
 
 class _Flow(FlowControl):
@@ -90,7 +77,6 @@ class PacedHttp(HttpToolsProtocol):
         """Bytes that are not parsed yet."""
         self._last_answer: bytes | None = None
         """What is said once every request before was answered, and ends the connection."""
-        self._lost = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn itself
         """Begin to count, from the first byte that the kernel does not take."""
@@ -107,12 +93,11 @@ class PacedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what waits and what is under way: nobody is there for it."""
-        self._lost = True
         self._written()
         self.pipeline.clear()
         self._waiting = b""
         super().connection_lost(exc)
-        self._count()
+        self._account.close()
         self._place.leave()
 
     def pause_writing(self) -> None:
@@ -142,42 +127,7 @@ class PacedHttp(HttpToolsProtocol):
             self.pipeline.append((cycle, app))
         else:
             self._serving = cycle
-            super()._start_asgi_task(cycle, self._counted(app))
-
-    def _counted(self, app: ASGI3Application) -> ASGI3Application:
-        """Return an application whose answer is counted, and that is refused where too many answers are unread.
-
-        Reading is refused before anything is built. What was built meanwhile is refused too, unless it is small.
-        """
-
-        async def serve(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-            request = cast("HTTPScope", scope)
-            early = self._account.early_answer() if _may_be_refused(request) else None
-
-            async def counted(message: ASGISendEvent) -> None:
-                nonlocal early
-                if early is not None:
-                    return
-                if message["type"] == "http.response.start":
-                    size = length_of(message.get("headers", ()))
-                    if size > SMALL_BYTES and request["method"] not in _DOING:
-                        early = self._account.early_answer()
-                    if early is not None:
-                        await answering(*early)(scope, receive, send)
-                        return
-                    self._account.set(size)
-                elif message["type"] == "http.response.body":
-                    self._account.set(self._buffered() + len(message.get("body", b"")))
-                await send(message)
-                if message["type"] == "http.response.body":
-                    self._count()
-
-            try:
-                await (app(scope, receive, counted) if early is None else answering(*early)(scope, receive, send))
-            finally:
-                self._count()
-
-        return serve
+            super()._start_asgi_task(cycle, Counted(app, cycle, self._account))
 
     def _go_on(self) -> None:
         """Parse bytes that waited, and read on once no request waits."""
@@ -208,26 +158,10 @@ class PacedHttp(HttpToolsProtocol):
     def _in_hand(self) -> bool:
         return self._serving is not None and not self._serving.response_complete
 
-    def _buffered(self) -> int:
-        return self.transport.get_write_buffer_size()
-
     def _count(self) -> None:
-        self._account.set(0 if self._lost else self._buffered())
+        self._account.set(self.transport.get_write_buffer_size())
 
     def _written(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
-
-
-def _may_be_refused(scope: HTTPScope) -> bool:
-    """Return whether a request only reads; the answer to a command is small, and says what was done."""
-    return scope["method"] in _READING and scope["path"] not in PROBES
-
-
-def length_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Return how long a body will be; 0 where its head does not say so, as of a stream."""
-    for name, value in headers:
-        if name.lower() == b"content-length":
-            return int(value)
-    return 0

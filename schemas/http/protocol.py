@@ -17,6 +17,8 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from schemas.errors import SchemasError
+from schemas.http.answers import length_of
+from schemas.http.counted import PROBES
 from schemas.http.early_answers import (
     HEAD_TOO_LARGE,
     MALFORMED,
@@ -26,7 +28,7 @@ from schemas.http.early_answers import (
     EarlyAnswer,
 )
 from schemas.http.head import fault_of, protocol_fault, target_of
-from schemas.http.paced import PROBES, PacedHttp, length_of
+from schemas.http.paced import PacedHttp
 from schemas.http.parser_errors import Where, detail_of
 from schemas.http.pieces import Part, Pieces
 

@@ -14,8 +14,8 @@ from schemas.build_info import build
 from schemas.clock_skew import LOG_TIME, skew_finding
 from schemas.errors import describe
 from schemas.http.connections import Connections, affordable
+from schemas.http.counted import PROBES
 from schemas.http.pace import Pace, Turns
-from schemas.http.paced import PROBES
 from schemas.http.pages import OK, Page, PageName, document
 from schemas.http.server import HttpServer, Member, listen
 from schemas.redis.watch import RedisWatch

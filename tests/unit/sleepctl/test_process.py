@@ -1,6 +1,7 @@
 """Signals, log lines, unforeseen errors, and what the entry point loads."""
 
 import asyncio
+import io
 import json
 import logging
 import os
@@ -162,6 +163,15 @@ def test_lines_of_a_process_among_several_have_its_number(capsys: pytest.Capture
     lines.start()
     lines.join()
     assert [json.loads(line)["process"] for line in capsys.readouterr().err.splitlines()] == [2, 2]
+
+
+def test_a_line_that_nobody_takes_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is answered though the reader of stderr is gone."""
+    closed = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", closed)
+    configure_logging("info", "json")
+    closed.close()
+    structlog.get_logger("x").info("lost")
 
 
 @pytest.mark.usefixtures("_logging")

@@ -179,3 +179,57 @@ def test_a_client_is_an_address_or_a_network_that_one_may_have_to_itself(address
     """Whoever has one address of IPv6 has 2 to the 64."""
     assert client_of((address, 1)) == client
     assert client_of(None) == ""
+
+
+class Writes(Wire):
+    """A client that counts what is written at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def write(self, data: bytes) -> None:
+        self.sizes.append(len(data))
+        super().write(data)
+
+
+@pytest.mark.parametrize(("size", "writes"), [(1, 1), (SMALL_BYTES, 1), (LARGE, 2)])
+async def test_a_small_answer_is_one_write(size: int, writes: int) -> None:
+    """Head and body together: one system call and one packet."""
+    client = Writes()
+    protocol, _ = connect(client, App(size))
+    await send(protocol, [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+    assert (len(client.sizes), client.written.endswith(b"\r\n\r\n" + b"x" * size)) == (writes, True)
+
+
+@pytest.mark.parametrize("name", [b"a b", b"a\nb"])
+async def test_a_header_that_would_break_the_head_is_not_written(name: bytes) -> None:
+    """Nor is one whose value would."""
+    for header in ((name, b"1"), (b"x", b"1\r\ny: 2")):
+        client = Wire()
+
+        async def app(_scope: Any, _receive: Any, send: Any, header: tuple[bytes, bytes] = header) -> None:  # noqa: ANN401 - ASGI
+            headers = [(b"content-length", b"2"), header]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"hi"})
+
+        protocol, _ = connect(client, app)
+        await send(protocol, [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+        assert client.written.startswith(b"HTTP/1.1 500 ")
+
+
+async def test_an_answer_that_ends_the_connection_is_left_to_uvicorn() -> None:
+    """Which writes twice, and closes."""
+    client = Writes()
+    protocol, _ = connect(client, App(2))
+    await send(protocol, [b"GET / HTTP/1.0\r\n\r\n"])
+    assert (len(client.sizes), client.closed) == (2, True)
+
+
+async def test_an_answer_to_head_has_no_body() -> None:
+    """Though its length is told."""
+    client = Writes()
+    protocol, _ = connect(client, App(2))
+    await send(protocol, [b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"])
+    assert b"content-length: 2" in client.written
+    assert client.written.endswith(b"\r\n\r\n")
