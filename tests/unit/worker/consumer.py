@@ -106,9 +106,6 @@ class Kafka:
     def subscribe(self, topics: Iterable[str], listener: object) -> None:
         self.subscribed = topics, listener
 
-    def highwater(self, tp: TP) -> int:
-        return self._world.events(tp.partition).end
-
     async def offset_range(self, tp: TP) -> tuple[int, int]:
         log = self._world.events(tp.partition)
         return log.start, log.end

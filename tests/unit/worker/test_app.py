@@ -41,7 +41,7 @@ async def test_the_app_is_the_consumer_group_of_the_settings(world: World) -> No
     """Its consumer joins the group under the app's name."""
     app = app_of(world, consumer_group="ours", kafka_bootstrap="a:1,b:2")
     consumer = cast("LaneConsumer", app.consumer)
-    assert app.conf.id == consumer.kafka._group == "ours"
+    assert app.conf.id == consumer.kafka._name == "ours"
     assert consumer.settings.kafka_bootstrap == "a:1,b:2"
 
 

@@ -275,19 +275,26 @@ async def test_lanes_that_have_ended_before_the_stop_are_committed_too(world: Wo
     assert faust.kafka.stopped
 
 
+@pytest.mark.parametrize("under_way", [False, True])
 async def test_a_last_commit_that_kafka_does_not_answer_ends_in_time(
-    world: World, faust: Consumer, monkeypatch: pytest.MonkeyPatch
+    world: World, faust: Consumer, monkeypatch: pytest.MonkeyPatch, *, under_way: bool
 ) -> None:
-    """There must be time left to leave the group."""
+    """There must be time left to leave the group, also after a periodic commit that is not answered either."""
     fill(world, 0)
     await faust.assign(0)
     await world.run()
-    faust.kafka.committing = asyncio.Event()
+    gate = faust.kafka.committing = asyncio.Event()
+    periodic = asyncio.create_task(faust.consumer.commit()) if under_way else None
+    await settle()
     monkeypatch.setattr("worker.runtime.faust.transport._LAST_COMMIT_SECONDS", 0.0)
     with capture_logs() as logs:
         await faust.consumer.on_stop()
     assert [line["event"] for line in logs] == ["last_offset_not_committed"]
+    assert len(faust.kafka.commits) == 1
     assert faust.kafka.stopped
+    gate.set()
+    if periodic is not None:
+        await periodic
 
 
 async def test_lanes_are_made_when_their_partitions_come(faust: Consumer) -> None:

@@ -46,21 +46,21 @@ class GroupConsumer:
 
     def __init__(self, settings: Settings, group: str) -> None:
         self._settings = settings
-        self._group = group
-        self._consumer: AnyBytesConsumer | None = None
+        self._name = group
+        self._member: AnyBytesConsumer | None = None
         self._commits_fail = False
 
     @property
     def generation(self) -> int:
         """The number of the group's present assignment."""
-        generation: int = self._started._coordinator.generation  # noqa: SLF001 - there is no public way
+        generation: int = self._running._coordinator.generation  # noqa: SLF001 - there is no public way
         return generation
 
     @property
-    def _started(self) -> AnyBytesConsumer:
-        if self._consumer is None:
+    def _running(self) -> AnyBytesConsumer:
+        if self._member is None:
             raise KafkaError("the consumer is not running")
-        return self._consumer
+        return self._member
 
     async def start(self) -> None:
         """Connect.
@@ -69,10 +69,10 @@ class GroupConsumer:
             KafkaError: if no broker answers.
         """
         # Before the start, so that a stop closes what a failed start has opened.
-        self._consumer = AnyBytesConsumer(
+        self._member = AnyBytesConsumer(
             **self._settings.kafka_client(),
             client_id="sleep-worker",
-            group_id=self._group,
+            group_id=self._name,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_records=_FETCHED_RECORDS,
@@ -83,20 +83,15 @@ class GroupConsumer:
             rebalance_timeout_ms=_REBALANCE_MS,
             metadata_max_age_ms=_METADATA_MS,
         )
-        await self._consumer.start()
+        await self._member.start()
 
     def subscribe(self, topics: Iterable[str], listener: ConsumerRebalanceListener) -> None:
         """Join the group for these topics; `listener` is told of each rebalance."""
-        self._started.subscribe(topics=set(topics), listener=listener)
+        self._running.subscribe(topics=set(topics), listener=listener)
 
     def assignment(self) -> set[TP]:
         """Return the partitions that are assigned to this consumer, none before its start."""
-        return set() if self._consumer is None else {TP(*tp) for tp in self._consumer.assignment()}
-
-    def highwater(self, tp: TP) -> int | None:
-        """Return the end of a partition as the last fetch has shown it, None before that."""
-        end: int | None = self._started.highwater(TopicPartition(*tp))
-        return end
+        return set() if self._member is None else {TP(*tp) for tp in self._member.assignment()}
 
     async def seek_and_fetch(
         self, seeks: Mapping[TP, int], partitions: Iterable[TP], seconds: float
@@ -105,7 +100,7 @@ class GroupConsumer:
 
         All seeks are done before this method first waits. So a caller that is cancelled has lost none.
         """
-        consumer = self._started
+        consumer = self._running
         # A rebalance may have revoked a partition meanwhile. Its lane is gone too.
         assigned = consumer.assignment()
         for partition, offset in seeks.items():
@@ -124,7 +119,7 @@ class GroupConsumer:
         """
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                offset: int | None = await self._started.committed(TopicPartition(*tp))
+                offset: int | None = await self._running.committed(TopicPartition(*tp))
                 return offset
         except TimeoutError:
             raise KafkaTimeoutError(f"no offset of {tp.topic} {tp.partition} within {ANSWER_SECONDS:g} s") from None
@@ -135,7 +130,7 @@ class GroupConsumer:
         Raises:
             KafkaError: if Kafka does not answer in time.
         """
-        consumer, at = self._started, TopicPartition(*tp)
+        consumer, at = self._running, TopicPartition(*tp)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 starts = await consumer.beginning_offsets([at])
@@ -148,7 +143,7 @@ class GroupConsumer:
 
     def refused_topics(self) -> frozenset[str]:
         """Return the topics that Kafka did not describe to this user when metadata were last read."""
-        consumer = self._consumer
+        consumer = self._member
         return frozenset() if consumer is None else frozenset(consumer._client.cluster.unauthorized_topics)  # noqa: SLF001 - there is no public way
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -156,7 +151,7 @@ class GroupConsumer:
 
         After a failure only the lag is stale, since Redis decides where lanes start.
         """
-        consumer = self._started
+        consumer = self._running
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
@@ -173,7 +168,7 @@ class GroupConsumer:
 
         If the broker is unreachable, `stop` of aiokafka's fetcher raises the cancellation of its own tasks.
         """
-        consumer = self._consumer
+        consumer = self._member
         if consumer is None:
             return
         try:

@@ -133,7 +133,6 @@ class IngressConsumer(BatchConsumer):
         self._assignment_number = next(_assignments)
         self._followed.clear()
         self._taken_over.clear()
-        self._acked.clear()
         await self.ingress.assign(assigned, self._assignment_number)
         await super().on_partitions_assigned(assigned, generation_id)
 

@@ -39,8 +39,8 @@ CLOSED_POLL_SECONDS: Final = 0.02
 _LAST_COMMIT_SECONDS: Final = 4.0
 
 
-async def _for_tables(*_: object, **__: object) -> Any:  # noqa: ANN401 - never returns
-    """Stand in for what only Faust's tables and its declared topics ask of a consumer. This worker has neither."""
+async def _unused(*_: object, **__: object) -> Any:  # noqa: ANN401 - never returns
+    """Stand in for what Faust requires of a consumer, and asks only for tables, its own topics, or its own loop."""
     raise NotImplementedError
 
 
@@ -48,18 +48,19 @@ class BatchConsumer(Consumer):
     """Faust's consumer, with batches for messages. `settings` is set by the transport's factory."""
 
     settings: ClassVar[Settings]
-    consumer_stopped_errors = (ConsumerStoppedError,)
-    create_topic: Any = _for_tables
-    earliest_offsets: Any = _for_tables
-    highwaters: Any = _for_tables
-    key_partition: Any = _for_tables
-    position: Any = _for_tables
-    seek_wait: Any = _for_tables
-    topic_partitions: Any = _for_tables
-    verify_recovery_event_path: Any = _for_tables
-    _getmany: Any = _for_tables
-    _new_topicpartition: Any = _for_tables
-    _seek: Any = _for_tables
+    create_topic: Any = _unused
+    earliest_offsets: Any = _unused
+    highwater: Any = _unused
+    highwaters: Any = _unused
+    key_partition: Any = _unused
+    position: Any = _unused
+    seek_wait: Any = _unused
+    topic_partitions: Any = _unused
+    verify_recovery_event_path: Any = _unused
+    _commit: Any = _unused
+    _getmany: Any = _unused
+    _new_topicpartition: Any = _unused
+    _seek: Any = _unused
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Faust's
         super().__init__(*args, **options)
@@ -81,10 +82,6 @@ class BatchConsumer(Consumer):
     def assignment(self) -> set[TP]:
         """Return the partitions that are assigned."""
         return self.kafka.assignment()
-
-    def highwater(self, tp: TP) -> int:
-        """Return the end of a partition as the last fetch has shown it."""
-        return cast("int", self.kafka.highwater(tp))
 
     @abstractmethod
     async def fetch(self, active: set[TP], seconds: float) -> dict[TP, FetchedBatch]:
@@ -142,18 +139,17 @@ class BatchConsumer(Consumer):
 
     def ack(self, message: Message) -> bool:
         """Record that a batch was processed. Its lane or forwarder knows the offset to commit."""
-        if message.acked:
-            return False
+        first = not message.acked
         message.acked = True
-        self._unacked_messages.discard(message)
-        return True
+        return first
 
     async def commit_and_end_transactions(self) -> None:
         """Commit for the last time: Faust would skip this if the periodic commit, of older offsets, is under way."""
         try:
             async with asyncio.timeout(_LAST_COMMIT_SECONDS):
-                while await self.maybe_wait_for_commit_to_finish():
-                    """Another commit may have begun meanwhile."""
+                # Faust's own wait for that future would swallow the cancellation by the timeout.
+                while (under_way := self._commit_fut) is not None:
+                    await asyncio.wait([under_way])
                 await self.commit()
         except TimeoutError:
             log.warning("last_offset_not_committed", seconds=_LAST_COMMIT_SECONDS)
@@ -162,29 +158,26 @@ class BatchConsumer(Consumer):
         """Commit what is still assigned, and try again in a second after a failure: Faust would take it for done."""
         assigned = self.assignment()
         offsets = {tp: offset for tp, offset in offsets.items() if tp in assigned}
-        done = bool(offsets) and await self._commit(offsets)
+        done = bool(offsets) and await self.kafka.commit(offsets)
         if done:
             self._committed_offset.update(offsets)
         return done
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        return await self.kafka.commit(offsets)
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types here
     """Tells Faust of the rebalances of a consumer's group."""
 
     def __init__(self, consumer: BatchConsumer) -> None:
-        self._consumer = consumer
+        self._told = consumer
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._consumer.app.on_rebalance_start()
-        await self._consumer.on_partitions_revoked({TP(*tp) for tp in revoked})
+        self._told.app.on_rebalance_start()
+        await self._told.on_partitions_revoked({TP(*tp) for tp in revoked})
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        generation = self._consumer.kafka.generation
-        self._consumer.app.consumer_generation_id = generation
-        await self._consumer.on_partitions_assigned({TP(*tp) for tp in assigned}, generation)
+        generation = self._told.kafka.generation
+        self._told.app.consumer_generation_id = generation
+        await self._told.on_partitions_assigned({TP(*tp) for tp in assigned}, generation)
 
 
 class LaneConsumer(BatchConsumer):
@@ -226,7 +219,6 @@ class LaneConsumer(BatchConsumer):
         """Create a lane for each partition; a former lane of the partition has ended by now."""
         self.lanes.assign([tp.partition for tp in assigned])
         self._lanes = {tp: lane for tp in assigned if (lane := self.lanes.get(tp.partition)) is not None}
-        self._acked.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _filter_tps_with_pending_acks(self, topics: object = None) -> Iterator[TP]:  # noqa: ARG002 - all are ours
