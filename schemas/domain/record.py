@@ -1,7 +1,10 @@
 """A tenant's record: the state of the fold, and its compact layout in Redis."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from schemas.domain.claim import Cause, CauseKind, Claim, Claims, Source
 from schemas.domain.policy import Policy, Rules, unpack_policy
@@ -40,7 +43,7 @@ _KINDS_BY_CODE: Final = {code: kind for kind, code in CAUSE_CODES.items()}
 _BREAKER_STATES_BY_CODE: Final = {code: state for state, code in BREAKER_STATE_CODES.items()}
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """A tenant's state, as a value. Times in milliseconds of the log; `offset` is that of `position`.
 
     `at` and `offset` belong to the last event that changed what readers see, and `version` counts such events. `clock`
@@ -180,7 +183,7 @@ def _unpack_claim(fields: list[Any]) -> Claim:
 
 
 def _pack_set(values: ParameterSet, schedule: Schedule) -> int | list[float]:
-    return schedule.index(values) if values in schedule else list(values)
+    return schedule.index(values) if values in schedule else list(astuple(values))
 
 
 def _unpack_set(packed: int | list[float], schedule: Schedule) -> ParameterSet:

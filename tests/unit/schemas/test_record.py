@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 from hypothesis import given
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from schemas.domain.claim import Cause, CauseKind, Source
@@ -47,11 +48,11 @@ def test_what_is_published_is_the_same_before_and_after_a_restart(tenant: Tenant
 def test_a_claim_of_each_source_survives_redis() -> None:
     """With actor, reason and the time of the breaker's event where there is one."""
     claims = [
-        breaker("a@1", "half_open", NOW + 1)._replace(occurred_at=NOW - 5, reason="slow"),
+        replace(breaker("a@1", "half_open", NOW + 1), occurred_at=NOW - 5, reason="slow"),
         breaker("b@", "forced_open"),
         operation("op", "deep", NOW + 9),
         mode("light"),
-        pin("freeze", NOW + 3)._replace(actor=None),
+        replace(pin("freeze", NOW + 3), actor=None),
     ]
     record = folded(claims).record
     assert unpack(pack(record, BUILT_IN_SCHEDULE), RULES) == record
@@ -72,7 +73,7 @@ def test_sets_of_the_schedule_are_read_under_the_rules_of_the_record() -> None:
     set_ = {"K": 9, "t": 1, "tau": 0.3, "eta": 0, "lambda": 0, "B": 1}
     rules = parse_rules(1, {"schedule": dict.fromkeys(("active", "light", "deep", "freeze"), set_)})
     tenant = folded([breaker("a@1", "open")], rules=rules.document)
-    record = tenant.record._replace(rules_number=1)
+    record = replace(tenant.record, rules_number=1)
     assert unpack(pack(record, tenant.terms.schedule), [BUILT_IN_RULES, rules]).ramp.target.K == 9
 
 
@@ -85,7 +86,7 @@ def test_the_recorded_codes_never_change() -> None:
     assert {state: code for code, state in enumerate(states)} == BREAKER_STATE_CODES
     assert [(state.name, state.value) for state in SleepState] == list(zip(LABELS, range(4), strict=True))
     assert LABELS == ("active", "light", "deep", "freeze")
-    assert ParameterSet._fields == ("K", "t", "tau", "eta", "lambda_", "B")
+    assert ParameterSet.__struct_fields__ == ("K", "t", "tau", "eta", "lambda_", "B")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_every_name_has_a_code_of_its_own(codes: Mapping[str, int], names: objec
 
 def test_a_code_is_what_is_packed() -> None:
     """Of a cause, a source and a breaker's state."""
-    packed = packed_fields(folded([breaker("a@1", "forced_open")]).record._replace(cause=Cause("pin_ended", "pin")))
+    packed = packed_fields(replace(folded([breaker("a@1", "forced_open")]).record, cause=Cause("pin_ended", "pin")))
     assert packed[4] == [8, "pin"]
     assert packed[5][0][:3] == [0, "a@1", 3]
 
@@ -153,8 +154,8 @@ def test_a_typical_record_takes_at_most_300_bytes(asleep: int) -> None:
     """The target of specification.md#redis-keys, also for a long name and a big log."""
     name = "checkout-service.payments-gateway@checkout-7f9c5d6b8-x2x4k"
     state: Any = ("closed", "open")[asleep]
-    record = folded([breaker(name, state, NOW + 900_000)._replace(occurred_at=NOW)]).record
-    packed = pack(record._replace(offset=987_654_321, version=12_345, rules_number=12), BUILT_IN_SCHEDULE)
+    record = folded([replace(breaker(name, state, NOW + 900_000), occurred_at=NOW)]).record
+    packed = pack(replace(record, offset=987_654_321, version=12_345, rules_number=12), BUILT_IN_SCHEDULE)
     assert len(packed) <= 300
 
 
