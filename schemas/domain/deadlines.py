@@ -17,7 +17,6 @@ from schemas.domain.state import SleepState
 
 _FOREVER = float("inf")
 _SLEEPING = (SleepState.light, SleepState.deep, SleepState.freeze)
-_DEEPEST_FIRST = (*reversed(_SLEEPING), SleepState.active)
 
 
 def _earliest(record: Record) -> int | None:
@@ -135,13 +134,16 @@ def _asked_until(claims: Claims, terms: Terms) -> list[float]:
 
 def forecast(record: Record, terms: Terms) -> list[Forecast]:
     """Return the changes of `state` that `settle` will make, in order, from the ends of the claims alone."""
-    if not terms.policy.enforce:
+    if not terms.policy.enforce or (record.decided is SleepState.active and PIN not in record.claims):
         return []
     ends = _asked_until(record.claims, terms)
     # The causes below stay in here. Of a cause, a hold asks only whether it is in `NEVER_HELD_CAUSES`.
 
     def asked(at: float) -> SleepState:
-        return next(depth for depth in _DEEPEST_FIRST if ends[depth] > at)
+        for depth in _SLEEPING[::-1]:
+            if ends[depth] > at:
+                return depth
+        return SleepState.active
 
     changes: list[Forecast] = []
     at: float = record.clock

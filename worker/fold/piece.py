@@ -197,7 +197,8 @@ class Piece:
     def _publish(self, tenant: str, state: Output) -> None:
         """Publish a state record of a tenant instead of an earlier one in this piece."""
         if self.before[tenant] is None:
-            state = state._replace(headers=(*state.headers, *(self._new or ())))
+            key, value, headers = state
+            state = Output(key, value, (*headers, *(self._new or ())))
         earlier = self.published.pop(tenant, None)
         self.published[tenant] = state
         self.bytes += _size(state) - (0 if earlier is None else _size(earlier))
@@ -240,5 +241,8 @@ def new_since(partition: int, offset: int) -> Headers:
 
 def _size(output: Output) -> int:
     """Return the size of an output in bytes."""
-    size = len(output.key or b"") + len(output.value or b"")
-    return size + sum(len(name) + len(value) for name, value in output.headers) if output.headers else size
+    key, value, headers = output
+    size = len(key or b"") + len(value or b"")
+    for name, content in headers:
+        size += len(name) + len(content)
+    return size

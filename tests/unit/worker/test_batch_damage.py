@@ -26,7 +26,7 @@ def broken(packed: bytes) -> Lane:
 @pytest.mark.parametrize(
     ("packed", "expected"),
     [
-        (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer version"),
+        (seal(b"[3, {}]"), "the record of tenant acme: layout 3 is newer than 2; run the newer version"),
         (
             seal(b"[1,0,0,1,[99,null],[],[0,0,1,1],null,0,null,1,1,1,1,0]"),
             "the record of tenant acme: cause 99 is of a newer release; upgrade: run the newer version",
