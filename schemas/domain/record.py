@@ -15,7 +15,8 @@ from schemas.domain.state import BY_DEPTH, BreakerState, SleepState
 LAYOUT: Final = 2
 """Version of the layout that `pack` writes. A worker stops at a newer layout, and does not overwrite it.
 
-Layout 1 had all fields, with absolute times. Layout 2 takes half of its bytes (docs/decisions/0032-fold.md).
+Layout 1 had all fields, and absolute times. Layout 2 takes a third of its bytes:
+see docs/decisions/0032-structs-and-layout-2.md).
 """
 
 _FIRST_CLAIM: Final = 0  # As a cause: the claim with this index.

@@ -113,10 +113,13 @@ class _Folding:
         self.position = at.position
         self.origin = _NOBODY
         self.rows: tuple[Transition, ...] = ()
-        base = before if before is not None else new_record(rules[-1], at.timestamp)
-        self.now = max(base.clock, at.timestamp)
-
-        self.base, self.terms, changes = advance(base, rules, self.now)
+        if before is None:
+            # Nothing to advance: it has no claims, and the rules in force.
+            self.now = at.timestamp
+            self.base, self.terms = new_record(rules[-1], at.timestamp), rules[-1].terms
+            return
+        self.now = max(before.clock, at.timestamp)
+        self.base, self.terms, changes = advance(before, rules, self.now)
         for change, under in changes:
             self._transition(change, under)
 

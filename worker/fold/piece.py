@@ -137,7 +137,7 @@ class Piece:
         folded = fold(before, event, known, self.rules, at)
         # Everything that can raise comes first, so that an event that fails leaves the piece as it was.
         key = tenant.encode()
-        transitions = [Output(key, row.encode()) for row in folded.rows]
+        transitions = [Output(key, row.encode()) for row in folded.rows] if folded.rows else []
         state = self._state(tenant, key, folded, at) if folded.published else None
         answer = None if folded.answer is None else folded.answer.pack()
 

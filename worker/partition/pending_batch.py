@@ -86,8 +86,9 @@ class PendingBatch:
             item = self._remaining.popleft()
             piece.fold(item)
             folded.append(item)
-            ceiling.count(failed=piece.failures[-1])
-            if ceiling.reached:
+            failed = piece.failures[-1]
+            ceiling.count(failed=failed)
+            if failed and ceiling.reached:
                 raise LaneStoppedError(
                     f"our own code failed on most of the last records up to {self._partition}:{item.record.offset}: a "
                     "bad deploy, not bad data; roll back, or set SLEEP_DEADLETTER_MAX_RATIO=1 to go on"

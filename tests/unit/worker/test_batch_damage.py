@@ -78,6 +78,16 @@ def test_no_command_is_judged_by_an_operation_that_cannot_be_read(
         lane.apply([source(1, T, command)])
 
 
+def test_the_next_event_of_a_tenant_writes_the_present_layout() -> None:
+    """The record was written by a release of layout 1, and no event of the tenant came since."""
+    lane = broken(seal(b'[1,3,3,1,[0,"payments@1"],[[0,"payments@1",1,1,null,null]],[0,3,1,1],null,0,null,1,1,1,1,0]'))
+    lane.apply([source(2, T, breaker("closed"))])
+    assert lane.packed["acme"].startswith(b"[2,")
+    record = lane.record("acme")
+    assert record is not None
+    assert (record.state.label, record.version, record.since) == ("active", 2, T)
+
+
 def test_an_outcome_that_was_stored_is_read_back_as_it_was() -> None:
     """Wild but valid numbers and texts included."""
     lane = apply_all([source(0, T, sleep("~ id", reason="“ü”", trace_id="~", ttl_ms=1.0, reply_to="r"))])
