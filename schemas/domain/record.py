@@ -16,7 +16,7 @@ LAYOUT: Final = 2
 """Version of the layout that `pack` writes. A worker stops at a newer layout, and does not overwrite it.
 
 Layout 1 had all fields, and absolute times. Layout 2 takes a third of its bytes:
-see docs/decisions/0032-structs-and-layout-2.md).
+see docs/decisions/0032-structs-and-layout-2.md.
 """
 
 _FIRST_CLAIM: Final = 0  # As a cause: the claim with this index.
