@@ -2,6 +2,8 @@
 
 from typing import Final, get_args
 
+from msgspec.structs import astuple
+
 from docs.generator.markdown import table
 from schemas.domain.claim import CauseKind, Source
 from schemas.domain.explanation import IGNORE_THE_REST, DecidedBy
@@ -102,7 +104,7 @@ def states_page() -> str:
     )
     means = [(f"`{state}`", _from_rule(state), f"`{LABELS[rule.means[state]]}`") for state in get_args(BreakerState)]
     parameters = [
-        (f"`{label}`", *(f"{value:g}" for value in values_))
+        (f"`{label}`", *(f"{value:g}" for value in astuple(values_)))
         for label, values_ in zip(LABELS, BUILT_IN_SCHEDULE, strict=True)
     ]
     parts = (

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from schemas.domain.claim import Cause
 from schemas.domain.deadlines import settle
 from schemas.domain.decision import Change, decide
@@ -35,7 +37,7 @@ def advance(record: Record, rules: list[Rules], now: int) -> Advanced:
     if earlier is not in_force:
         terms = in_force.terms_for(record.policy)
         record, moved = decide(record, terms, now, Cause("rules", None))
-        record = record._replace(rules_number=in_force.number)
+        record = replace(record, rules_number=in_force.number)
         if moved is not None:
             changes.append((moved, in_force))
     return Advanced(record, terms, changes)
@@ -43,4 +45,4 @@ def advance(record: Record, rules: list[Rules], now: int) -> Advanced:
 
 def with_policy(record: Record, policy: Policy | None) -> Record:
     """Return the record with the next version of its policy, None for that of the rules. Nothing is decided yet."""
-    return record._replace(policy=policy, policy_version=record.policy_version + 1)
+    return replace(record, policy=policy, policy_version=record.policy_version + 1)

@@ -1,8 +1,10 @@
 """Claims: the reasons for which a tenant sleeps."""
 
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
-from schemas.domain.state import LABELS, BreakerState, SleepState
+from msgspec import Struct
+
+from schemas.domain.state import BreakerState, SleepState
 
 Source = Literal["breaker", "mode", "operation", "pin"]
 CauseKind = Literal[
@@ -21,7 +23,7 @@ MAX_BREAKER_BYTES: Final = 48 * 1024
 MAX_OPERATIONS: Final = 32
 
 
-class Claim(NamedTuple):
+class Claim(Struct, frozen=True, gc=False):
     """One reason for sleep.
 
     `state` is the depth that the claim asks for. A breaker's is None: the policy in force maps its `breaker_state` at
@@ -38,26 +40,12 @@ class Claim(NamedTuple):
     actor: str | None
     reason: str | None
 
-    def as_json(self, depth: SleepState) -> dict[str, Any]:
-        """Return the document form, with the present depth of the claim."""
-        return {
-            "source": self.source,
-            "key": self.key,
-            "state": LABELS[depth],
-            "breaker_state": self.breaker_state,
-            "occurred_at": self.occurred_at,
-            "since": self.since,
-            "expires_at": self.expires_at,
-            "actor": self.actor,
-            "reason": self.reason,
-        }
-
 
 Claims = dict[ClaimKey, Claim]
 """A tenant's claims. Treated as immutable: a change makes a new dict."""
 
 
-class Cause(NamedTuple):
+class Cause(Struct, frozen=True, gc=False):
     """The cause of a change: a kind, and a key.
 
     `key` is that of the claim concerned; it is `policy` for a policy, and None for `rules` and `hold_ended`.

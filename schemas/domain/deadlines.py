@@ -4,14 +4,16 @@ Expirations are applied lazily, at their own deadlines. A reader with the record
 `settle`, as the worker will at the tenant's next event. So no worker is needed to know the present.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from schemas.domain.claim import PIN, Cause, Claim, Claims
 from schemas.domain.decision import Change, breaker_name, decide, depth_of, held_until
 from schemas.domain.policy import Terms
 from schemas.domain.record import Record
 from schemas.domain.schedule import Ramp
-from schemas.domain.state import LABELS, SleepState
+from schemas.domain.state import SleepState
 
 _FOREVER = float("inf")
 _SLEEPING = (SleepState.light, SleepState.deep, SleepState.freeze)
@@ -38,7 +40,7 @@ def settle(record: Record, terms: Terms, now: int) -> tuple[Record, list[Change]
                 dropped.append(claim)
             else:
                 live[key] = claim
-        record, change = decide(record._replace(claims=live), terms, due, _ended(dropped, terms))
+        record, change = decide(replace(record, claims=live), terms, due, _ended(dropped, terms))
         if change is not None:
             changes.append(change)
     return record, changes
@@ -92,29 +94,29 @@ class Forecast(NamedTuple):
     state: SleepState
     ramp: Ramp
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the document form."""
-        return {"at": self.at, "state": LABELS[self.state], "parameters": self.ramp.as_json()}
 
-
-def _asked_until(claims: Claims, terms: Terms) -> dict[SleepState, float]:
-    """Return, for each sleeping depth, until when the claims except a pin ask for at least that depth.
+def _asked_until(claims: Claims, terms: Terms) -> list[float]:
+    """Return, for each depth, until when the claims except a pin ask for at least that depth; for ever for active.
 
     Let k be a breaker's quorum. The breaker is at depth D until the k-th latest end of its claims of at least depth D.
     A floor asks for ever, and no depth below the ceiling is asked for.
     """
     policy = terms.policy
     # For each depth the latest end of claims that count alone; for each name and depth the ends of a quorum's claims.
-    until = dict.fromkeys(_SLEEPING, -_FOREVER)
+    until = [_FOREVER, -_FOREVER, -_FOREVER, -_FOREVER]
     by_name: dict[tuple[str, SleepState], list[float]] = {}
     for claim in claims.values():
         if claim.source == "pin":
             continue
         end = _FOREVER if claim.expires_at is None else claim.expires_at
-        name = breaker_name(claim.key) if claim.source == "breaker" else None
-        claim_depth = depth_of(claim, terms)
+        if claim.breaker_state is None:
+            quorum, name, claim_depth = 1, "", depth_of(claim, terms)
+        else:
+            name = breaker_name(claim.key)
+            rule = policy.rule_of(name)
+            quorum, claim_depth = rule.quorum, rule.means[claim.breaker_state]
         for depth in _SLEEPING[:claim_depth]:
-            if name is not None and policy.rule_of(name).quorum > 1:
+            if quorum > 1:
                 by_name.setdefault((name, depth), []).append(end)
             elif end > until[depth]:
                 until[depth] = end
@@ -132,13 +134,16 @@ def _asked_until(claims: Claims, terms: Terms) -> dict[SleepState, float]:
 
 def forecast(record: Record, terms: Terms) -> list[Forecast]:
     """Return the changes of `state` that `settle` will make, in order, from the ends of the claims alone."""
-    if not terms.policy.enforce:
+    if not terms.policy.enforce or (record.decided is SleepState.active and PIN not in record.claims):
         return []
     ends = _asked_until(record.claims, terms)
     # The causes below stay in here. Of a cause, a hold asks only whether it is in `NEVER_HELD_CAUSES`.
 
     def asked(at: float) -> SleepState:
-        return max((depth for depth, end in ends.items() if end > at), default=SleepState.active)
+        for depth in _SLEEPING[::-1]:
+            if ends[depth] > at:
+                return depth
+        return SleepState.active
 
     changes: list[Forecast] = []
     at: float = record.clock
@@ -147,17 +152,17 @@ def forecast(record: Record, terms: Terms) -> list[Forecast]:
         if pin.expires_at is None:
             return []
         at = pin.expires_at
-        record = record._replace(claims={key: claim for key, claim in record.claims.items() if key != PIN})
+        record = replace(record, claims={key: claim for key, claim in record.claims.items() if key != PIN})
         record = _forecast_step(record, terms, int(at), asked(at), Cause("pin_ended", PIN[1]), changes)
     while (at := _next_step(record, terms, ends)) != _FOREVER:
         record = _forecast_step(record, terms, int(at), asked(at), Cause("expired", None), changes)
     return changes
 
 
-def _next_step(record: Record, terms: Terms, ends: dict[SleepState, float]) -> float:
+def _next_step(record: Record, terms: Terms, ends: list[float]) -> float:
     """Return when the decision becomes shallower: when the claims no longer ask for it, or a hold ends."""
-    at = ends.get(record.decided, _FOREVER)
-    if at == _FOREVER:
+    at = ends[record.decided]
+    if at == _FOREVER or not terms.policy.min_sleep_ms:
         return at
     until = held_until(record, SleepState.active, terms, int(max(at, record.clock)))
     return at if until is None else max(at, until)
@@ -172,4 +177,4 @@ def _forecast_step(
     length = terms.policy.deepen_ms if target > record.state else terms.policy.wake_ms
     ramp = Ramp(record.ramp.at(at), terms.schedule[target], at, at + length)
     changes.append(Forecast(at, target, ramp))
-    return record._replace(decided=target, state=target, since=at, cause=cause, ramp=ramp, clock=at)
+    return replace(record, decided=target, state=target, since=at, cause=cause, ramp=ramp, clock=at)

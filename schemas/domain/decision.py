@@ -6,6 +6,8 @@ the present. A preview calls it with a policy that is not in force.
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from schemas.domain.claim import NEVER_HELD_CAUSES, PIN, Cause, Claim, Claims
 from schemas.domain.policy import Terms
 from schemas.domain.record import Record
@@ -109,8 +111,8 @@ def decide(record: Record, terms: Terms, now: int, cause: Cause) -> tuple[Record
     if decided is record.decided and state is record.state:
         if hold == record.held_until and ramp is record.ramp:
             return record, None
-        return record._replace(held_until=hold, ramp=ramp), None
+        return replace(record, held_until=hold, ramp=ramp), None
     change = Change(record.decided, decided, cause, now, policy.enforce)
     if decided is not record.decided:
-        record = record._replace(since=now, cause=cause)
-    return record._replace(decided=decided, state=state, held_until=hold, ramp=ramp), change
+        record = replace(record, since=now, cause=cause)
+    return replace(record, decided=decided, state=state, held_until=hold, ramp=ramp), change

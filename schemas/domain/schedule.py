@@ -7,8 +7,10 @@ moves a parameter in one direction only, and waking returns it to exactly the sa
 import math
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, Self
 
+from msgspec import Struct
+from msgspec.structs import astuple
 from pydantic import Field, model_validator
 
 from schemas.domain.document import Document
@@ -21,8 +23,8 @@ _Positive = Annotated[Number, Field(gt=0, le=1e6)]
 _NonNegative = Annotated[Number, Field(ge=0, le=1e6)]
 
 
-class ParameterSet(NamedTuple):
-    """One value for each parameter, in the order of `PARAMETERS`. On a ramp `K` is a float."""
+class ParameterSet(Struct, frozen=True, gc=False, rename={"lambda_": "lambda"}):
+    """One value for each parameter, in the order of `PARAMETERS`. On a ramp `K` is a float. Encodes as its document."""
 
     K: float
     t: float
@@ -33,7 +35,7 @@ class ParameterSet(NamedTuple):
 
     def as_json(self) -> dict[str, float]:
         """Return the set keyed by parameter name."""
-        return dict(zip(PARAMETERS, self, strict=True))
+        return dict(zip(PARAMETERS, astuple(self), strict=True))
 
 
 Schedule = tuple[ParameterSet, ParameterSet, ParameterSet, ParameterSet]
@@ -64,7 +66,7 @@ class ScheduleDocument(Document):
 
     @model_validator(mode="after")
     def _monotone(self) -> Self:
-        for name, values in zip(PARAMETERS, zip(*self.as_schedule(), strict=True), strict=True):
+        for name, values in zip(PARAMETERS, zip(*map(astuple, self.as_schedule()), strict=True), strict=True):
             if list(values) not in (sorted(values), sorted(values, reverse=True)):
                 msg = f"{name} is not monotone over active, light, deep, freeze"
                 raise ValueError(msg)
@@ -128,8 +130,8 @@ BUILT_IN_SCHEDULE: Final[Schedule] = ScheduleDocument.model_validate(
 ).as_schedule()
 
 
-class Ramp(NamedTuple):
-    """A straight line in time from one parameter set to another; times in milliseconds."""
+class Ramp(Struct, frozen=True, gc=False, rename={"start": "from", "target": "to"}):
+    """A straight line in time from one parameter set to another; times in milliseconds. Encodes as its document."""
 
     start: ParameterSet
     target: ParameterSet
@@ -143,7 +145,8 @@ class Ramp(NamedTuple):
         if now <= self.starts_at:
             return self.start
         progress = (now - self.starts_at) / (self.ends_at - self.starts_at)
-        k, *rest = (a + (b - a) * progress for a, b in zip(self.start, self.target, strict=True))
+        pairs = zip(astuple(self.start), astuple(self.target), strict=True)
+        k, *rest = (a + (b - a) * progress for a, b in pairs)
         # An integral K is an int, as in a schedule, so that it is printed the same before and after `pack`.
         return ParameterSet(int(k) if k.is_integer() else k, *rest)
 
@@ -152,12 +155,3 @@ class Ramp(NamedTuple):
         values: dict[str, Any] = self.at(now).as_json()
         values["K"] = math.floor(values["K"] + 0.5)
         return values
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the document form of the ramp."""
-        return {
-            "from": self.start.as_json(),
-            "to": self.target.as_json(),
-            "starts_at": self.starts_at,
-            "ends_at": self.ends_at,
-        }

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
-from pydantic_core import from_json, to_json
+import msgspec
+from pydantic_core import from_json
 
 from schemas.errors import SchemasError
 
 _CHECKSUM_BYTES: Final = 4
+_JSON: Final = msgspec.json.Encoder()
 Name = TypeVar("Name")
 
 
@@ -77,7 +79,7 @@ def unseal(sealed: bytes) -> bytes:
 
 def pack_fields(layout: int, fields: list[Any]) -> bytes:
     """Return the sealed array of a layout's number and fields."""
-    return seal(to_json([layout, *fields]))
+    return seal(_JSON.encode([layout, *fields]))
 
 
 def unpack_fields(packed: bytes, newest: int) -> tuple[int, list[Any]]:

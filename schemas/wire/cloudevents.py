@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from schemas.domain.policy import FieldError, field_errors
 from schemas.errors import SchemasError
-from schemas.wire.events import EVENTS, Event, RulesEvent
+from schemas.wire.events import EVENTS, Event
 
 MAX_BYTES: Final = 65_536
 """The largest value in bytes. A larger record becomes a dead letter, and a larger HTTP body is refused."""
@@ -49,7 +49,7 @@ def decode(key: bytes | None, value: bytes | None, headers: ReceivedHeaders) -> 
         UndecodableError: with code `oversize`, `undecodable`, `unknown_type`, `invalid_event` or `wrong_key`.
     """
     event = parse(value, headers)
-    subject = None if isinstance(event, RulesEvent) else event.subject
+    subject = event.subject
     if key != (None if subject is None else subject.encode()):
         shown = None if key is None else key[:128].decode(errors="replace")
         msg = f"the record's key {shown!r} is not the event's subject {subject!r}"

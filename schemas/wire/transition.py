@@ -1,14 +1,19 @@
 """The audit row on `sleep.transitions`."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
 
 from schemas.domain.claim import Cause
-from schemas.domain.state import LABELS, SleepState
+from schemas.domain.state import StateName
 from schemas.wire.operation import RefusalCode
 
+_JSON: Final = msgspec.json.Encoder()
 
-class Transition(NamedTuple):
-    """A row of the audit: a transition, an outcome or a refusal.
+
+class Transition(Struct, frozen=True, gc=False, rename={"before": "from", "after": "to"}):
+    """A row of the audit: a transition, an outcome or a refusal. Its fields are in the order of the document.
 
     `before` and `after` are values of `decided`; `at` is log time in milliseconds.
     """
@@ -16,8 +21,6 @@ class Transition(NamedTuple):
     id: str
     kind: Literal["transition", "outcome", "refusal"]
     tenant: str
-    before: SleepState
-    after: SleepState
     cause: Cause | None
     event_id: str
     event_type: str
@@ -31,11 +34,14 @@ class Transition(NamedTuple):
     at: int
     position: str
     rules: str
+    before: StateName
+    after: StateName
 
     def as_json(self) -> dict[str, Any]:
         """Return the document form."""
-        document = self._asdict()
-        document["from"] = LABELS[document.pop("before")]
-        document["to"] = LABELS[document.pop("after")]
-        document["cause"] = None if self.cause is None else self.cause.as_json()
+        document: dict[str, Any] = msgspec.to_builtins(self)
         return document
+
+    def encode(self) -> bytes:
+        """Return the document form as JSON."""
+        return _JSON.encode(self)

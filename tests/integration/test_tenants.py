@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from schemas.clock import now_ms
@@ -34,7 +35,7 @@ BATCH: Final = 10_000
 def _packed(now: int, expires_at: int | None) -> bytes:
     """A record whose breaker is open until then."""
     claim = Claim("breaker", "payments@pod-1", None, "open", None, now, expires_at, None, "timeouts")
-    record = new_record(BUILT_IN_RULES, now)._replace(claims={("breaker", claim.key): claim}, offset=1)
+    record = replace(new_record(BUILT_IN_RULES, now), claims={("breaker", claim.key): claim}, offset=1)
     record, _ = decide(record, BUILT_IN_RULES.terms, now, Cause("breaker", claim.key))
     assert record.state is SleepState.freeze
     return pack(record, BUILT_IN_RULES.terms.schedule)

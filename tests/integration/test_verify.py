@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from schemas.domain.record import pack, unpack
@@ -56,7 +57,7 @@ async def test_a_live_system_has_no_differences_and_damage_is_named(
         redis = redis_client(services.redis)
         try:
             key = installation.store.keys(0).tenants
-            await redis.hset(key, changed, pack(record._replace(version=record.version + 1), schedule))
+            await redis.hset(key, changed, pack(replace(record, version=record.version + 1), schedule))
             await redis.hdel(key, lost)
         finally:
             await redis.aclose()

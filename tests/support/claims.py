@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, get_args
 
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.domain.claim import MODE, PIN, Cause, CauseKind, Claim, Claims
 from schemas.domain.decision import decide
@@ -67,7 +68,7 @@ def folded(
     """Return a tenant that got all these claims at `NOW`, by a breaker event."""
     compiled = parse_rules(0, rules or {})
     own = None if policy is None else parse_policy(policy)
-    record = new_record(compiled, NOW)._replace(claims=claims_of(*claims), policy=own, offset=7)
+    record = replace(new_record(compiled, NOW), claims=claims_of(*claims), policy=own, offset=7)
     return Tenant(decide(record, compiled.terms_for(own), NOW, Cause("breaker", "a@1"))[0], compiled)
 
 
@@ -84,7 +85,8 @@ def sleeping(
     compiled = parse_rules(0, {})
     own = None if policy is None else parse_policy(policy)
     target = compiled.terms_for(own).schedule[state]
-    return new_record(compiled, NOW)._replace(
+    return replace(
+        new_record(compiled, NOW),
         state=state,
         decided=state,
         since=since,

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from msgspec.structs import astuple, replace
+
 from schemas.domain.deadlines import is_open_ended, settle
 from schemas.domain.policy import Terms
 from schemas.domain.record import Record
@@ -43,7 +45,7 @@ def assert_bounded(record: Record, terms: Terms) -> None:
     open_pin = any(claim.source == "pin" and claim.expires_at is None for claim in record.claims.values())
     assert not open_pin, "a pin has no end"
     lasting = {key: claim for key, claim in record.claims.items() if claim.expires_at is None}
-    if is_open_ended(record._replace(claims=lasting), terms):
+    if is_open_ended(replace(record, claims=lasting), terms):
         return
     ends = [claim.expires_at for claim in record.claims.values() if claim.expires_at is not None]
     latest = max([record.clock, record.since, *ends]) + terms.policy.min_sleep_ms
@@ -63,7 +65,7 @@ def assert_monotone(ramp: Ramp, samples: int = 50) -> None:
     length = ramp.ends_at - ramp.starts_at
     times = sorted({ramp.starts_at + length * step // samples for step in range(samples + 1)} | {ramp.ends_at - 1})
     values = [ramp.at(now) for now in times if now >= ramp.starts_at]
-    for first, last, *path in zip(ramp.start, ramp.target, *values, strict=True):
+    for first, last, *path in zip(*map(astuple, (ramp.start, ramp.target, *values)), strict=True):
         way = [first, *path, last]
         rising = first <= last
         assert all(a <= b if rising else a >= b for a, b in pairwise(way)), f"not one way from {first} to {last}"

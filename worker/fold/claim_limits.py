@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from schemas.domain.claim import MAX_BREAKER_BYTES, MAX_BREAKERS, Claim, ClaimKey, Claims
 from schemas.domain.decision import depth_of
 from schemas.domain.policy import Terms
@@ -38,7 +40,7 @@ def with_breaker(claims: Claims, claim: Claim, terms: Terms) -> Claims | None:
         claims = {name: other for name, other in claims.items() if name not in leaving}
     # A record of an earlier version may exceed the limits. Its claims stay until they end.
     if claim.reason is not None and size + _bytes(claim.reason) > MAX_BREAKER_BYTES:
-        claim = claim._replace(reason=None)
+        claim = replace(claim, reason=None)
     return {**claims, key: claim}
 
 

@@ -2,20 +2,25 @@
 
 import traceback
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from schemas.kafka.partitioner import partition_of
 from schemas.kafka.source_record import Failure, SourceRecord, Unreadable
 from schemas.wire.cloudevents import UndecodableError, decode
-from schemas.wire.events import CancelEvent, Command, Event, RulesEvent
+from schemas.wire.events import CANCEL, CommandEvent, Event
+from schemas.wire.operation import COMMAND_TYPES
 from worker.ports import OperationKey
 
 
 class Decoded(NamedTuple):
-    """A record of the log with its event, or with the reason why it has none."""
+    """A record of the log with its event, or with the reason why it has none.
+
+    `tenant` is the tenant whose record the event is folded onto; None for rules, and without an event.
+    """
 
     record: SourceRecord
     event: Event | Failure
+    tenant: str | None = None
 
 
 class Decoder:
@@ -38,22 +43,21 @@ class Decoder:
             return Decoded(record, Failure(error.code, str(error)))
         except Exception:  # noqa: BLE001 - an error of our decoder must not stop the partition
             return Decoded(record, Failure("decode_failed", traceback.format_exc(), ours=True))
-        if not isinstance(event, RulesEvent) and event.subject not in self._own_keys:
-            owner = partition_of(event.subject, self._partitions)
+        tenant = event.subject
+        if tenant is not None and tenant not in self._own_keys:
+            owner = partition_of(tenant, self._partitions)
             if owner != self._partition:
-                message = f"{event.subject} belongs to partition {owner}: set the producer's partitioner to murmur2"
+                message = f"{tenant} belongs to partition {owner}: set the producer's partitioner to murmur2"
                 return Decoded(record, Failure("wrong_partition", message))
             if len(self._own_keys) >= self._CACHED_KEYS:
                 self._own_keys.clear()
-            self._own_keys.add(event.subject)
-        return Decoded(record, event)
+            self._own_keys.add(tenant)
+        return Decoded(record, event, tenant)
 
 
 def tenants_of(decoded: Iterable[Decoded]) -> list[str]:
     """Return the tenants whose records are needed, each once."""
-    return list(
-        dict.fromkeys(item.event.subject for item in decoded if not isinstance(item.event, RulesEvent | Failure))
-    )
+    return list(dict.fromkeys(item.tenant for item in decoded if item.tenant is not None))
 
 
 def operations_of(decoded: Iterable[Decoded]) -> list[OperationKey]:
@@ -61,9 +65,17 @@ def operations_of(decoded: Iterable[Decoded]) -> list[OperationKey]:
     keys: dict[OperationKey, None] = {}
     for item in decoded:
         event = item.event
-        if isinstance(event, RulesEvent | Failure) or not isinstance(event.data, Command):
-            continue
-        keys[event.subject, event.data.operation_id] = None
-        if isinstance(event, CancelEvent):
-            keys[event.subject, event.data.cancels] = None
+        if not isinstance(event, Failure) and is_command(event):
+            keys |= dict.fromkeys(operations_named(event))
     return list(keys)
+
+
+def is_command(event: Event) -> TypeGuard[CommandEvent]:
+    """Tell whether an event is a command, by its type: `isinstance` of another pydantic model is slow."""
+    return event.type in COMMAND_TYPES
+
+
+def operations_named(event: CommandEvent) -> list[OperationKey]:
+    """Return the commands that a command names: itself, and the one that it cancels."""
+    own = event.subject, event.data.operation_id
+    return [own, (event.subject, event.data.cancels)] if event.type == CANCEL else [own]

@@ -8,6 +8,8 @@ decision is taken afterwards, in one place.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from schemas.domain.advance import POLICY_CHANGED, with_policy
 from schemas.domain.claim import MAX_OPERATIONS, MODE, PIN, Cause, Claim, ClaimKey
 from schemas.domain.policy import BreakerRule, InvalidDocumentError, Terms, parse_policy
@@ -66,8 +68,8 @@ def apply_breaker(  # noqa: PLR0911 - a return for each outcome
         expires_at = _renewed(present.expires_at, lease_ms, now)
         if expires_at == present.expires_at and occurred_at == present.occurred_at:
             return EventOutcome(record, None)
-        renewed = present._replace(expires_at=expires_at, occurred_at=occurred_at)
-        return EventOutcome(record._replace(claims={**record.claims, ("breaker", key): renewed}), None)
+        renewed = replace(present, expires_at=expires_at, occurred_at=occurred_at)
+        return EventOutcome(replace(record, claims={**record.claims, ("breaker", key): renewed}), None)
     expires_at = now + lease_ms if lease_ms else None
     claim = Claim("breaker", key, None, data.state, occurred_at, now, expires_at, None, data.cause)
     claims = with_breaker(record.claims, claim, terms)
@@ -75,7 +77,7 @@ def apply_breaker(  # noqa: PLR0911 - a return for each outcome
         return Refusal("too_many_claims", AT_THE_LIMIT)
     if claims is record.claims:
         return EventOutcome(record, None)
-    return EventOutcome(record._replace(claims=claims), Cause("breaker", key))
+    return EventOutcome(replace(record, claims=claims), Cause("breaker", key))
 
 
 def _lease_ms(rule: BreakerRule, state: BreakerState) -> int:
@@ -135,7 +137,7 @@ def apply_mode(record: Record, terms: Terms, data: Mode, now: int, _at: int) -> 
     claim = Claim(*key, state, None, None, now, expires_at, data.actor, data.reason)
     present = record.claims.get(key)
     if present is not None and present.state is state:
-        claim = claim._replace(since=present.since)
+        claim = replace(claim, since=present.since)
     return _with_claim(record, claim, cause)
 
 
@@ -163,13 +165,13 @@ def _missing_ttl(what: str, terms: Terms) -> Refusal:
 
 def _with_claim(record: Record, claim: Claim, cause: Cause) -> EventOutcome:
     claims = {**record.claims, (claim.source, claim.key): claim}
-    return EventOutcome(record._replace(claims=claims), cause, claim.expires_at)
+    return EventOutcome(replace(record, claims=claims), cause, claim.expires_at)
 
 
 def _without_claim(record: Record, key: ClaimKey) -> Record:
     if key not in record.claims:
         return record
-    return record._replace(claims={name: claim for name, claim in record.claims.items() if name != key})
+    return replace(record, claims={name: claim for name, claim in record.claims.items() if name != key})
 
 
 APPLY: Final[Mapping[str, Callable[[Record, Terms, Any, int, int], Step]]] = {

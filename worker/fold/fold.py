@@ -5,16 +5,20 @@ What an event does to the claims is in `worker.fold.event_handlers`. The decisio
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from schemas.domain.advance import advance
+from schemas.domain.claim import Cause
 from schemas.domain.deadlines import retires_at
 from schemas.domain.decision import Change, decide
 from schemas.domain.policy import Rules
 from schemas.domain.record import Record, new_record
-from schemas.domain.state import BY_LABEL, SleepState
+from schemas.domain.state import BY_LABEL, LABELS, SleepState
 from schemas.domain.values import time_ms
-from schemas.wire.events import BreakerEvent, CancelEvent, CommandEvent, TenantEvent, TimerEvent
+from schemas.wire.events import BREAKER, CANCEL, TIMER, BreakerEvent, CommandEvent, TenantEvent
 from schemas.wire.operation import OperationRecord, RefusalCode, decision_digest, type_of
 from schemas.wire.tenant_view import shows_the_same
 from schemas.wire.transition import Transition
@@ -38,7 +42,7 @@ class At(NamedTuple):
         return f"{self.partition}:{self.offset}"
 
 
-class Folded(NamedTuple):
+class Folded(Struct, frozen=True, gc=False):
     """The result of an event.
 
     Attributes:
@@ -75,28 +79,47 @@ def fold(
         at: the place and time of the event in the log.
     """
     folding = _Folding(record, event, rules, at)
-    if isinstance(event, TimerEvent):
-        return folding.timer()
-    if isinstance(event, BreakerEvent):
+    # By the type, not by the class: `isinstance` of a pydantic model that it is not takes as long as a decision.
+    if event.type == BREAKER:
         return folding.breaker(event)
+    if event.type == TIMER:
+        return folding.timer()
     return folding.command(event, known)
+
+
+class _Origin(NamedTuple):
+    """The columns of an audit row that say who asked for the change, and why."""
+
+    operation_id: str | None = None
+    actor: str | None = None
+    reason: str | None = None
+    decision_id: str | None = None
+
+
+_NOBODY: Final = _Origin()
+"""The origin of what time or new rules have changed."""
 
 
 class _Folding:
     """The fold of one event: `base` is the record after steps 1 to 3, `rows` are the audit rows so far."""
 
-    __slots__ = ("at", "base", "before", "event", "now", "rows", "rules", "terms")
+    __slots__ = ("at", "base", "before", "event", "now", "origin", "position", "rows", "rules", "terms")
 
     def __init__(self, before: Record | None, event: TenantEvent, rules: list[Rules], at: At) -> None:
         self.before = before
         self.event = event
         self.rules = rules
         self.at = at
+        self.position = at.position
+        self.origin = _NOBODY
         self.rows: tuple[Transition, ...] = ()
-        base = before if before is not None else new_record(rules[-1], at.timestamp)
-        self.now = max(base.clock, at.timestamp)
-
-        self.base, self.terms, changes = advance(base, rules, self.now)
+        if before is None:
+            # Nothing to advance: it has no claims, and the rules in force.
+            self.now = at.timestamp
+            self.base, self.terms = new_record(rules[-1], at.timestamp), rules[-1].terms
+            return
+        self.now = max(before.clock, at.timestamp)
+        self.base, self.terms, changes = advance(before, rules, self.now)
         for change, under in changes:
             self._transition(change, under)
 
@@ -108,12 +131,13 @@ class _Folding:
         if retires is not None and self.now >= retires:
             return Folded(None, published=True, rows=self.rows)
         if self._shows_the_same(self.before, self.base):
-            return Folded(self.before._replace(rules_number=self.base.rules_number), published=False)
+            return Folded(replace(self.before, rules_number=self.base.rules_number), published=False)
         return Folded(self._stamped(self.base), published=True, rows=self.rows)
 
     def breaker(self, event: BreakerEvent) -> Folded:
         """Apply a breaker's state. If the data has no time, the time of the event is used."""
         data = event.data
+        self.origin = _Origin(reason=data.cause)
         if data.occurred_at is None and event.time is not None:
             data = data.model_copy(update={"occurred_at": time_ms(event.time)})
         step = APPLY[event.type](self.base, self.terms, data, self.now, self.at.timestamp)
@@ -124,6 +148,7 @@ class _Folding:
     def command(self, event: CommandEvent, known: Mapping[str, OperationRecord]) -> Folded:
         """Answer a repeated command with its first outcome; apply any other command, and remember its outcome."""
         data = event.data
+        self.origin = _Origin(data.operation_id, data.actor, data.reason, data.decision_id)
         digest = decision_digest(event)
         first = known.get(data.operation_id)
         if first is not None and first.is_known(self.now, max(self.at.highest, self.at.timestamp)):
@@ -132,7 +157,7 @@ class _Folding:
             refusal = _repeated(first, event, digest)
             same = refusal.code == "duplicate_operation"
             answer = first if same else self._outcome(event, digest, self.base, refusal=refusal)
-            return self._refused(refusal, digest)._replace(answer=answer)
+            return replace(self._refused(refusal, digest), answer=answer)
 
         step: Step
         # By the timestamp of this log record: an earlier record with a time ahead must not make the command late.
@@ -143,16 +168,16 @@ class _Folding:
             step = APPLY[event.type](self.base, self.terms, data, self.now, self.at.timestamp)
         if isinstance(step, Refusal):
             outcome = self._outcome(event, digest, self.base, refusal=step)
-            return self._refused(step, digest)._replace(operations=(outcome,), answer=outcome)
+            return replace(self._refused(step, digest), operations=(outcome,), answer=outcome)
 
         self.terms = self.rules[-1].terms_for(step.record.policy)
         record = self._decided(step)
-        self._row("outcome", self.base.decided, record.decided, decision=digest)
+        self._judged("outcome", record.decided, digest, None)
         outcome = self._outcome(event, digest, record, expires_at=step.expires_at)
         operations = [outcome]
-        if isinstance(event, CancelEvent) and (cancelled := known.get(event.data.cancels)) is not None:
+        if event.type == CANCEL and (cancelled := known.get(event.data.cancels)) is not None:
             operations.append(cancelled._replace(cancelled_at=self.now))
-        return self._finished(record)._replace(operations=tuple(operations), answer=outcome)
+        return replace(self._finished(record), operations=tuple(operations), answer=outcome)
 
     def _decided(self, step: EventOutcome) -> Record:
         """Step 5: decide again, unless there is nothing to decide."""
@@ -160,25 +185,25 @@ class _Folding:
             return step.record
         record, change = decide(step.record, self.terms, self.now, step.cause)
         if change is not None:
-            self._transition(change, self.rules[-1], own=True)
+            self._transition(change, self.rules[-1])
         return record
 
     def _refused(self, refusal: Refusal, digest: str | None) -> Folded:
         """Write the refusal to the audit. Steps 1 to 3 stay in effect; a tenant without a record gets none."""
-        self._row("refusal", self.base.decided, self.base.decided, code=refusal.code, decision=digest)
+        self._judged("refusal", self.base.decided, digest, refusal.code)
         if self.before is None:
             return Folded(None, published=False, rows=self.rows, refusal=refusal)
-        return self._finished(self.base)._replace(refusal=refusal)
+        return replace(self._finished(self.base), refusal=refusal)
 
     def _finished(self, record: Record) -> Folded:
         """Give the record a new version if a reader sees a difference, otherwise only the new clock."""
         if self.before is not None and self._shows_the_same(self.before, record):
-            unchanged = record if record.clock == self.now else record._replace(clock=self.now)
+            unchanged = record if record.clock == self.now else replace(record, clock=self.now)
             return Folded(unchanged, published=False, rows=self.rows)
         return Folded(self._stamped(record), published=True, rows=self.rows)
 
     def _stamped(self, record: Record) -> Record:
-        return record._replace(at=self.now, clock=self.now, offset=self.at.offset, version=record.version + 1)
+        return replace(record, at=self.now, clock=self.now, offset=self.at.offset, version=record.version + 1)
 
     def _shows_the_same(self, before: Record, after: Record) -> bool:
         if before.rules_number == after.rules_number:
@@ -209,16 +234,39 @@ class _Folding:
             detail=None if refusal is None else refusal.detail,
             state=record.state,
             previous_state=self.base.state,
-            position=self.at.position,
+            position=self.position,
             actor=data.actor,
             reason=data.reason,
             trace_id=data.trace_id,
             decision=digest,
         )
 
-    def _transition(self, change: Change, rules: Rules, *, own: bool = False) -> None:
-        """Add an audit row; `own` means that the event itself made the change, not time or new rules."""
-        self._row("transition", change.before, change.after, change=change, rules=rules, own=own)
+    def _transition(self, change: Change, rules: Rules) -> None:
+        """Add the audit row of a change under these rules."""
+        self._row(
+            "transition",
+            change.before,
+            change.after,
+            cause=change.cause,
+            enforced=change.enforced,
+            at=change.at,
+            rules=rules,
+        )
+
+    def _judged(
+        self, kind: Literal["outcome", "refusal"], after: SleepState, decision: str | None, code: RefusalCode | None
+    ) -> None:
+        """Add the audit row of a command's outcome, or of a refusal."""
+        self._row(
+            kind,
+            self.base.decided,
+            after,
+            enforced=self.terms.policy.enforce,
+            at=self.now,
+            rules=self.rules[-1],
+            decision=decision,
+            code=code,
+        )
 
     def _row(  # noqa: PLR0913 - the columns of an audit row
         self,
@@ -226,32 +274,33 @@ class _Folding:
         before: SleepState,
         after: SleepState,
         *,
-        change: Change | None = None,
-        code: RefusalCode | None = None,
+        enforced: bool,
+        at: int,
+        rules: Rules,
+        cause: Cause | None = None,
         decision: str | None = None,
-        rules: Rules | None = None,
-        own: bool = True,
+        code: RefusalCode | None = None,
     ) -> None:
-        data = self.event.data
+        origin = self.origin
         row = Transition(
-            id=f"{self.at.position}:{len(self.rows)}",
+            id=f"{self.position}:{len(self.rows)}",
             kind=kind,
             tenant=self.event.subject,
-            before=before,
-            after=after,
-            cause=None if change is None else change.cause,
+            cause=cause,
             event_id=self.event.id,
             event_type=self.event.type,
-            operation_id=getattr(data, "operation_id", None) if own else None,
-            actor=getattr(data, "actor", None) if own else None,
-            reason=getattr(data, "reason", getattr(data, "cause", None)) if own else None,
+            operation_id=origin.operation_id,
+            actor=origin.actor,
+            reason=origin.reason,
             code=code,
             decision=decision,
-            decision_id=getattr(data, "decision_id", None) if own else None,
-            enforced=self.terms.policy.enforce if change is None else change.enforced,
-            at=self.now if change is None else change.at,
-            position=self.at.position,
-            rules=(self.rules[-1] if rules is None else rules).digest,
+            decision_id=origin.decision_id,
+            enforced=enforced,
+            at=at,
+            position=self.position,
+            rules=rules.digest,
+            before=LABELS[before],
+            after=LABELS[after],
         )
         self.rows += (row,)
 

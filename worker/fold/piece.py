@@ -14,12 +14,12 @@ from schemas.domain.record import Record
 from schemas.kafka.source_record import Failure, SourceRecord, Unreadable
 from schemas.names import rules_key
 from schemas.wire.cloudevents import Headers
-from schemas.wire.events import Command, RulesEvent, TenantEvent, TimerEvent
+from schemas.wire.events import RULES, TIMER, CommandEvent, RulesEvent, TenantEvent
 from schemas.wire.operation import OperationRecord, forgotten_until
 from schemas.wire.state_record import NEW_HEADER, POSITION_HEADER
-from schemas.wire.tenant_view import state_record
+from schemas.wire.tenant_view import encoded_state
 from worker.fold.dead_letter import dead_letter
-from worker.fold.decoding import Decoded
+from worker.fold.decoding import Decoded, is_command, operations_named
 from worker.fold.fold import At, Folded, fold
 from worker.fold.refused import Refused
 from worker.fold.written import Written, claims_of, pack_operation, written_of
@@ -93,7 +93,7 @@ class Piece:
         Raises:
             LaneStoppedError: if a record in the store cannot be read. The event is not to blame.
         """
-        record, event = item
+        record, event, _ = item
         self.highest = max(self.highest, record.timestamp)
         if self._new is None:
             self._new = new_since(self.partition, record.offset)
@@ -102,7 +102,7 @@ class Piece:
         else:
             try:
                 failure = None
-                if isinstance(event, RulesEvent):
+                if event.type == RULES:
                     failure = self._rules(record, event)
                 else:
                     self._tenant(record, event)
@@ -132,31 +132,38 @@ class Piece:
         tenant = event.subject
         before = self._record(tenant, record.offset)
         at = At(self.partition, record.offset, record.timestamp, self.highest)
-        folded = fold(before, event, self._known_operations(event, record.offset), self.rules, at)
+        command = event if is_command(event) else None
+        known = self._known_operations(command, record.offset) if command is not None else {}
+        folded = fold(before, event, known, self.rules, at)
         # Everything that can raise comes first, so that an event that fails leaves the piece as it was.
         key = tenant.encode()
-        transitions = [Output(key, to_json(row.as_json())) for row in folded.rows]
+        transitions = [Output(key, row.encode()) for row in folded.rows] if folded.rows else []
         state = self._state(tenant, key, folded, at) if folded.published else None
-        answer = self._answer(event, folded)
+        answer = None if folded.answer is None else folded.answer.pack()
 
         self.before.setdefault(tenant, before)
         self.records[tenant] = folded.record
-        self._add(self.transitions, *transitions)
+        if transitions:
+            self._add(self.transitions, *transitions)
         if state is not None:
             self._publish(tenant, state)
-        for operation in folded.operations:
-            self.operations[tenant, operation.operation_id] = operation
-        if isinstance(event.data, Command):
-            self.receipts[tenant, event.data.operation_id] = None
-        if answer is not None:
-            self.answers.append(answer)
-            self.bytes += len(answer[1])
+        if command is not None:
+            self._judged(command, folded, answer)
         if folded.refusal is not None:
             code, detail = folded.refusal
             self.refusals.append(Refused(code, event.type, tenant, event.source, at.position, detail))
-        if isinstance(event, TimerEvent):
+        if event.type == TIMER:
             self.timers_folded.append((tenant, record.timestamp))
             self.timer_lags.append(record.timestamp - event.data.due_at)
+
+    def _judged(self, command: CommandEvent, folded: Folded, answer: bytes | None) -> None:
+        """Note what is to be remembered of a command, and the packed answer for its caller."""
+        for operation in folded.operations:
+            self.operations[command.subject, operation.operation_id] = operation
+        self.receipts[command.subject, command.data.operation_id] = None
+        if answer is not None and command.data.reply_to is not None:
+            self.answers.append((command.data.reply_to, answer))
+            self.bytes += len(answer)
 
     def _record(self, tenant: str, offset: int) -> Record | None:
         if tenant in self.records:
@@ -166,14 +173,10 @@ class Piece:
         packed = self._packed[tenant]
         return None if packed is None else record_of(self.partition, tenant, packed, self.rules, offset)
 
-    def _known_operations(self, event: TenantEvent, offset: int) -> dict[str, OperationRecord]:
-        if not isinstance(event.data, Command):
-            return {}
+    def _known_operations(self, command: CommandEvent, offset: int) -> dict[str, OperationRecord]:
         known: dict[str, OperationRecord] = {}
-        for operation_id in (event.data.operation_id, getattr(event.data, "cancels", None)):
-            if operation_id is None:
-                continue
-            key = event.subject, operation_id
+        for key in operations_named(command):
+            operation_id = key[1]
             if key in self.operations:
                 known[operation_id] = self.operations[key]
             elif (packed := self._loaded_operations[key]) is not None:
@@ -189,12 +192,13 @@ class Piece:
         if folded.record is None:
             return Output(key, None, ((POSITION_HEADER, at.position.encode()),))
         terms = self.rules[-1].terms_for(folded.record.policy)
-        return Output(key, to_json(state_record(tenant, self.partition, folded.record, terms)))
+        return Output(key, encoded_state(tenant, self.partition, folded.record, terms))
 
     def _publish(self, tenant: str, state: Output) -> None:
         """Publish a state record of a tenant instead of an earlier one in this piece."""
         if self.before[tenant] is None:
-            state = state._replace(headers=(*state.headers, *(self._new or ())))
+            key, value, headers = state
+            state = Output(key, value, (*headers, *(self._new or ())))
         earlier = self.published.pop(tenant, None)
         self.published[tenant] = state
         self.bytes += _size(state) - (0 if earlier is None else _size(earlier))
@@ -202,12 +206,6 @@ class Piece:
     def _add(self, outputs: list[Output], *more: Output) -> None:
         outputs += more
         self.bytes += sum(map(_size, more))
-
-    @staticmethod
-    def _answer(event: TenantEvent, folded: Folded) -> tuple[str, bytes] | None:
-        if folded.answer is None or not isinstance(event.data, Command) or event.data.reply_to is None:
-            return None
-        return event.data.reply_to, folded.answer.pack()
 
     @property
     def forget_to(self) -> int:
@@ -243,5 +241,8 @@ def new_since(partition: int, offset: int) -> Headers:
 
 def _size(output: Output) -> int:
     """Return the size of an output in bytes."""
-    size = len(output.key or b"") + len(output.value or b"")
-    return size + sum(len(name) + len(value) for name, value in output.headers) if output.headers else size
+    key, value, headers = output
+    size = len(key or b"") + len(value or b"")
+    for name, content in headers:
+        size += len(name) + len(content)
+    return size

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from schemas.domain.policy import Rules
-from schemas.kafka.source_record import Failure
-from schemas.wire.events import RulesEvent
 from worker.fold.dead_letter import Ceiling
 from worker.fold.decoding import Decoded, operations_of, tenants_of
 from worker.fold.piece import Piece
@@ -88,8 +86,9 @@ class PendingBatch:
             item = self._remaining.popleft()
             piece.fold(item)
             folded.append(item)
-            ceiling.count(failed=piece.failures[-1])
-            if ceiling.reached:
+            failed = piece.failures[-1]
+            ceiling.count(failed=failed)
+            if failed and ceiling.reached:
                 raise LaneStoppedError(
                     f"our own code failed on most of the last records up to {self._partition}:{item.record.offset}: a "
                     "bad deploy, not bad data; roll back, or set SLEEP_DEADLETTER_MAX_RATIO=1 to go on"
@@ -103,7 +102,7 @@ class PendingBatch:
         self._operations.update(piece.packed_operations())
 
     def _is_loaded(self, item: Decoded) -> bool:
-        return isinstance(item.event, RulesEvent | Failure) or self._has(item.event.subject)
+        return item.tenant is None or self._has(item.tenant)
 
     def _has(self, tenant: str) -> bool:
         return tenant in self._cache or tenant in self._packed

@@ -24,6 +24,9 @@ class RecordCache(Mapping[str, Record | None]):
     def __getitem__(self, tenant: str) -> Record | None:
         return self._records[tenant][0]
 
+    def __contains__(self, tenant: object) -> bool:
+        return tenant in self._records  # That of `Mapping` would raise and catch an error for each new tenant.
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)
 

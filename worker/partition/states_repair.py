@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from schemas.names import rules_key
 from schemas.redis.progress import Progress
 from schemas.wire.state_record import POSITION_HEADER
-from schemas.wire.tenant_view import state_record
+from schemas.wire.tenant_view import encoded_state
 from worker.partition.pending_batch import PIECE_BYTES
 from worker.partition.stored_records import record_of
 from worker.ports import Output, Outputs, Store, TopicRecord
@@ -81,7 +81,7 @@ class StatesRepair:
         tenant, rules = key.decode(), self._progress.rules
         record = record_of(self._partition, tenant, packed, rules, self._progress.next)
         terms = rules[record.rules_number].terms_for(record.policy)
-        return Output(key, to_json(state_record(tenant, self._partition, record, terms)))
+        return Output(key, encoded_state(tenant, self._partition, record, terms))
 
     def _rules(self, key: bytes, record: TopicRecord) -> Output:
         """Return the rules in a record of the topic if they are those of the log, else a tombstone.

@@ -7,6 +7,7 @@ published state and the events after that. A position that became a dead letter 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from schemas.kafka.source_record import Failure, SourceRecord
@@ -209,7 +210,7 @@ class Replay:
         """
         # The log was truncated or recreated: a record must not name an offset that is still to come.
         records = {
-            tenant: record if record.offset < self.next else record._replace(offset=self.next - 1)
+            tenant: record if record.offset < self.next else replace(record, offset=self.next - 1)
             for tenant, record in self.records.items()
             if record is not None
         }

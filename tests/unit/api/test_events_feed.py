@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from api.adapters.dependency import UnavailableError
 from api.streaming import catchup
@@ -20,7 +21,7 @@ ACME = partition_of("acme", PARTITIONS)
 
 def _at(event: int) -> Record:
     """Acme's record, last changed by an event."""
-    return new_record(BUILT_IN_RULES, NOW)._replace(offset=event)
+    return replace(new_record(BUILT_IN_RULES, NOW), offset=event)
 
 
 async def test_a_stream_says_the_state_and_then_what_comes() -> None:

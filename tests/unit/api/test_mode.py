@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.domain.claim import Cause, Claim
 from schemas.domain.policy import BUILT_IN_RULES, parse_policy
@@ -81,7 +82,8 @@ async def test_a_tenant_never_seen_is_awake(api: ApiOverFakes) -> None:
 async def test_what_decided_is_told_and_that_no_rule_matches(api: ApiOverFakes) -> None:
     """With the rule that would end the list."""
     claim = Claim("breaker", "search@pod-1", None, "open", None, NOW - 9000, NOW + 9000, None, None)
-    api.store.records["acme"] = new_record(BUILT_IN_RULES, NOW - 9000)._replace(
+    api.store.records["acme"] = replace(
+        new_record(BUILT_IN_RULES, NOW - 9000),
         state=SleepState.deep,
         decided=SleepState.deep,
         claims={("breaker", "search@pod-1"): claim},
@@ -105,7 +107,8 @@ async def test_a_reader_sees_what_fell_due_without_a_worker(api: ApiOverFakes) -
     """A mode that ended a second ago is over, and the parameters are on their way."""
     sets = BUILT_IN_RULES.terms.schedule
     claim = Claim("mode", "mode", SleepState.deep, None, None, NOW - 9000, NOW - 1000, "ops", None)
-    api.store.records["acme"] = new_record(BUILT_IN_RULES, NOW - 9000)._replace(
+    api.store.records["acme"] = replace(
+        new_record(BUILT_IN_RULES, NOW - 9000),
         state=SleepState.deep,
         decided=SleepState.deep,
         cause=Cause("mode", "mode"),

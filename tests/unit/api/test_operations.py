@@ -1,6 +1,7 @@
 """Operations over HTTP: read, listed and cancelled, under `/api/operations` and `/api/util/sleep`."""
 
 import pytest
+from msgspec.structs import replace
 
 from api.commands.receipt import Receipt
 from schemas.domain.claim import Claim
@@ -34,7 +35,7 @@ async def test_live_operations_are_the_claims_that_have_not_ended(api: ApiOverFa
         api.store.outcomes["acme", claim.key] = outcome(operation_id=claim.key, created_at=NOW - number)
     mode = Claim("mode", "mode", SleepState.light, None, None, NOW, None, None, None)
     record = new_record(BUILT_IN_RULES, NOW - 10)
-    api.store.records["acme"] = record._replace(claims=claims | {("mode", "mode"): mode})
+    api.store.records["acme"] = replace(record, claims=claims | {("mode", "mode"): mode})
     documents = (await api.client.get(URL)).json()["operations"]
     assert [document["operation_id"] for document in documents] == ["op-2", "op-1"]
 

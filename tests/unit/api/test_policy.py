@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api.errors.problems import ProblemError
 from api.http.etag import etag, parse_if_match
@@ -20,7 +21,7 @@ POLICY = {"ceiling": "deep", "max_ttl_seconds": 60}
 
 def _own(api: ApiOverFakes, version: int, policy: dict[str, Any] | None = POLICY) -> None:
     parsed = None if policy is None else parse_policy(policy)
-    api.store.records["acme"] = new_record(BUILT_IN_RULES, NOW)._replace(policy=parsed, policy_version=version)
+    api.store.records["acme"] = replace(new_record(BUILT_IN_RULES, NOW), policy=parsed, policy_version=version)
 
 
 async def test_a_tenant_without_a_policy_has_the_rules_one(api: ApiOverFakes) -> None:

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.domain.claim import Claim
 from schemas.domain.policy import BUILT_IN_RULES, Rules, parse_rules
@@ -30,7 +31,8 @@ def frozen() -> Record:
     """A tenant whose breaker is open, and one of whose sleeps fell due a second ago."""
     breaker = Claim("breaker", "payments@pod-1", None, "open", None, NOW - 5000, NOW + 60_000, None, None)
     operation = Claim("operation", "op-1", SleepState.deep, None, None, NOW - 5000, NOW - 1000, "ops", None)
-    return new_record(BUILT_IN_RULES, NOW - 5000)._replace(
+    return replace(
+        new_record(BUILT_IN_RULES, NOW - 5000),
         state=SleepState.freeze,
         decided=SleepState.freeze,
         claims={("breaker", "payments@pod-1"): breaker, ("operation", "op-1"): operation},

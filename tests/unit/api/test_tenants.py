@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from api.queries.tenant_list import LOOKED_AT, STEP
 from schemas.domain.claim import Claim
@@ -21,8 +22,8 @@ def asleep(tenant: str, ends: int) -> Record:
     """A record that sleeps deeply until its operation ends."""
     claim = Claim("operation", tenant, SleepState.deep, None, None, NOW, ends, "ops", None)
     record = new_record(BUILT_IN_RULES, NOW)
-    return record._replace(
-        state=SleepState.deep, decided=SleepState.deep, claims={("operation", tenant): claim}, offset=1
+    return replace(
+        record, state=SleepState.deep, decided=SleepState.deep, claims={("operation", tenant): claim}, offset=1
     )
 
 

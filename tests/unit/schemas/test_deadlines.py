@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.domain.claim import Cause, Claim
 from schemas.domain.deadlines import is_open_ended, next_deadline, retires_at, settle
@@ -50,7 +51,8 @@ def test_settling_leaves_clock_position_and_version_alone() -> None:
     tenant = folded([operation("op", "deep", NOW + 60)])
     after, _ = settle(tenant.record, tenant.terms, NOW + 100)
     assert (
-        after._replace(
+        replace(
+            after,
             state=SleepState.deep,
             decided=SleepState.deep,
             since=NOW,
@@ -199,7 +201,7 @@ def test_the_end_of_a_hold_is_a_deadline() -> None:
     tenant = folded([operation("op", "deep", NOW + 60)], policy)
     held, _ = settle(tenant.record, tenant.terms, NOW + 60)
     assert next_deadline(held, tenant.terms) == NOW + 10_000
-    both = held._replace(claims=claims_of(mode("light", NOW + 20_000)))
+    both = replace(held, claims=claims_of(mode("light", NOW + 20_000)))
     assert next_deadline(both, tenant.terms) == NOW + 10_000
 
 
@@ -235,10 +237,10 @@ def test_an_idle_record_retires_a_day_after_its_last_news() -> None:
     record = sleeping("active")
     day = 86_400_000
     assert retires_at(record, terms_of()) == NOW + day
-    assert retires_at(record._replace(clock=NOW + 7), terms_of()) == NOW + 7 + day
-    assert retires_at(record._replace(since=NOW + 8), terms_of()) == NOW + 8 + day
+    assert retires_at(replace(record, clock=NOW + 7), terms_of()) == NOW + 7 + day
+    assert retires_at(replace(record, since=NOW + 8), terms_of()) == NOW + 8 + day
     ramp = Ramp(record.ramp.start, record.ramp.target, NOW, NOW + 9)
-    assert retires_at(record._replace(ramp=ramp), terms_of()) == NOW + 9 + day
+    assert retires_at(replace(record, ramp=ramp), terms_of()) == NOW + 9 + day
 
 
 def test_the_rules_say_how_long_an_idle_record_stays() -> None:
@@ -266,7 +268,7 @@ def test_a_record_with_a_reason_for_sleep_does_not_retire(claims: list[Claim], p
 
 def test_a_record_that_ever_had_a_policy_does_not_retire() -> None:
     """Its version must go on counting."""
-    assert retires_at(sleeping("active")._replace(policy_version=2), terms_of()) is None
+    assert retires_at(replace(sleeping("active"), policy_version=2), terms_of()) is None
 
 
 def test_a_record_with_a_claim_that_means_active_retires() -> None:

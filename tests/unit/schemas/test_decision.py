@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 import pytest
 from hypothesis import given
+from msgspec.structs import replace
 
 from schemas.domain.claim import Cause, CauseKind, Claim, Claims
 from schemas.domain.decision import Change, decide, deepest, depth_of, held_until, wanted
@@ -121,7 +122,7 @@ def test_a_hold_ends_where_the_claims_ask_for_the_depth_again() -> None:
     """`held_until` is null while nothing is held."""
     held, _ = decide(sleeping("deep", policy=HOLDS), terms_of(HOLDS), NOW + 1, EVENT)
     again, change = decide(
-        held._replace(claims=claims_of(mode("deep"))), terms_of(HOLDS), NOW + 2, Cause("mode", "mode")
+        replace(held, claims=claims_of(mode("deep"))), terms_of(HOLDS), NOW + 2, Cause("mode", "mode")
     )
     assert (again.held_until, change) == (None, None)
     assert again.since == NOW
@@ -197,7 +198,7 @@ def test_a_mere_change_of_enforce_keeps_since_and_cause() -> None:
 
 def test_a_hold_adds_no_sleep_when_a_dry_run_ends() -> None:
     """A tenant that stayed awake has no sleep to keep, whatever was decided on paper."""
-    dry = sleeping("freeze", [breaker("a@1", "open")])._replace(state=SleepState.active)
+    dry = replace(sleeping("freeze", [breaker("a@1", "open")]), state=SleepState.active)
     policy = HOLDS | {"breakers": [{"match": "*", "open": "light"}]}
     assert decide(dry, terms_of(policy), NOW + 1, Cause("policy", "policy"))[0].state is SleepState.light
 
@@ -214,7 +215,7 @@ def test_falling_asleep_ramps_by_deepen_and_waking_by_wake() -> None:
     terms = terms_of({"ramp_seconds": {"deepen": 2, "wake": 7}})
     asleep, _ = decide(sleeping("active", [breaker("a@1", "open")]), terms, NOW, EVENT)
     assert (asleep.ramp.starts_at, asleep.ramp.ends_at) == (NOW, NOW + 2000)
-    awake, _ = decide(asleep._replace(claims={}), terms, NOW + 1000, EVENT)
+    awake, _ = decide(replace(asleep, claims={}), terms, NOW + 1000, EVENT)
     assert (awake.ramp.starts_at, awake.ramp.ends_at) == (NOW + 1000, NOW + 8000)
     assert awake.ramp.start == asleep.ramp.at(NOW + 1000)
 

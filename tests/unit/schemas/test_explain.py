@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from schemas.domain.claim import PIN, Cause, Claim
@@ -49,8 +50,8 @@ def without_what_decides(tenant: Tenant, result: Explanation) -> tuple[Record, T
         if result.claim.quorum is not None:
             name = result.claim.quorum.breaker
             left_out = {key for key in record.claims if key[0] == "breaker" and breaker_name(key[1]) == name}
-        return record._replace(
-            claims={key: claim for key, claim in record.claims.items() if key not in left_out}
+        return replace(
+            record, claims={key: claim for key, claim in record.claims.items() if key not in left_out}
         ), terms
     if result.by == "floor":
         return record, terms_with(tenant, {"floor": "active"})
@@ -80,7 +81,7 @@ def test_what_is_named_is_what_makes_the_difference(tenant: Tenant) -> None:
         assert result.without is not decided
     elif result.by == "claim" and result.without is decided:
         # An end of the claim would not be held, so the record without it is settled as it stands.
-        runner_up = explain(record._replace(held_until=None), tenant.rules)
+        runner_up = explain(replace(record, held_until=None), tenant.rules)
         assert (runner_up.by, runner_up.claim) != (result.by, result.claim)
 
 

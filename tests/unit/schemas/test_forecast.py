@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.domain.deadlines import Forecast, forecast, settle
 from schemas.domain.policy import Terms
@@ -75,7 +76,7 @@ def test_the_end_of_a_pin_may_be_followed_by_sleep() -> None:
 
 def test_a_pin_without_an_end_has_no_forecast() -> None:
     """No command can set one; a record that held one would stay as it is."""
-    endless = pin("deep", NOW + 3)._replace(expires_at=None)
+    endless = replace(pin("deep", NOW + 3), expires_at=None)
     assert forecast_of(endless, breaker("a@1", "open", NOW + 5)) == []
 
 
@@ -142,7 +143,7 @@ def test_reading_just_before_and_after_a_timer_record_gives_the_same_answer(
 ) -> None:
     """Whether the fold has noticed what fell due makes no difference to a reader."""
     noticed, _ = settle(tenant.record, tenant.terms, NOW + fired)
-    noticed = noticed._replace(clock=NOW + fired, at=NOW + fired)
+    noticed = replace(noticed, clock=NOW + fired, at=NOW + fired)
     now = NOW + fired + later
     before = present("acme", 3, tenant.record, [tenant.rules], now)
     assert present("acme", 3, noticed, [tenant.rules], now) == before

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from schemas.domain.claim import Cause
@@ -36,7 +37,7 @@ def test_the_state_record_is_that_of_the_design() -> None:
     """Field by field, for a breaker that opened."""
     claim = breaker("payments@pod-1", "open", NOW + 900_000)
     tenant = folded([claim])
-    record = tenant.record._replace(cause=Cause("breaker", "payments@pod-1"), offset=1042, version=7)
+    record = replace(tenant.record, cause=Cause("breaker", "payments@pod-1"), offset=1042, version=7)
     awake = {"K": 100, "t": 1.0, "tau": 0.1, "eta": 0.01, "lambda": 0.5, "B": 1.0}
     frozen = {"K": 1, "t": 0.1, "tau": 1e-6, "eta": 0, "lambda": 0, "B": 2.0}
     assert state_record("acme", 3, record, tenant.terms) == {
@@ -125,7 +126,7 @@ def test_a_record_is_read_under_the_rules_that_it_was_last_folded_under() -> Non
 def test_the_first_record_of_a_partition_is_a_position() -> None:
     """Offset 0 is one like any other."""
     tenant = folded([])
-    answer = present("acme", 3, tenant.record._replace(offset=0), [tenant.rules], NOW)
+    answer = present("acme", 3, replace(tenant.record, offset=0), [tenant.rules], NOW)
     assert answer["position"] == "3:0"
 
 
@@ -150,7 +151,7 @@ CLAIM = breaker("a@1", "open", NOW + 10)
     [
         {"clock": NOW + 5},
         {"rules_number": 3},
-        {"claims": claims_of(CLAIM._replace(occurred_at=NOW))},
+        {"claims": claims_of(replace(CLAIM, occurred_at=NOW))},
         {"claims": claims_of(CLAIM)},
     ],
 )
@@ -160,8 +161,8 @@ def test_clock_occurred_at_and_the_number_of_the_rules_are_not_worth_publishing(
     """A reader sees no difference."""
     record = folded([CLAIM]).record
     terms = terms_of()
-    assert shows_the_same(record, record._replace(**changes), terms, terms)
-    assert shows_the_same(record, record._replace(**changes), terms, terms_of())
+    assert shows_the_same(record, replace(record, **changes), terms, terms)
+    assert shows_the_same(record, replace(record, **changes), terms, terms_of())
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_clock_occurred_at_and_the_number_of_the_rules_are_not_worth_publishing(
         {"held_until": NOW + 1},
         {"policy_version": 1},
         {"claims": {}},
-        {"claims": claims_of(CLAIM._replace(expires_at=NOW + 11))},
+        {"claims": claims_of(replace(CLAIM, expires_at=NOW + 11))},
         {"claims": claims_of(CLAIM, mode("light"))},
         {"ramp": folded([]).record.ramp},
     ],
@@ -181,12 +182,12 @@ def test_everything_else_is(changes: dict[str, Any]) -> None:
     """A reader sees each of these."""
     record = folded([CLAIM]).record
     terms = terms_of()
-    assert not shows_the_same(record, record._replace(**changes), terms, terms)
+    assert not shows_the_same(record, replace(record, **changes), terms, terms)
 
 
 def same_under(record: Record, rules: dict[str, Any]) -> bool:
     """Tell whether a record shows the same under these rules as under the built-in ones."""
-    return shows_the_same(record, record._replace(rules_number=1), terms_of(), parse_rules(1, rules).terms_for(None))
+    return shows_the_same(record, replace(record, rules_number=1), terms_of(), parse_rules(1, rules).terms_for(None))
 
 
 def test_other_rules_are_worth_publishing_where_they_change_what_a_claim_means() -> None:
@@ -210,7 +211,7 @@ def test_other_rules_do_not_hide_a_difference() -> None:
     """What changed besides is published."""
     record = folded([CLAIM]).record
     other = parse_rules(1, {"policy": {"max_ttl_seconds": 5}}).terms_for(None)
-    assert not shows_the_same(record, record._replace(held_until=NOW + 1), terms_of(), other)
+    assert not shows_the_same(record, replace(record, held_until=NOW + 1), terms_of(), other)
 
 
 def test_a_new_record_is_awake_at_the_time_of_its_first_event() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from schemas.domain.record import pack
@@ -24,18 +25,18 @@ def published(tenant: Tenant) -> dict[str, Any]:
 @given(tenants())
 def test_a_state_record_read_back_is_the_record(tenant: Tenant) -> None:
     """Every field of it, and packed the same but for the order of the claims, which means nothing."""
-    record = tenant.record._replace(offset=7)
+    record = replace(tenant.record, offset=7)
     records = parse_state_record(published(tenant._replace(record=record)))
     assert records == record
     schedule = tenant.terms.schedule
-    ordered = record._replace(claims=dict(sorted(record.claims.items())))
+    ordered = replace(record, claims=dict(sorted(record.claims.items())))
     assert pack(records, schedule) == pack(ordered, schedule)
 
 
 def test_the_time_of_a_breaker_and_the_words_of_people_survive() -> None:
     """Claims of all sources with all that they hold."""
     claims = [
-        breaker("a@1", "half_open", NOW + 1)._replace(occurred_at=NOW - 5, reason="timeouts"),
+        replace(breaker("a@1", "half_open", NOW + 1), occurred_at=NOW - 5, reason="timeouts"),
         mode("deep"),
         operation("op-1", "light", NOW + 9),
         pin("freeze", NOW + 7),

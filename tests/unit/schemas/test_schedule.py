@@ -3,9 +3,11 @@
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from schemas.domain.schedule import (
@@ -138,7 +140,7 @@ def test_a_ramp_of_no_length_can_be_read_before_it() -> None:
 @pytest.mark.parametrize(("fraction", "expected"), [(0.5, 2), (0.499, 1), (0.0, 1), (1.0, 2)])
 def test_k_is_rounded_half_up_when_read(fraction: float, expected: int) -> None:
     """1.5 reads as 2, and inside the ramp K keeps its fraction."""
-    ramp = Ramp(AWAKE._replace(K=1), AWAKE._replace(K=2), NOW, NOW + 1000)
+    ramp = Ramp(replace(AWAKE, K=1), replace(AWAKE, K=2), NOW, NOW + 1000)
     read = ramp.read(NOW + int(1000 * fraction))
     assert read["K"] == expected
     assert type(read["K"]) is int
@@ -193,7 +195,7 @@ def test_a_ramp_at_its_start_has_the_numbers_of_its_start_as_they_were() -> None
 
 def test_a_ramp_s_document_names_both_ends_and_both_times() -> None:
     """What a reader needs to know the present."""
-    assert Ramp(AWAKE, ASLEEP, NOW, NOW + 5).as_json() == {
+    assert msgspec.to_builtins(Ramp(AWAKE, ASLEEP, NOW, NOW + 5)) == {
         "from": TABLE["active"],
         "to": TABLE["freeze"],
         "starts_at": NOW,

@@ -149,7 +149,7 @@ class Tenant:
     def moves(self) -> list[tuple[str, str, str | None, str | None, int]]:
         """The last event's transitions: from, to, kind and key of the cause, and time."""
         return [
-            (row.before.label, row.after.label, row.cause.kind, row.cause.key, row.at)
+            (row.before, row.after, row.cause.kind, row.cause.key, row.at)
             for row in self.last.rows
             if row.cause is not None
         ]

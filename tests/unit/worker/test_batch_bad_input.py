@@ -1,6 +1,7 @@
 """Bad input: each record gets a dead letter that says what and why, and the others are folded as if without it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -193,12 +194,16 @@ def test_a_record_on_which_the_fold_raises_is_set_aside_with_the_trace(monkeypat
     assert lane.failures == [False, True, False, False, False]
 
 
-@pytest.mark.parametrize("broken_part", ["state_record", "to_json"])
+STATES = ("worker.fold.piece.encoded_state",)
+ROWS_AND_RULES = ("schemas.wire.transition.Transition.encode", "worker.fold.piece.to_json")
+
+
+@pytest.mark.parametrize("broken", [STATES, ROWS_AND_RULES])
 @pytest.mark.parametrize(
     "bad", [breaker("closed"), sleep("new", reply_to="r"), cancel("new", "op-0", reply_to="r"), timer(), rules({})]
 )
 def test_a_record_that_cannot_be_encoded_leaves_the_batch_as_it_was(
-    bad: Document, broken_part: str, monkeypatch: pytest.MonkeyPatch
+    bad: Document, broken: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that can raise comes first: no half of an event is ever written."""
     before = [source(0, T, breaker("open")), source(1, T, sleep("op-0", ttl_ms=1000))]
@@ -208,7 +213,8 @@ def test_a_record_that_cannot_be_encoded_leaves_the_batch_as_it_was(
     for each in (lane, other):
         each.apply(before)
     with monkeypatch.context() as patch:
-        patch.setattr(f"worker.fold.piece.{broken_part}", fail)
+        for encoder in broken:
+            patch.setattr(encoder, fail)
         batch = lane.apply([record])
     # An event that has nothing to encode with it is folded, and is none of this test's business.
     if batch.failures == [True]:
@@ -219,8 +225,7 @@ def test_a_record_that_cannot_be_encoded_leaves_the_batch_as_it_was(
             each.apply(after)
         assert_same(lane, other)
     else:
-        assert broken_part == "state_record"
-        assert bad["type"] == "sleep.rules.v1"
+        assert bad["type"] == ("sleep.rules.v1" if broken is STATES else "sleep.timer.v1")
 
 
 def test_what_our_decoder_trips_over_is_our_failure(monkeypatch: pytest.MonkeyPatch) -> None:

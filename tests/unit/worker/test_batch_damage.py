@@ -26,7 +26,7 @@ def broken(packed: bytes) -> Lane:
 @pytest.mark.parametrize(
     ("packed", "expected"),
     [
-        (seal(b"[2, {}]"), "the record of tenant acme: layout 2 is newer than 1; run the newer version"),
+        (seal(b"[3, {}]"), "the record of tenant acme: layout 3 is newer than 2; run the newer version"),
         (
             seal(b"[1,0,0,1,[99,null],[],[0,0,1,1],null,0,null,1,1,1,1,0]"),
             "the record of tenant acme: cause 99 is of a newer release; upgrade: run the newer version",
@@ -76,6 +76,16 @@ def test_no_command_is_judged_by_an_operation_that_cannot_be_read(
     lane.operations["acme", "op"] = packed
     with pytest.raises(LaneStoppedError, match=re.escape(expected)):
         lane.apply([source(1, T, command)])
+
+
+def test_the_next_event_of_a_tenant_writes_the_present_layout() -> None:
+    """The record was written by a release of layout 1, and no event of the tenant came since."""
+    lane = broken(seal(b'[1,3,3,1,[0,"payments@1"],[[0,"payments@1",1,1,null,null]],[0,3,1,1],null,0,null,1,1,1,1,0]'))
+    lane.apply([source(2, T, breaker("closed"))])
+    assert lane.packed["acme"].startswith(b"[2,")
+    record = lane.record("acme")
+    assert record is not None
+    assert (record.state.label, record.version, record.since) == ("active", 2, T)
 
 
 def test_an_outcome_that_was_stored_is_read_back_as_it_was() -> None:

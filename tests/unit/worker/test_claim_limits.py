@@ -5,6 +5,7 @@ Each event is folded by the worker and by the reference, which must agree.
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic_core import to_json
 
 from schemas.domain.claim import MAX_BREAKER_BYTES, Claim, Claims
@@ -69,7 +70,7 @@ def test_a_new_breaker_that_means_active_is_accepted_and_not_kept() -> None:
     before = tenant.known
     tenant(wide("closed", 900), T + 200)
     assert tenant.codes == []
-    assert tenant.known == before._replace(clock=T + 200)
+    assert tenant.known == replace(before, clock=T + 200)
 
 
 def test_it_takes_the_place_of_as_many_idle_claims_as_it_needs() -> None:
@@ -109,7 +110,7 @@ def test_a_record_of_an_earlier_version_above_the_limit_still_wakes() -> None:
         ("breaker", f"x@{number}"): Claim("breaker", f"x@{number}", None, "open", None, T, T + HOUR, None, WIDE * 256)
         for number in range(100)
     }
-    tenant.begin_from(record._replace(claims={**record.claims, **more}))
+    tenant.begin_from(replace(record, claims={**record.claims, **more}))
     before = text_bytes(tenant.known)
     assert before > 2 * MAX_BREAKER_BYTES
     tenant(breaker("open", "new@1"), T + 200)
@@ -162,7 +163,7 @@ def test_the_largest_record_stays_below_256_kib() -> None:
     ]
     tenant.begin_with(breakers, T + 1)
     # The policy's event itself is below 64 KiB only where its JSON is not escaped.
-    tenant.begin_from(tenant.known._replace(policy=parse_policy({"breakers": [rule] * 31 + [{"match": "*"}]})))
+    tenant.begin_from(replace(tenant.known, policy=parse_policy({"breakers": [rule] * 31 + [{"match": "*"}]})))
     record = tenant.known
     assert len(record.claims) == 256 + 34
     assert text_bytes(record) == MAX_BREAKER_BYTES

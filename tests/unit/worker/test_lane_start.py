@@ -228,14 +228,14 @@ async def test_a_flipped_byte_in_a_record_stops_the_lane_and_is_named(world: Wor
 
 async def test_a_record_of_a_newer_version_stops_the_lane_rather_than_be_damaged(world: World) -> None:
     """A rolling deploy goes on with the newer worker on this partition."""
-    world.stored().tenants["acme"] = seal(b'[2,"of tomorrow"]')
+    world.stored().tenants["acme"] = seal(b'[3,"of tomorrow"]')
     world.stored().progress[b"records"] = b"1"
     world.stored().counts["freeze"] = 1
     world.log(breaker("acme", "open"))
     lane = world.assign()
     await world.run()
     assert lane.problem == (
-        "the record of tenant acme: layout 2 is newer than 1; run the newer version on this partition"
+        "the record of tenant acme: layout 3 is newer than 2; run the newer version on this partition"
     )
     assert world.stored().next == 0
 

@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.domain.state import BreakerState
 from tests.support.events import Document, breaker, mode, policy, timer
@@ -215,7 +216,7 @@ def test_at_256_a_new_breaker_that_means_active_is_accepted_and_not_kept() -> No
     before = tenant.known
     tenant(breaker("closed", "new@1"), T + 20)
     assert tenant.codes == []
-    assert tenant.known == before._replace(clock=T + 20)
+    assert tenant.known == replace(before, clock=T + 20)
     assert tenant.last.rows == ()
 
 

@@ -1,6 +1,7 @@
 """A refused event changes nothing: neither what is shown, nor what is kept, nor what fell due before it."""
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.events import Document, breaker, cancel, mode, pin, policy, sleep
 from tests.support.times import HOUR, MINUTE, SECOND, T
@@ -30,7 +31,7 @@ def test_a_refused_event_changes_nothing_but_the_clock(event: Document) -> None:
     before, operations = tenant.known, dict(tenant.operations)
     tenant(event, T + 1)
     assert len(tenant.codes) == 1
-    assert tenant.known == before._replace(clock=T + 1)
+    assert tenant.known == replace(before, clock=T + 1)
     assert not tenant.last.published
     assert len(tenant.last.rows) == 1
     assert {key: tenant.operations[key] for key in operations} == operations

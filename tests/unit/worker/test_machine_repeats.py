@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.events import Document, breaker, cancel, mode, pin, policy, sleep, timer
 from tests.support.times import DAY, HOUR, MINUTE, SECOND, T
@@ -45,7 +46,7 @@ def test_the_same_id_and_decision_is_answered_with_the_first_outcome(first: Docu
     lives = answer.lives_in({} if before is None else before.claims)
     assert tenant.last.answer == (answer if lives else answer.without_texts())
     assert tenant.last.operations == ()
-    assert tenant.record == (None if before is None else before._replace(clock=T + 1))
+    assert tenant.record == (None if before is None else replace(before, clock=T + 1))
 
 
 @pytest.mark.parametrize(

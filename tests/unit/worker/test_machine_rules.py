@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.domain.policy import BUILT_IN_RULES
 from tests.support.events import Document, breaker, mode, pin, policy, sleep, timer
@@ -87,7 +88,7 @@ def test_a_timer_under_equal_rules_changes_only_their_number() -> None:
     before = tenant.known
     tenant.follow({})
     tenant(timer(), T + MINUTE)
-    assert tenant.known == before._replace(rules_number=1)
+    assert tenant.known == replace(before, rules_number=1)
     assert not tenant.last.published
 
 
@@ -213,7 +214,7 @@ def test_a_new_record_names_the_rules_in_force() -> None:
 def scaled(factor: int) -> Document:
     """Return the built-in schedule with `K` multiplied."""
     filled: Any = {
-        state: dict(zip(("K", "t", "tau", "eta", "lambda", "B"), values, strict=True))
+        state: values.as_json()
         for state, values in zip(("active", "light", "deep", "freeze"), BUILT_IN_RULES.schedule, strict=True)
     }
     for values in filled.values():

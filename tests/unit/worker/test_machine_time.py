@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from schemas.domain.schedule import Ramp
 from schemas.domain.state import SleepState
 from tests.support.events import Document, breaker, cancel, mode, pin, policy, sleep, timer
 from tests.support.times import DAY, HOUR, MINUTE, SECOND, T
@@ -47,7 +49,7 @@ def test_parameters_ramp_from_the_time_at_which_something_ended() -> None:
         tenant(sleep("a", "freeze", 10 * SECOND), T)
         tenant(timer(), T + noticed)
         assert tenant.known.ramp.starts_at == T + 10 * SECOND
-    assert late.known == prompt.known._replace(clock=T + DAY, at=T + DAY)
+    assert late.known == replace(prompt.known, clock=T + DAY, at=T + DAY)
 
 
 def test_what_is_due_at_this_very_moment_is_settled() -> None:
@@ -380,4 +382,4 @@ def test_a_tenant_that_comes_back_begins_anew() -> None:
     tenant(breaker("closed"), T + 2 * DAY)
     record = tenant.known
     assert (record.version, record.since, record.cause, record.policy_version) == (1, T + 2 * DAY, None, 0)
-    assert record.ramp == (record.ramp.start, record.ramp.start, T + 2 * DAY, T + 2 * DAY)
+    assert record.ramp == Ramp(record.ramp.start, record.ramp.start, T + 2 * DAY, T + 2 * DAY)

@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schemas.domain.record import Record
 from schemas.domain.state import SleepState
@@ -30,8 +31,8 @@ from tests.unit.worker.rebuilds import (
 
 def as_shown(record: Record) -> Record:
     """Return a record without what may be older where a renewal was not published."""
-    claims = {key: claim._replace(occurred_at=None) for key, claim in record.claims.items()}
-    return record._replace(claims=claims, clock=0, rules_number=0)
+    claims = {key: structs.replace(claim, occurred_at=None) for key, claim in record.claims.items()}
+    return structs.replace(record, claims=claims, clock=0, rules_number=0)
 
 
 def test_states_between_the_group_offset_and_the_log_start_count() -> None:
@@ -168,8 +169,8 @@ def older_in_their_states(lost: list[Source]) -> set[str]:
     return {
         tenant
         for tenant, record in records_of(lane).items()
-        if parse_state_record(json.loads(states[tenant.encode()] or b""))._replace(rules_number=0)
-        != record._replace(rules_number=0)
+        if structs.replace(parse_state_record(json.loads(states[tenant.encode()] or b"")), rules_number=0)
+        != structs.replace(record, rules_number=0)
     }
 
 

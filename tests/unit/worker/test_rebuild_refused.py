@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.kafka.partitioner import partition_of
 from tests.support.batches import apply_all
@@ -33,7 +34,7 @@ def test_a_log_that_ends_before_what_was_applied_goes_on_from_its_end() -> None:
     what = evidence_of(topic(lane.states), topic(lane.transitions), 0, 2)
     again = rebuilt(what, log[:2])
     assert (again.next, again.records["acme"].offset) == (2, 1)
-    assert again.records["acme"]._replace(offset=3) == records_of(lane)["acme"]
+    assert replace(again.records["acme"], offset=3) == records_of(lane)["acme"]
 
 
 def invented(tenant: str, offset: int, states: Sequence[Source]) -> list[Source]:
@@ -72,7 +73,7 @@ def test_states_from_beyond_the_end_are_taken_by_force_if_the_audit_has_them() -
     lane = apply_all(log)
     states = compacted(topic(lane.states))
     again = rebuilt(evidence_of(states, topic(lane.transitions), 0, 1, committed=1), log[:1])
-    assert again.records["acme"]._replace(offset=1) == records_of(lane)["acme"]
+    assert replace(again.records["acme"], offset=1) == records_of(lane)["acme"]
     assert again.ignored == {}
 
 
