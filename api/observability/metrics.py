@@ -1,6 +1,6 @@
 """What the API counts, in a registry of its own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -11,6 +11,7 @@ from api.adapters.dependency import Dependency
 from api.errors.catalog import KINDS
 from api.observability.lag import Lag
 from schemas.clock import Clock
+from schemas.formats.report import Skipped
 from schemas.http.connections import Connections
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -75,6 +76,13 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self._skipped = Counter(
+            "sleep_api_reports_skipped",
+            "Parts of accepted reports that make no event, by format and reason: no_transition, no_tenant (an alert "
+            "without its label), truncated (an alert that Alertmanager left out).",
+            ("format", "reason"),
+            registry=self._registry,
+        )
         self._up = Gauge(
             "sleep_api_dependency_up",
             "Whether a dependency answered when last asked: 1 or 0.",
@@ -131,6 +139,11 @@ class Metrics:
     def stream_ended(self, reason: str) -> None:
         """Count a stream that ended."""
         self._streams_ended.labels(reason).inc()
+
+    def skipped(self, format_: str, skipped: Mapping[Skipped, int]) -> None:
+        """Count the parts of an accepted report that make no event, by reason."""
+        for reason, count in skipped.items():
+            self._skipped.labels(format_, reason).inc(count)
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""

@@ -28,6 +28,7 @@ from api.services import Services
 from api.streaming.catchup import Catchup
 from api.streaming.feed import Feed
 from api.streaming.streams import Streams
+from schemas.formats.settings import http_formats
 from tests.support.tokens import AUDIENCE, ISSUER, jwks, token
 from tests.unit.api.application import ApiOverFakes
 from tests.unit.api.connection import Host
@@ -84,6 +85,7 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         status=Status(dependencies, Lag(), clock, unasked_redis()),
         streams=Streams(feed, Catchup(topic.open), reads, store, metrics, clock),
         tenants=Tenants(store, log, PARTITIONS, clock),
+        formats=http_formats(),
     )
     app = create_app(Wiring(services))
     transport = httpx.ASGITransport(app)
