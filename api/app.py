@@ -33,7 +33,7 @@ from api.observability.pages import pages_of
 from api.observability.status import Status
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
-from api.routes import breakers, events, mode, operations, policy, service, sleep, tenants
+from api.routes import breakers, events, mode, operations, policy, reports, service, sleep, tenants
 from api.security.in_flight import InFlight
 from api.security.jwks import JwksKeys, fetch_from
 from api.security.jwks_client import http_client
@@ -48,6 +48,7 @@ from api.streaming.feed import Feed
 from api.streaming.streams import Streams
 from schemas import build_info as build
 from schemas.clock import Clock, monotonic_ms, now_ms
+from schemas.formats.settings import http_formats
 from schemas.http.counted import PROBES
 from schemas.http.pace import Pace, Turns
 from schemas.http.server import Member
@@ -60,7 +61,7 @@ from schemas.tasks import end_tasks
 DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
 
 ROUTERS: Final = tuple(
-    subject.router for subject in (sleep, operations, mode, policy, breakers, events, tenants, service)
+    subject.router for subject in (sleep, operations, mode, policy, breakers, reports, events, tenants, service)
 )
 """Every endpoint, by subject."""
 PAGES_A_SECOND: Final = 100
@@ -197,6 +198,7 @@ def wire(
         pages=own_pages if member is None else member.pages_of_all(own_pages),
         streams=Streams(feed, Catchup(open_reader), reads, store, metrics, clock),
         tenants=Tenants(store, log, settings.partitions, log_time.now),
+        formats=http_formats(settings.http_formats),
     )
 
     def release() -> None:

@@ -15,12 +15,17 @@ from api.security.refused_budget import RefusedRequests
 from api.security.tokens import Verifier
 from api.streaming.streams import Streams
 from schemas.clock import Clock
+from schemas.formats.settings import HttpFormat
 from schemas.http.pages import Pages
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of the application."""
+    """The services of the application.
+
+    Attributes:
+        formats: where the formats of reports have their tenants, by the format's name.
+    """
 
     clock: Clock
     verifier: Verifier
@@ -36,3 +41,4 @@ class Services:
     pages: Pages
     streams: Streams
     tenants: Tenants
+    formats: dict[str, HttpFormat]

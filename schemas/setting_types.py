@@ -3,13 +3,13 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import from_json
 
-from schemas.domain.document import Document
+from schemas.formats.settings import TopicFormat
 
 # The notation of the `limits` library, without zero and without windows that are too large for a list in Redis.
 _LIMIT: Final = r"[1-9][0-9]{0,6} *(/|per) *([1-9][0-9]{0,3} *)?(second|minute|hour|day|month|year)s?"
@@ -46,15 +46,10 @@ def _topic(name: str) -> str:
     return name
 
 
-class Ingress(Document):
-    """A topic of breaker events from untrusted emitters.
-
-    `tenant` names the source of the tenant: `subject` is the CloudEvent's attribute of that name.
-    """
+class Ingress(TopicFormat):
+    """A topic of reports from untrusted emitters, its format, and where its tenant is found."""
 
     topic: Annotated[str, AfterValidator(_topic), Field(min_length=1)]
-    format: Literal["cloudevents"] = "cloudevents"
-    tenant: Literal["subject"] = "subject"
 
 
 def _is_a_host(host: str) -> bool:

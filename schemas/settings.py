@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode
 from schemas.budgets import ANY_ACTION, RATE_LIMITS, Budget
 from schemas.domain.values import OPA_PATTERN, PREFIX_PATTERN
 from schemas.environment import FromEnvironment, SettingsError
+from schemas.formats.settings import HttpFormat
 from schemas.names import Topics
 from schemas.setting_types import (
     BindHost,
@@ -161,10 +162,21 @@ class Settings(FromEnvironment):
         NoDecode,
         json_of(list, "a JSON list of topics"),
         Field(
-            description="JSON list of ingress topics; default: the breakers topic, CloudEvents.",
+            description="JSON list of ingress topics: the format of each, and where its tenant is found; default: the "
+            "breakers topic, CloudEvents. The settings page has an example of each format.",
             examples=['[{"topic": "payments"}]'],
         ),
     ] = None
+    http_formats: Annotated[
+        tuple[HttpFormat, ...],
+        NoDecode,
+        json_of(list, "a JSON list of formats"),
+        Field(
+            description="JSON list of formats of `POST /api/breakers/{format}` whose tenant, breaker or instance is "
+            "not at the default place.",
+            examples=['[{"format": "alertmanager", "tenant": "label:customer"}]'],
+        ),
+    ] = ()
     ingress_tenant_limit: Annotated[
         Whole,
         Field(
@@ -238,6 +250,17 @@ class Settings(FromEnvironment):
                 raise ValueError(msg)
         return ingress
 
+    @field_validator("http_formats")
+    @classmethod
+    def _once(cls, formats: tuple[HttpFormat, ...]) -> tuple[HttpFormat, ...]:
+        """Refuse a format that is named twice: one of the two would have no effect."""
+        names = [one.format for one in formats]
+        for name in names:
+            if names.count(name) > 1:
+                msg = f"{name} is named twice"
+                raise ValueError(msg)
+        return formats
+
     @property
     def topics(self) -> Topics:
         """The names of the topics."""
@@ -246,7 +269,7 @@ class Settings(FromEnvironment):
     @property
     def ingress_topics(self) -> tuple[Ingress, ...]:
         """The ingress topics, by default the breakers topic alone."""
-        return (Ingress(topic=self.topics.breakers),) if self.ingress is None else self.ingress
+        return (Ingress(topic=self.topics.breakers, tenant="subject"),) if self.ingress is None else self.ingress
 
     @property
     def ingress_group(self) -> str:

@@ -1,6 +1,6 @@
 """The worker's metrics, on their own registry. Their names and labels are defined here only."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -50,6 +50,12 @@ class Metrics:
         self._replaced = Counter(
             "sleep_worker_ingress_replaced", "Waiting breaker events that a later one replaced, by ingress topic.",
             ["topic"], registry=self.registry,
+        )  # fmt: skip
+        self._skipped = Counter(
+            "sleep_worker_ingress_skipped",
+            "Parts of messages that make no event, by ingress topic and reason: no_transition, repeat, no_tenant (an "
+            "alert without its label), truncated (an alert that Alertmanager left out).",
+            ["topic", "reason"], registry=self.registry,
         )  # fmt: skip
         self.ingress_waiting = Gauge(
             "sleep_worker_ingress_waiting", "Breaker events that wait for their tenant's limit, by ingress topic.",
@@ -124,6 +130,12 @@ class Metrics:
         """Count events of an ingress topic above their tenant's limit: those that wait, and those replaced."""
         self._delayed.labels(topic).inc(delayed)
         self._replaced.labels(topic).inc(replaced)
+
+    def skipped(self, topic: str, skipped: Mapping[str, int]) -> None:
+        """Count parts of messages of an ingress topic that make no event, by reason."""
+        for reason, count in skipped.items():
+            if count:
+                self._skipped.labels(topic, reason).inc(count)
 
     def _set_aside(self, dead_letters: Sequence[Output], ours: int) -> None:
         self._dead_letters.labels("ours").inc(ours)

@@ -47,7 +47,7 @@ def read_breaker_events(media_type: str, headers: Iterable[tuple[str, str]], bod
             that names each wrong field, in a batch behind the event's index.
     """
     kafka_headers = _kafka_headers(headers)
-    require_bounded(_in_utf_8(body), EVENT_PARTS)
+    require_bounded(in_utf_8(body), EVENT_PARTS)
     try:
         content = read_json(body, "the body")
     except UndecodableError as error:
@@ -66,7 +66,7 @@ def read_breaker_events(media_type: str, headers: Iterable[tuple[str, str]], bod
         raise invalid_request(error.errors) from None
 
 
-def _in_utf_8(document: bytes) -> bytes:
+def in_utf_8(document: bytes) -> bytes:
     """Return JSON in UTF-8, converted from UTF-16 or UTF-32; unchanged if it is in another encoding."""
     encoding = json.detect_encoding(document)
     try:
@@ -79,11 +79,11 @@ def _require_bounded_data(entry: Any) -> None:  # noqa: ANN401 - any JSON
     """Check the bounds of JSON inside an event: `data` as text, the binary mode's body, or `data_base64`."""
     data = entry.get("data") if isinstance(entry, dict) else entry
     if isinstance(data, str):
-        require_bounded(_in_utf_8(data.encode()))
+        require_bounded(in_utf_8(data.encode()))
     elif data is None and isinstance(entry, dict) and isinstance(encoded := entry.get("data_base64"), str):
         # Invalid base64 is refused with its field's name when the event is validated.
         with suppress(ValueError):
-            require_bounded(_in_utf_8(b64decode(encoded, validate=True)))
+            require_bounded(in_utf_8(b64decode(encoded, validate=True)))
 
 
 def _batch(content: object) -> list[BreakerEvent]:

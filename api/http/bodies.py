@@ -139,7 +139,7 @@ async def breaker_events(request: Request, identity: IdentityDep) -> list[Breake
     """
     body = await read_limited(request)
     identity.slot.arrived()
-    media_type = _media_type(request)
+    media_type = media_type_of(request)
     events = read_breaker_events(media_type, request.headers.items(), body)
     errors = [
         error._replace(field=f"[{index}].{error.field}") if media_type == BATCH else error
@@ -150,7 +150,8 @@ async def breaker_events(request: Request, identity: IdentityDep) -> list[Breake
     return events
 
 
-def _media_type(request: Request) -> str:
+def media_type_of(request: Request) -> str:
+    """Return the media type of the body, without parameters, in lower case; empty if the request names none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -163,7 +164,7 @@ async def document_of(request: Request, identity: IdentityDep) -> Any:  # noqa: 
         ProblemError: as `read_limited` and `require_bounded`; `unsupported_media_type` or `malformed_request` for a
             body that is not JSON; `too_many_in_flight`.
     """
-    if not _JSON.fullmatch(_media_type(request)):
+    if not _JSON.fullmatch(media_type_of(request)):
         raise ProblemError("unsupported_media_type", "send the body with Content-Type: application/json")
     body = await read_limited(request)
     identity.slot.arrived()

@@ -228,7 +228,7 @@ async def identity(
             `too_many_in_flight`, `quota_exceeded` for too many refused requests, `invalid_request` for the query.
         UnavailableError: if the issuer's keys cannot be read.
     """
-    _once(request, "Authorization")
+    require_once(request, "Authorization")
     if credentials is None:
         raise ProblemError(
             "unauthenticated",
@@ -267,8 +267,12 @@ _WITH_BODY: Final = frozenset({"POST", "PUT"})
 IdentityDep = Annotated[Identity, Depends(identity, scope="function")]
 
 
-def _once(request: Request, header: str) -> None:
-    """Refuse a repeated header: a proxy in between may have read the other one."""
+def require_once(request: Request, header: str) -> None:
+    """Refuse a repeated header: a proxy in between may have read the other one.
+
+    Raises:
+        ProblemError: `malformed_request`.
+    """
     if len(request.headers.getlist(header)) > 1:
         raise ProblemError("malformed_request", f"the header {header} is there more than once")
 
@@ -286,7 +290,7 @@ async def caller(
         ProblemError: as `identity`; `invalid_request` for a missing or invalid tenant.
         UnavailableError: as `identity`.
     """
-    _once(request, "X-Tenant-Id")
+    require_once(request, "X-Tenant-Id")
     tenant = identity.principal.tenant if x_tenant_id is None else x_tenant_id
     if tenant is None:
         raise invalid_request([FieldError("X-Tenant-Id", "needed, since the token names no tenant")])

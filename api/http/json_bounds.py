@@ -21,6 +21,8 @@ COMMAND_PARTS: Final = 1024
 """Parts of a command or a policy: names, brackets and commas. 32 rules and a schedule have 320."""
 EVENT_PARTS: Final = 8192
 """Parts of a request with breaker events. The most events that 64 KiB hold are 537, with 14 parts each."""
+REPORT_MEMBERS: Final = 128
+"""Members of one object of a report in the format of a library. A sample of Hystrix has about 70."""
 _NAME_SHOWN: Final = 128
 _STRING: Final = rb'"(?>[^"\\]*(?:\\.[^"\\]*)*)"?'
 # A bracket; a name with its colon, a flat value and a comma; a comma; or another string. The groups are atomic (no
@@ -30,12 +32,13 @@ _PART: Final = re.compile(
 )
 
 
-def require_bounded(document: bytes, most_parts: int = COMMAND_PARTS) -> None:
+def require_bounded(document: bytes, most_parts: int = COMMAND_PARTS, most_members: int = MOST_MEMBERS) -> None:
     """Refuse JSON with too many parts, or with a repeated name in an object. Stop at the first finding.
 
     Args:
         document: the JSON, in UTF-8.
         most_parts: the largest number of names, brackets and commas.
+        most_members: the largest number of members of an object.
 
     Raises:
         ProblemError: `invalid_request` for too many parts, `malformed_request` for a repeated name and for too deep
@@ -48,7 +51,7 @@ def require_bounded(document: bytes, most_parts: int = COMMAND_PARTS) -> None:
             raise _too_much(f"it has more than {most_parts} names, brackets and commas", part)
         if (name := part[1]) is not None:
             if names is not None:
-                _note(names, name, part)
+                _note(names, name, part, most_members)
             continue
         match part[0]:
             case b"{" | b"[" as bracket:
@@ -63,7 +66,7 @@ def require_bounded(document: bytes, most_parts: int = COMMAND_PARTS) -> None:
                 pass
 
 
-def _note(names: set[str], token: bytes, part: re.Match[bytes]) -> None:
+def _note(names: set[str], token: bytes, part: re.Match[bytes], most_members: int) -> None:
     # Compared as parsers decode it: `"\u0061"` is `"a"`.
     name = token.decode(errors="replace")[1:-1]
     if "\\" in name:
@@ -75,8 +78,8 @@ def _note(names: set[str], token: bytes, part: re.Match[bytes]) -> None:
         text = f"an object has the name {name[:_NAME_SHOWN]!r} twice, the second time at byte {part.start()}"
         raise ProblemError("malformed_request", text)
     names.add(name)
-    if len(names) > MOST_MEMBERS:
-        raise _too_much(f"an object has more than {MOST_MEMBERS} members", part)
+    if len(names) > most_members:
+        raise _too_much(f"an object has more than {most_members} members", part)
 
 
 def _too_much(reason: str, part: re.Match[bytes]) -> ProblemError:

@@ -1,6 +1,6 @@
 """What the API counts, in a registry of its own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Final
 
@@ -11,6 +11,7 @@ from api.adapters.dependency import Dependency
 from api.errors.catalog import KINDS
 from api.observability.lag import Lag
 from schemas.clock import Clock
+from schemas.formats.report import Skipped
 from schemas.http.connections import Connections
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -73,6 +74,13 @@ class Metrics:
             "sleep_api_streams_ended",
             "Streams that ended, by reason: left, slow (the client did not read), expired (its token), lost, stopping.",
             ("reason",),
+            registry=self._registry,
+        )
+        self._skipped = Counter(
+            "sleep_api_reports_skipped",
+            "Parts of accepted reports that make no event, by format and reason: no_transition, no_tenant (an alert "
+            "without its label), truncated (an alert that Alertmanager left out).",
+            ("format", "reason"),
             registry=self._registry,
         )
         self._up = Gauge(
@@ -138,6 +146,11 @@ class Metrics:
     def stream_ended(self, reason: str) -> None:
         """Count a stream that ended."""
         self._streams_ended.labels(reason).inc()
+
+    def skipped(self, format_: str, skipped: Mapping[Skipped, int]) -> None:
+        """Count the parts of an accepted report that make no event, by reason."""
+        for reason, count in skipped.items():
+            self._skipped.labels(format_, reason).inc(count)
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""

@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.commands.cloudevents import BATCH
+from api.commands.cloudevents import BATCH, PLAIN
 from api.errors.catalog import KINDS, REFUSALS
 from api.errors.problem_document import Problem
 from api.http.bodies import ModeBody, SleepBody
@@ -23,6 +23,7 @@ from api.openapi.portable import REF, components, portable
 from api.streaming import sse
 from schemas.domain.policy import PolicyDocument
 from schemas.domain.values import TENANT_PATTERN
+from schemas.formats.settings import HTTP_FORMATS
 from schemas.http.early_answers import PROBLEM_TYPE
 from schemas.wire import documents
 from schemas.wire.events import BreakerEvent
@@ -148,6 +149,11 @@ def takes_events() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {BATCH: {"schema": batch}}}}
 
 
+def takes_reports() -> dict[str, Any]:
+    """Return a route's `openapi_extra` for a document in the format of a library."""
+    return {"requestBody": {"required": True, "content": {PLAIN: {"schema": {"type": "object"}}}}}
+
+
 def takes(model: type[BaseModel]) -> dict[str, Any]:
     """Return a route's `openapi_extra` for a JSON body."""
     return {"requestBody": {"required": True, "content": _content(model)}}
@@ -209,6 +215,8 @@ def _describe_parameter(parameter: dict[str, Any]) -> None:
     if parameter["name"] == "operation_id":
         # The route accepts any id. This is the form of ids that the API makes: no character needs percent-encoding.
         schema = {"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z._:~-]{0,127}$"}
+    if parameter["name"] == "format":
+        schema = {"type": "string", "pattern": f"^({'|'.join(HTTP_FORMATS)})$"}
     if parameter["in"] == "header":
         name = next(header_name for header_name in _HEADERS if header_name.lower() == parameter["name"].lower())
         parameter |= {"name": name, "required": name in _REQUIRED}

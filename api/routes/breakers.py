@@ -2,16 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
 from api.http import responses
 from api.http.bodies import breaker_events
-from api.http.dependencies import IdentityDep, ServicesDep
+from api.http.dependencies import Identity, IdentityDep, ServicesDep
 from api.http.direct_route import DirectRoute
 from api.openapi.document import BODY, accepts, problems, takes_events
+from api.services import Services
 from schemas.wire.documents import AcceptedEvents
 from schemas.wire.events import BreakerEvent
 
@@ -36,6 +37,16 @@ async def publish(
     A single event is accepted too: structured (`application/cloudevents+json`) or in binary mode, with `ce-` headers.
     The tenant of an event is its `subject`. All events are validated before any is published. Send `time` or
     `data.occurred_at`, so that a repeated or late event cannot undo a newer one. Neither may lie before 1970.
+    """
+    return await publish_events(services, identity, events)
+
+
+async def publish_events(services: Services, identity: Identity, events: Sequence[BreakerEvent]) -> Response:
+    """Publish events for a caller who may emit for each of their tenants: all events or none.
+
+    Raises:
+        ProblemError: as `Identity.permit`, `Identity.spending` and `Emitter.publish`.
+        UnavailableError: as above.
     """
     # An empty batch is valid. It is authorised and counted like one event of the token's own tenant.
     counts: Mapping[str | None, int] = Counter(event.subject for event in events) or {identity.principal.tenant: 1}

@@ -11,6 +11,7 @@ BODIES: Final = (
     ("PUT", "/api/brain/sleep_policy"),
     ("POST", "/api/brain/sleep_policy/preview"),
     ("POST", "/api/breakers/events"),
+    ("POST", "/api/breakers/alertmanager"),
 )
 
 

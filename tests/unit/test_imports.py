@@ -155,6 +155,19 @@ def test_an_impure_fold_would_be_found(source: str) -> None:
     assert len(impure("worker/fold/x.py", source)) == 1
 
 
+def test_the_formats_of_libraries_are_pure() -> None:
+    """Bytes and headers in, events out: they know the domain and the documents, and nothing that reads or logs."""
+    known = ("schemas.domain.", "schemas.wire.", "schemas.formats")
+    wrong = [
+        f"{path.name} imports {name}"
+        for path in modules("schemas/formats")
+        for _, name in imported_modules(path.read_text(encoding="utf-8"))
+        if name.partition(".")[0] in _IO | {"structlog", "prometheus_client", "random"}
+        or (name.startswith("schemas") and not name.startswith(known))
+    ]
+    assert wrong == []
+
+
 def named_parts(package: Path) -> set[str]:
     """Return what the docstring of a package names in backticks, as modules and folders are spelled."""
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""

@@ -8,8 +8,8 @@ time, and the fold takes these as stale, or as renewals.
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -17,12 +17,14 @@ import structlog
 
 from schemas.backoff import Backoff
 from schemas.errors import describe
+from schemas.formats.settings import LEVELS, TopicFormat
 from schemas.kafka.partitioner import partition_of
 from schemas.kafka.source_record import Failure, SourceRecord, Unreadable, size_of
 from schemas.tasks import end_tasks
 from worker.fold.dead_letter import dead_letter
 from worker.ingress.dead_letter_floods import DeadLetters
-from worker.ingress.normalise import normalise
+from worker.ingress.normalise import CLOUDEVENTS, Events, normalise
+from worker.ingress.repeats import Repeats
 from worker.ingress.tenant_limit import ROOM, Normalised, TenantLimit
 from worker.metrics import Metrics
 from worker.ports import Clock, Output, OutputError, Outputs
@@ -49,6 +51,7 @@ class ForwarderContext(NamedTuple):
         unreadable: keeps the batches that could not be read.
         clock: a monotonic clock.
         limit: how many events a second pass for each tenant.
+        formats: the formats of topics; CloudEvents where none is named.
         problems: why a topic is not forwarded, by topic.
         decoding: the lock of the forwarder that decodes, so that floods on many partitions take no more time than one.
     """
@@ -59,6 +62,7 @@ class ForwarderContext(NamedTuple):
     unreadable: UnreadableBatches
     clock: Clock
     limit: int
+    formats: Mapping[str, TopicFormat]
     problems: dict[str, str]
     decoding: asyncio.Lock
 
@@ -72,6 +76,7 @@ class _Step:
     ours: int = 0
     waiting: int = 0
     replaced: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 class Forwarder:
@@ -91,6 +96,8 @@ class Forwarder:
         self._partition = partition
         self._context = context
         self._limit = TenantLimit(context.limit)
+        self._format = context.formats.get(topic, CLOUDEVENTS)
+        self._repeats = Repeats() if self._format.format in LEVELS else None
         self._dead_letters = DeadLetters()
         self._queue: deque[Sequence[SourceRecord]] = deque()
         self._queued_records = self._queued_bytes = 0
@@ -162,13 +169,13 @@ class Forwarder:
     async def _forward(self, records: Sequence[SourceRecord]) -> bool:
         """Publish the events that may pass and those that are due, and move on; False if the forwarder ended first."""
         step = _Step()
-        normalised: list[list[Normalised] | Failure] = []
+        normalised: list[Events | Failure] = []
 
         async def decode() -> None:
             normalised.clear()
             async with self._context.decoding:
                 for record in records:
-                    normalised.append(normalise(record))
+                    normalised.append(normalise(record, self._format))
                     if not len(normalised) % _AT_A_TIME:
                         await asyncio.sleep(0)
 
@@ -191,30 +198,44 @@ class Forwarder:
         metrics = self._context.metrics
         metrics.forwarded(self._topic, len(step.passing), step.dead_letters, step.ours)
         metrics.limited(self._topic, step.waiting, step.replaced)
+        metrics.skipped(self._topic, step.skipped)
+        if step.skipped["truncated"]:
+            log.warning(
+                "alerts_truncated", topic=self._topic, partition=self._partition, alerts=step.skipped["truncated"]
+            )
         self._count_waiting(len(self._limit))
         return True
 
-    def _admit(self, records: Iterable[tuple[SourceRecord, list[Normalised] | Failure]], now: int, step: _Step) -> None:
+    def _admit(self, records: Iterable[tuple[SourceRecord, Events | Failure]], now: int, step: _Step) -> None:
         """Sort records into events that pass now, events that wait, and dead letters."""
         unreadable: list[Unreadable] = []
-        for record, events in records:
+        for record, result in records:
             if isinstance(record, Unreadable) and record.batch:
                 unreadable.append(record)
-            failure = events if isinstance(events, Failure) else None
-            if not isinstance(events, Failure):
-                admitted = self._limit.admit(events, record.offset, record.timestamp, now)
-                if admitted is None:
-                    failure = self._no_room()
-                else:
-                    step.passing += admitted.passing
-                    step.waiting += admitted.waiting
-                    step.replaced += admitted.replaced
+            failure = result if isinstance(result, Failure) else self._admit_events(record, result, now, step)
             if failure is not None and failure.ours:
                 step.dead_letters.append(dead_letter(record, failure))
                 step.ours += 1
             elif failure is not None:
                 self._dead_letters.add(record, failure, now)
         self._context.unreadable.note(unreadable)
+
+    def _admit_events(self, record: SourceRecord, result: Events, now: int, step: _Step) -> Failure | None:
+        """Sort the events of a record into those that pass now, and those that wait; return why there is no room."""
+        events = result.events
+        if self._repeats is not None:
+            events = self._repeats.without(events, record.timestamp, now)
+        admitted = self._limit.admit(events, record.offset, record.timestamp, now)
+        if admitted is None:
+            if self._repeats is not None:
+                self._repeats.forget(events)
+            return self._no_room()
+        step.skipped.update(result.skipped)
+        step.skipped["repeat"] += len(result.events) - len(events)
+        step.passing += admitted.passing
+        step.waiting += admitted.waiting
+        step.replaced += admitted.replaced
+        return None
 
     def _no_room(self) -> Failure:
         return Failure(

@@ -5,11 +5,13 @@ no partition waits for another.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import structlog
 
+from schemas.formats.settings import TopicFormat
 from schemas.settings import INGRESS_TENANT_LIMIT
 from schemas.tasks import end_tasks
 from worker.clock import SteadyClock
@@ -41,6 +43,7 @@ class Ingress:
         metrics: counts forwarded events and dead letters.
         unreadable: keeps the batches that could not be read.
         limit: how many events a second pass for each tenant, from one partition.
+        formats: the formats of topics; CloudEvents where none is named.
         clock: a monotonic clock, by default that of the machine.
     """
 
@@ -51,11 +54,20 @@ class Ingress:
         metrics: Metrics,
         unreadable: UnreadableBatches,
         limit: int = INGRESS_TENANT_LIMIT,
+        formats: Mapping[str, TopicFormat] = MappingProxyType({}),
         clock: Clock | None = None,
     ) -> None:
         self.problems: dict[str, str] = {}
         self._context = ForwarderContext(
-            outputs, partitions, metrics, unreadable, clock or SteadyClock(), limit, self.problems, asyncio.Lock()
+            outputs,
+            partitions,
+            metrics,
+            unreadable,
+            clock or SteadyClock(),
+            limit,
+            formats,
+            self.problems,
+            asyncio.Lock(),
         )
         self._assignment = 0
         self._forwarders: dict[SourcePartition, Forwarder] = {}

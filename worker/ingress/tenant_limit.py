@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from schemas.domain.state import BreakerState
 from worker.ports import Output
 
 ROOM: Final = 1_024
 """How many events of a tenant may wait: four times as many as a tenant may have breaker claims."""
 ROOM_BYTES: Final = 8 << 20
 """How many bytes of events may wait, for all tenants of a partition. That is about 10,000 events of 800 bytes."""
-_SKEW_MS: Final = 60_000
+SKEW_MS: Final = 60_000
+"""How far ahead of its record an event may be, in ms. The fold refuses an event that is further ahead."""
 _BURST_MS: Final = 1_000.0
 
 
@@ -28,12 +30,14 @@ class Normalised(NamedTuple):
         claim: the breaker and the instance.
         occurred_at: the time of the event, or else of its record; None if neither has one.
         output: the event as it is published.
+        state: the breaker's state.
     """
 
     tenant: str
     claim: tuple[str, str]
     occurred_at: int | None
     output: Output
+    state: BreakerState
 
     @property
     def size(self) -> int:
@@ -64,7 +68,7 @@ class _Tenant:
         waiting = self.last.get(event.claim)
         if waiting is None or event.occurred_at is None or waiting.event.occurred_at is None or timestamp < 0:
             return None
-        replaces = waiting.event.occurred_at <= event.occurred_at <= timestamp + _SKEW_MS
+        replaces = waiting.event.occurred_at <= event.occurred_at <= timestamp + SKEW_MS
         return waiting if replaces else None
 
 

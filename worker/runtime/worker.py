@@ -64,7 +64,12 @@ class Worker:
         self.metrics = Metrics()
         self.unreadable = UnreadableBatches()
         self.ingress = Ingress(
-            self.outputs, settings.partitions, self.metrics, self.unreadable, settings.ingress_tenant_limit
+            self.outputs,
+            settings.partitions,
+            self.metrics,
+            self.unreadable,
+            settings.ingress_tenant_limit,
+            {source.topic: source for source in settings.ingress_topics},
         )
         clock = clock or WallClock()
         self.topic_watch = TopicWatch(self.outputs, settings.partitions, clock)

@@ -29,6 +29,7 @@ from api.services import Services
 from api.streaming.catchup import Catchup
 from api.streaming.feed import Feed
 from api.streaming.streams import Streams
+from schemas.formats.settings import http_formats
 from tests.support.tokens import AUDIENCE, ISSUER, jwks, token
 from tests.unit.api.application import ApiOverFakes
 from tests.unit.api.connection import Host
@@ -87,6 +88,7 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         pages=pages_of(status, metrics),
         streams=Streams(feed, Catchup(topic.open), reads, store, metrics, clock),
         tenants=Tenants(store, log, PARTITIONS, clock),
+        formats=http_formats(),
     )
     app = create_app(Wiring(services))
     transport = httpx.ASGITransport(app)

@@ -26,6 +26,7 @@ BODIES: Final[dict[str, Any]] = {
         "time": "2026-11-22T08:07:17Z",
         "data": {"breaker": "payments", "instance": "pod-1", "state": "open"},
     },
+    "publishBreakerReports": {"version": "4", "alerts": []},
 }
 """A good body of each operation that takes one, by its operation id."""
 
@@ -59,7 +60,7 @@ def _endpoint(route: APIRoute) -> Endpoint:
     return Endpoint(
         operation_id=operation_id,
         method=method,
-        path=route.path.format(operation_id="op-1"),
+        path=route.path.format(operation_id="op-1", format="alertmanager"),
         template=route.path,
         reads=only_reads(method, route.endpoint),
         streams=route.response_class is StreamAnswer,

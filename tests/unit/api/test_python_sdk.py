@@ -32,7 +32,7 @@ def test_an_event_over_kafka_is_taken(tenant: str, message: Written) -> None:
     headers = list(message.headers.items())
     passed = normalise(Source(0, T, None, message.body, headers, "sleep.breakers"))
     assert not isinstance(passed, Failure), passed
-    assert [each.tenant for each in passed] == [tenant]
+    assert [each.tenant for each in passed.events] == [tenant]
     event = decode(tenant.encode(), message.body, headers)
     assert isinstance(event, BreakerEvent)
     assert event.data.state == "half_open"

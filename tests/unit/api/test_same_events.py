@@ -78,7 +78,7 @@ def over_kafka(message: Message, spell: Callable[[str], str] = str) -> list[byte
     if isinstance(passed, Failure):
         assert not passed.ours, passed.message
         return None
-    return [event.output.value or b"" for event in passed]
+    return [event.output.value or b"" for event in passed.events]
 
 
 def in_the_log(message: Message) -> bool:

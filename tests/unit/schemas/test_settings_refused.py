@@ -8,7 +8,7 @@ from schemas.settings_loader import load_ports
 from tests.support.settings import REQUIRED, loaded, refusal
 
 FIELDS = sorted(Settings.model_fields)
-JSON = ("INGRESS", "RATE_LIMITS")
+JSON = ("HTTP_FORMATS", "INGRESS", "RATE_LIMITS")
 GOOD = {name: str(info.examples[0]) for name, info in Settings.model_fields.items() if info.examples}
 WHOLE = (
     "1e3",
@@ -62,6 +62,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "RATE_LIMITS": ("600/minute", "[]", "{}", "{", '{"read": 5}', '{"raed": "hunter2"}', "null", "'{}'"),
     "DEADLETTER_MAX_RATIO": ("nan", "inf", "1e-1", "50%", ".5", "0,5", "-0.1", "1.1", "\N{FULLWIDTH DIGIT ZERO}.5"),
     "INGRESS": ("hunter2", "{}", "[1]", '["a"]', '[{"topic": "a b"}]', '[{"topic": ".."}]', "[{}]", "null", "[]]"),
+    "HTTP_FORMATS": ("hunter2", "{}", "[1]", '["a"]', '[{"format": "cloudevents"}]', "[{}]", "null", "[]]"),
     "API_HOST": ("*", "http://hunter2", "hunter2:80", "[::]", "300.1.1.1", "1.2.3", "hunter 2", "a,b", "0.0.0.0/0"),
     "API_PORT": PORT,
     "WORKER_METRICS_PORT": PORT,

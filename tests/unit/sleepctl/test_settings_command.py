@@ -9,6 +9,8 @@ from sleepctl.commands.settings import MASK
 from tests.unit.sleepctl.conftest import Run
 from tests.unit.sleepctl.fakes import REQUIRED
 
+FORMATS = "cloudevents, resilience4j, opossum, gobreaker, envoy, hystrix, alertmanager"
+
 
 def test_lists_every_variable_with_its_default_and_meaning(run: Run) -> None:
     """The list is the code's, so none can be forgotten."""
@@ -50,7 +52,7 @@ def test_names_what_is_wrong_with_a_value(run: Run) -> None:
 def test_a_wrong_entry_of_a_list_is_told_by_its_variable_and_place(run: Run) -> None:
     """In the same words as a process that does not start."""
     given = {"SLEEP_INGRESS": '[{"topic": "a", "format": "xml"}]'}
-    message = 'settings: SLEEP_INGRESS: at [0].format: must be cloudevents (example: [{"topic": "payments"}])'
+    message = f'settings: SLEEP_INGRESS: at [0].format: must be one of {FORMATS} (example: [{{"topic": "payments"}}])'
     assert run("settings", **given, **REQUIRED).err == f"sleepctl: {message}\n"
     assert run("worker", **given, **REQUIRED).err == f"sleepctl: {message} (`sleepctl settings` lists them all)\n"
 

@@ -169,7 +169,7 @@ async def test_a_record_on_which_our_own_code_failed_has_a_dead_letter_of_its_ow
     kafka: FakeKafka, outputs: FakeOutputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are: each may be good, and is looked at one by one."""
-    monkeypatch.setattr("worker.ingress.normalise.parse_all", lambda *_: 1 / 0)
+    monkeypatch.setattr("schemas.formats.cloudevents.parse_all", lambda *_: 1 / 0)
     async with forwarding(outputs) as forwarder:
         await forwarder.offer(*(record(number, breaker("open")) for number in range(3 * MOST_RECORDS)))
         assert [letter.code for letter in letters(kafka)] == ["decode_failed"] * 3 * MOST_RECORDS

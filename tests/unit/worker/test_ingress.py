@@ -51,7 +51,7 @@ def passed(document: Document) -> BreakerEvent:
     """Return the event that comes out, read as the worker will read it."""
     normalised_ = normalise(emitted(document))
     assert not isinstance(normalised_, Failure)
-    [normalised] = normalised_
+    [normalised] = normalised_.events
     tenant, output = normalised.tenant, normalised.output
     assert output.key == tenant.encode()
     assert output.headers == STRUCTURED_HEADERS
@@ -93,8 +93,8 @@ def test_a_record_without_a_timestamp_gives_the_event_no_time(timestamp: int) ->
     """A producer may write -1 for none. It would stand for 1969, and be older than every other event."""
     normalised_ = normalise(replace(emitted(breaker("open")), timestamp=timestamp))
     assert not isinstance(normalised_, Failure)
-    assert [normalised.occurred_at for normalised in normalised_] == [None]
-    assert "occurred_at" not in json.loads(normalised_[0].output.value or b"")["data"]
+    assert [normalised.occurred_at for normalised in normalised_.events] == [None]
+    assert "occurred_at" not in json.loads(normalised_.events[0].output.value or b"")["data"]
 
 
 async def test_a_batch_passes_whole_or_not_at_all() -> None:
@@ -116,7 +116,7 @@ def test_a_repeat_after_a_crash_changes_nothing() -> None:
     assert normalise(emitted(breaker("open"))) == normalise(emitted(breaker("open")))
     tenant = Tenant()
     opened, closed = (
-        json.loads(normalised[0].output.value or b"")
+        json.loads(normalised.events[0].output.value or b"")
         for normalised in (
             normalise(emitted(breaker("open"))),
             normalise(replace(emitted(breaker("closed")), timestamp=T + 1)),
@@ -206,7 +206,7 @@ def test_what_our_decoder_trips_over_is_our_failure(monkeypatch: pytest.MonkeyPa
     def fail(*_: object) -> BreakerEvent:
         raise ZeroDivisionError("a bug of ours")
 
-    monkeypatch.setattr("worker.ingress.normalise.parse_all", fail)
+    monkeypatch.setattr("schemas.formats.cloudevents.parse_all", fail)
     normalised = normalise(emitted(breaker("open")))
     assert isinstance(normalised, Failure)
     assert (normalised.code, normalised.ours) == ("decode_failed", True)
@@ -217,7 +217,7 @@ async def test_what_is_forwarded_and_what_is_set_aside_is_counted(monkeypatch: p
     metrics = Metrics()
     records = [emitted(breaker("open")), emitted(timer()), emitted(breaker("closed"))]
     await forward(Sent(), records, metrics=metrics)
-    monkeypatch.setattr("worker.ingress.normalise.parse_all", lambda *_: 1 / 0)
+    monkeypatch.setattr("schemas.formats.cloudevents.parse_all", lambda *_: 1 / 0)
     await forward(Sent(), [emitted(breaker("open"))], metrics=metrics)
     sample = metrics.registry.get_sample_value
     assert sample("sleep_worker_ingress_forwarded_total", {"topic": "sleep.breakers"}) == 2

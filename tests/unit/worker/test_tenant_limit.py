@@ -18,7 +18,7 @@ def event(
 ) -> Normalised:
     """Return an event from ingress; `size` is that of its value."""
     value = json.dumps({"state": state, "at": at}).encode().ljust(size)
-    return Normalised(tenant, ("payments", instance), at, Output(tenant.encode(), value))
+    return Normalised(tenant, ("payments", instance), at, Output(tenant.encode(), value), "open")
 
 
 class Partition:

@@ -1,0 +1,1 @@
+"""Outlier detection events of a real Envoy."""

@@ -1,0 +1,1 @@
+"""Unit tests of the formats in which breakers report."""
