@@ -80,12 +80,12 @@ async def test_an_outage_while_a_problem_is_counted_hides_no_problem(api: ApiOve
     api.replies.answer = outcome(refused=True, code="not_running")
     spend = api.limiter.spend
 
-    async def away_later(payer, budget, cost):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as the real one
+    async def away_later(payer, budget, cost, receipt=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as the real one
         if budget == "refused":
             raise UnavailableError("redis", "away")
-        return await spend(payer, budget, cost)
+        return await spend(payer, budget, cost, receipt)
 
-    api.limiter.spend = away_later  # type: ignore[method-assign]
+    api.limiter.spend = away_later  # type: ignore[assignment, method-assign]
     answer = await api.client.post("/api/util/sleep", json={"target_state": "deep", "ttl_seconds": 1})
     assert (answer.status_code, answer.json()["code"]) == (409, "not_running")
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from api.adapters.dependency import UnavailableError
 from api.adapters.kafka_events import OutcomeUnknownError
 from api.security.jwks import Keys
@@ -133,8 +135,12 @@ def early(set_up: SetUp) -> SetUp:
 def asleep(api: ApiOverFakes) -> None:
     """The tenant sleeps."""
     claim = Claim("breaker", "search@pod-1", None, "open", None, NOW - 9000, NOW + 9000, None, None)
-    api.store.records["acme"] = new_record(BUILT_IN_RULES, NOW - 9000)._replace(
-        state=SleepState.deep, decided=SleepState.deep, claims={("breaker", "search@pod-1"): claim}, offset=1
+    api.store.records["acme"] = replace(
+        new_record(BUILT_IN_RULES, NOW - 9000),
+        state=SleepState.deep,
+        decided=SleepState.deep,
+        claims={("breaker", "search@pod-1"): claim},
+        offset=1,
     )
 
 
