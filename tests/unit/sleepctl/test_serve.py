@@ -75,7 +75,9 @@ def test_several_processes_do_not_begin_where_the_port_is_taken(
 @pytest.mark.parametrize("count", ["0", "65", "two"])
 def test_a_number_of_processes_that_makes_no_sense_is_refused(run: Run, count: str) -> None:
     """Before anything is read or bound."""
-    assert run("api", "--processes", count).code == 2
+    outcome = run("api", "--processes", count)
+    assert outcome.code == 2
+    assert "--processes" in outcome.err
 
 
 @pytest.mark.parametrize("command", ["worker", "api"])
