@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from api.adapters.dependency import Dependency, Pause, UnavailableError, describe
 from api.adapters.running_timeout import running_timeout
-from api.security.opa_client import InvalidAnswerError, NoEchoError, OpaClient
+from api.security.opa_client import NoEchoError, OpaClient
+from api.security.opa_connection import InvalidAnswerError
 
 DECISION_SECONDS: Final = 1.0
 """How long an OPA server may take for a decision."""

@@ -14,7 +14,8 @@ import pytest
 from api.adapters.dependency import Dependency, UnavailableError
 from api.security.embedded_policy import EmbeddedPolicy, policy_folder
 from api.security.opa import ENDPOINT, OpaServer, Question
-from api.security.opa_client import LONGEST_ANSWER, OpaClient, OpaConnection
+from api.security.opa_client import OpaClient
+from api.security.opa_connection import LONGEST_ANSWER, OpaConnection
 from tests.support.policy_cases import BOUNDED, CASES
 from tests.unit.api.fakes import Pauses
 from tests.unit.api.opa_wire import Answer, connecting
