@@ -34,10 +34,11 @@ from api.observability.status import Status
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
 from api.routes import breakers, events, mode, operations, policy, reports, service, sleep, tenants
+from api.security.embedded_policy import EmbeddedPolicy, policy_folder
 from api.security.in_flight import InFlight
 from api.security.jwks import JwksKeys, fetch_from
 from api.security.jwks_client import http_client
-from api.security.opa import ENDPOINT, Authoriser, EmbeddedPolicy, OpaServer, policy_folder
+from api.security.opa import ENDPOINT, Authoriser, OpaServer
 from api.security.opa_client import OpaClient
 from api.security.rate_limits import parse_limits
 from api.security.refused_budget import RefusedRequests

@@ -1,31 +1,21 @@
-"""Authorisation by the Rego policy, embedded or on an OPA server. Access is denied unless the policy allows it."""
+"""Authorisation by the Rego policy, and the policy on an OPA server. Access is denied unless the policy allows it."""
 
 import asyncio
-import json
-import math
 import re
 import uuid
-from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
-
-from regopy import Input, Interpreter, RegoError
 
 from api.adapters.dependency import Dependency, Pause, UnavailableError, describe
 from api.adapters.running_timeout import running_timeout
-from api.security.opa_client import InvalidAnswerError, NoEchoError, OpaClient
+from api.security.opa_client import NoEchoError, OpaClient
+from api.security.opa_connection import InvalidAnswerError
 
 DECISION_SECONDS: Final = 1.0
 """How long an OPA server may take for a decision."""
 PROBE_SECONDS: Final = 5.0
 ENDPOINT: Final = "/v1/data/sleep/decision"
-REMEMBERED_ANSWERS: Final = 4096
 _NO_ANSWER: Final = (OSError, TimeoutError, ValueError, InvalidAnswerError)
-_ENTRYPOINT: Final = "sleep/decision"
 _IDENTIFIER: Final = re.compile(r"[ -~]{1,128}\Z")
-_LARGEST_WHOLE: Final = 2**53
-_ESCAPES: Final = {ord(char): f"\ue000{ord(char):x}." for char in (*map(chr, range(32)), *'"\\`\x7f\ue000')}
 
 
 class Question(NamedTuple):
@@ -69,14 +59,7 @@ class Authoriser(Protocol):
         ...
 
 
-def policy_folder() -> Path:
-    """Return the folder of the shipped policy: in the wheel, or else `deploy/opa`."""
-    here = Path(__file__).parents[1]
-    shipped = here / "rego"
-    return shipped if shipped.is_dir() else here.parent / "deploy" / "opa"
-
-
-def _decision(result: object, decision_id: object, dependency: Dependency) -> Decision:
+def decision_of(result: object, decision_id: object, dependency: Dependency) -> Decision:
     """Return the decision in a policy's answer. Without a boolean `allow` the answer is invalid."""
     allow = result.get("allow") if isinstance(result, dict) else None
     if not isinstance(result, dict) or not isinstance(allow, bool):
@@ -90,67 +73,6 @@ def _decision(result: object, decision_id: object, dependency: Dependency) -> De
     named = isinstance(decision_id, str) and _IDENTIFIER.match(decision_id) is not None
     dependency.mark_up("decides")
     return Decision(allow, reasons, str(decision_id) if named else str(uuid.uuid4()))
-
-
-def _as_the_engine_reads(value: object) -> object:
-    """Return a part of an input so that the embedded engine reads it as OPA would.
-
-    The engine cuts a text at a NUL and drops quotes around it. Either could turn another scope into `sleep:operate`.
-    It also cuts an integer to 64 bits: 2**64 + 1 would be 1.
-    """
-    if isinstance(value, str):
-        return value.translate(_ESCAPES)
-    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
-        return math.inf if value > 0 else -math.inf
-    if isinstance(value, list):
-        return [_as_the_engine_reads(item) for item in value]
-    if isinstance(value, dict):
-        return {_as_the_engine_reads(key): _as_the_engine_reads(item) for key, item in value.items()}
-    return value
-
-
-class EmbeddedPolicy:
-    """The shipped `.rego` files and their `data.json`, compiled once and run in this process.
-
-    Raises:
-        RegoError: if the files do not compile.
-        OSError: if they cannot be read.
-        ValueError: if the data are no JSON.
-    """
-
-    def __init__(self, folder: Path, dependency: Dependency) -> None:
-        self._dependency = dependency
-        self._interpreter = Interpreter()
-        self._interpreter.add_data(json.loads((folder / "data.json").read_bytes()))
-        for file in sorted(folder.glob("*.rego")):
-            if not file.stem.endswith("_test"):
-                self._interpreter.add_module(file.name, file.read_text(encoding="utf-8"))
-        self._policy = self._interpreter.build(None, [_ENTRYPOINT])
-        self._run = lru_cache(maxsize=REMEMBERED_ANSWERS)(self._evaluate)
-        dependency.mark_up("embedded")
-
-    async def decide(self, question: Question) -> Decision:
-        """Run the policy (about 0.7 ms). Answers are cached, since they depend on the question alone."""
-        try:
-            result = self._run(question)
-        except (RegoError, ValueError) as error:
-            raise UnavailableError(self._dependency.name, describe(error)) from error
-        return _decision(result, None, self._dependency)
-
-    def _evaluate(self, question: Question) -> object:
-        return self.evaluate(question.as_input())
-
-    def evaluate(self, document: Mapping[str, object]) -> object:
-        """Return the policy's result for an input, None if there is none.
-
-        Raises:
-            RegoError: if the policy cannot be run.
-            ValueError: if the engine's answer is not JSON, or the input is not text.
-        """
-        self._interpreter.set_input(Input(_as_the_engine_reads(dict(document))))
-        output = self._interpreter.query_bundle_entrypoint(self._policy, _ENTRYPOINT)
-        expressions = output[0].expressions if len(output) else []
-        return expressions[0] if expressions else None
 
 
 class OpaServer:
@@ -177,7 +99,7 @@ class OpaServer:
         except _NO_ANSWER as error:
             self._dependency.mark_down(describe(error))
             raise UnavailableError(self._dependency.name, describe(error)) from error
-        return _decision(answer.get("result"), answer.get("decision_id"), self._dependency)
+        return decision_of(answer.get("result"), answer.get("decision_id"), self._dependency)
 
     async def _ask(self, question: Question) -> dict[str, Any]:
         document = question.as_input()

@@ -8,160 +8,31 @@ any other policy each question gets a connection of its own. See docs/decisions/
 import asyncio
 import base64
 import json
+import re
 import secrets
-import select
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import certifi
-import h11
 from pydantic_core import from_json
 
 from api.errors.base import ApiError
+from api.security.opa_connection import InvalidAnswerError, OpaConnection
 from schemas.tls import context_for
 
-LONGEST_ANSWER: Final = 65_536
-"""The longest answer of an OPA server, in bytes. A longer one is invalid."""
 CONNECTIONS: Final = 64
 """Concurrent connections to the OPA server. A decision takes about a millisecond, so hundreds of callers share them."""
 _IDLE_SECONDS: Final = 30.0
-_LONGEST_HEAD: Final = 16_384
 _PORTS: Final = {"http": 80, "https": 443}
-
-
-class InvalidAnswerError(ApiError):
-    """The server's answer is not HTTP, not JSON, too long, or followed by another one."""
+_VISIBLE_ASCII: Final = re.compile(r"[!-~]+\Z")
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class NoEchoError(ApiError):
     """The answer does not hold the question's nonce: it may be the answer to another question."""
-
-
-class OpaConnection(asyncio.Protocol):
-    """One connection, which notices unsolicited bytes from the server.
-
-    Attributes:
-        used_at: the time of its last answer, by the loop's clock, in seconds.
-    """
-
-    def __init__(self) -> None:
-        self.used_at = 0.0
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
-        self._transport: asyncio.Transport | None = None
-        self._asking = False
-        self._arrived = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Receive a part of the answer. Close the connection if no question is open."""
-        if not self._asking:
-            self.close()
-            return
-        self._receive(data)
-
-    def eof_received(self) -> None:
-        """Handle the end of the server's data."""
-        self._receive(b"")
-
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Handle the loss of the connection."""
-        self._transport = None
-        self._receive(b"")
-
-    def _receive(self, data: bytes) -> None:
-        if data or not self._http.trailing_data[1]:
-            self._http.receive_data(data)
-        self._arrived.set()
-
-    def close(self) -> None:
-        """Close at once, without sending or reading more."""
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
-
-    @property
-    def quiet(self) -> bool:
-        """Whether the connection is open and no bytes have arrived, not even in the kernel's buffer."""
-        if self._transport is None or self._asking or self._http.trailing_data != (b"", False):
-            return False
-        socket = self._transport.get_extra_info("socket")
-        if socket is None or self._transport.get_extra_info("ssl_object") is not None:
-            # A TLS server sends session tickets without being asked.
-            return True
-        poll = select.poll()
-        poll.register(socket.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-        return not poll.poll(0)
-
-    async def ask(self, target: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-        """Send a request and return the body of its answer.
-
-        Raises:
-            ConnectionError: if the connection ends before an answer begins.
-            InvalidAnswerError: if the answer is invalid.
-        """
-        if not self.quiet or self._transport is None:
-            raise ConnectionResetError("the connection was closed, or held unsolicited bytes")
-        request = h11.Request(method="POST", target=target, headers=[*headers, ("Content-Length", str(len(body)))])
-        self._asking = True
-        parts = (self._http.send(part) or b"" for part in (request, h11.Data(data=body), h11.EndOfMessage()))
-        self._transport.write(b"".join(parts))
-        try:
-            answer = await self._answer()
-        except h11.RemoteProtocolError as error:
-            # The error's own text may quote the answer.
-            raise InvalidAnswerError("its answer is not valid HTTP, or incomplete") from error
-        self._asking = False
-        self.used_at = asyncio.get_running_loop().time()
-        return answer
-
-    async def _answer(self) -> bytes:
-        body = bytearray()
-        begun = False
-        while True:
-            match event := self._http.next_event():
-                case h11.NEED_DATA:
-                    if self._transport is None and not begun:
-                        raise ConnectionResetError("the server closed the connection before it answered")
-                    self._arrived.clear()
-                    await self._arrived.wait()
-                case h11.Response():
-                    begun = True
-                    _check_head(event)
-                case h11.Data():
-                    body += event.data
-                    if len(body) > LONGEST_ANSWER:
-                        raise InvalidAnswerError(f"an answer of more than {LONGEST_ANSWER} bytes")
-                case h11.EndOfMessage():
-                    return bytes(body)
-                case h11.ConnectionClosed() | h11.PAUSED:
-                    raise ConnectionResetError("the server closed the connection before it answered")
-                case _:  # An informational answer, such as 100.
-                    pass
-
-    @property
-    def more(self) -> bool:
-        """Whether more bytes follow the answer."""
-        return bool(self._http.trailing_data[0])
-
-    def renew(self) -> bool:
-        """Prepare for another question; False if the connection cannot be reused."""
-        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE or not self.quiet:
-            return False
-        self._http.start_next_cycle()
-        return True
-
-
-def _check_head(response: h11.Response) -> None:
-    if not 200 <= response.status_code < 300:  # noqa: PLR2004 - the class of success
-        raise InvalidAnswerError(f"it answered {response.status_code} {response.reason.decode('latin-1')}".strip())
-    # A compressed answer could expand beyond the bound.
-    if any(name == b"content-encoding" for name, _ in response.headers):
-        raise InvalidAnswerError("an answer that is packed")
 
 
 Connect = Callable[[], Awaitable[OpaConnection]]
@@ -185,19 +56,10 @@ class OpaClient:
             raise ValueError("the URL of OPA must begin with http:// or https:// and name a host")
         self._host, self._port = parts.hostname, parts.port or _PORTS[parts.scheme]
         self._ssl: ssl.SSLContext | None = context_for(url, certifi.where()) if parts.scheme == "https" else None
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._headers = [
-            ("Host", parts.netloc.rpartition("@")[2]),
-            ("Content-Type", "application/json"),
-            ("Accept", "application/json"),
-            ("Accept-Encoding", "identity"),
-        ]
-        if parts.username is not None:
-            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            self._headers.append(("Authorization", f"Basic {base64.b64encode(credentials).decode()}"))
+        self._head = _head(parts)
         self._connect = connect or self._open
         self._slots = asyncio.Semaphore(CONNECTIONS)
-        self._idle: list[OpaConnection] = []
+        self._idle: deque[OpaConnection] = deque()
 
     async def ask(self, question: dict[str, Any], *, echoed: bool) -> dict[str, Any]:
         """Ask about an input, and return the answer's document.
@@ -220,7 +82,7 @@ class OpaClient:
         body = _body(question)
         connection = await self._connect()
         try:
-            answer = await connection.ask(self._target, [*self._headers, ("Connection", "close")], body)
+            answer = await connection.ask(_request(self._head + b"Connection: close\r\n", body))
             if connection.more:
                 raise InvalidAnswerError("it sent more than one answer")
         finally:
@@ -229,17 +91,17 @@ class OpaClient:
 
     async def _ask_with_nonce(self, question: dict[str, Any]) -> dict[str, Any]:
         nonce = secrets.token_hex(8)
-        body = _body({**question, "nonce": nonce})
+        request = _request(self._head, _body({**question, "nonce": nonce}))
         while True:
             idle = self._take()
             connection = idle or await self._connect()
             reusable = False
             try:
-                answer = _document(await connection.ask(self._target, self._headers, body))
+                answer = _document(await connection.ask(request))
                 result = answer.get("result")
                 if not isinstance(result, dict) or result.get("nonce") != nonce:
                     raise NoEchoError("its answer does not hold the question's nonce")
-                reusable = connection.renew()
+                reusable = connection.reusable
             except ConnectionError:
                 # A server may close an idle connection at any time; a question may be asked twice.
                 if idle is None:
@@ -252,16 +114,16 @@ class OpaClient:
             return answer
 
     def _take(self) -> OpaConnection | None:
-        """Return the idle connection that was used last. Close idle connections that are lost, old or not quiet."""
+        """Return the idle connection that was used last and is still quiet. Close those that are old or lost."""
         oldest = asyncio.get_running_loop().time() - _IDLE_SECONDS
-        usable: list[OpaConnection] = []
-        for connection in self._idle:
-            if connection.used_at >= oldest and connection.quiet:
-                usable.append(connection)
-            else:
-                connection.close()
-        self._idle = usable
-        return usable.pop() if usable else None
+        while self._idle and self._idle[0].used_at < oldest:
+            self._idle.popleft().close()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.quiet:
+                return connection
+            connection.close()
+        return None
 
     async def _open(self) -> OpaConnection:
         loop = asyncio.get_running_loop()
@@ -274,9 +136,36 @@ class OpaClient:
             self._idle.pop().close()
 
 
+def _head(url: SplitResult) -> bytes:
+    """Return the head of every request, but for `Content-Length`.
+
+    Raises:
+        ValueError: if the URL has a character that no head may hold.
+    """
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    host = url.netloc.rpartition("@")[2]
+    if not _VISIBLE_ASCII.match(target + host):
+        raise ValueError("the URL of OPA must be in ASCII, without spaces")
+    lines = [
+        f"POST {target} HTTP/1.1",
+        f"Host: {host}",
+        "Content-Type: application/json",
+        "Accept: application/json",
+        "Accept-Encoding: identity",
+    ]
+    if url.username is not None:
+        credentials = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
+        lines.append(f"Authorization: Basic {base64.b64encode(credentials).decode()}")
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def _request(head: bytes, body: bytes) -> bytes:
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
 def _body(question: dict[str, Any]) -> bytes:
     # NaN and half a surrogate pair are not JSON: each raises ValueError.
-    return json.dumps({"input": question}, ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODE({"input": question}).encode()
 
 
 def _document(answer: bytes) -> dict[str, Any]:

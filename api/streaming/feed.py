@@ -1,8 +1,13 @@
-"""The live transitions: one consumer a process, its latest records, and everybody who listens."""
+"""The live transitions: one consumer a process, its latest records, and everybody who listens.
+
+The topic is read only while a stream is open, and for `LINGER_SECONDS` after the last one closed. A stream that opens
+waits until the topic is heard to its end.
+"""
 
 import asyncio
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal, NoReturn
 
@@ -12,6 +17,7 @@ from api.adapters.dependency import Dependency, UnavailableError
 from api.adapters.transitions import LOST, OpenReader, Reader
 from api.observability.metrics import Metrics
 from api.streaming.bookmark import Bookmark
+from api.streaming.recent import RecentRows
 from api.streaming.rows import Row, hidden, row_of
 
 KEPT_RECORDS: Final = 8_192
@@ -26,6 +32,13 @@ QUEUE_ROWS: Final = 1_024
 """Live transitions that may wait for one client."""
 IDLE_SECONDS: Final = 2.0
 """After this long without a record the broker is asked whether it is still there."""
+
+LINGER_SECONDS: Final = 30.0
+"""How long the topic is read on after the last stream closed. A client that reconnects comes back within seconds."""
+START_SECONDS: Final = 10.0
+"""How long the first stream waits until the topic is heard: connecting takes up to 6 s, and the latest records less."""
+_HEARD: Final = "the transitions are heard"
+_IDLE: Final = "no stream is open; the topic is read once one opens"
 
 End = Literal["stopping", "slow", "lost"]
 log = structlog.get_logger(__name__)
@@ -68,39 +81,6 @@ class Listener:
         return rows
 
 
-class _Recent:
-    """The latest records of one partition, without a gap from `start` to `next`.
-
-    Attributes:
-        heard: the place of each of them among the records of all partitions, in the order in which they came.
-    """
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-        self.next = start
-        self.rows: OrderedDict[int, Row] = OrderedDict()
-        self.heard: deque[int] = deque()
-        self.of_tenant: defaultdict[str, deque[Row]] = defaultdict(deque)
-
-    def add(self, row: Row, number: int) -> None:
-        self.next = row.offset + 1
-        self.heard.append(number)
-        self.rows[row.offset] = row
-        if row.shown:
-            self.of_tenant[row.tenant].append(row)
-
-    def drop_oldest(self) -> Row:
-        self.heard.popleft()
-        _, old = self.rows.popitem(last=False)
-        self.start = old.offset + 1
-        if old.shown:
-            rows = self.of_tenant[old.tenant]
-            rows.popleft()
-            if not rows:
-                del self.of_tenant[old.tenant]
-        return old
-
-
 class Feed:
     """Hears the topic once for everybody.
 
@@ -111,6 +91,7 @@ class Feed:
         metrics: told how many streams there are, and of those that were dropped.
         kept: records of each partition that stay at hand, at most.
         kept_bytes: what those of all partitions may take.
+        now: a monotonic clock, in seconds.
     """
 
     lost = LOST
@@ -124,6 +105,7 @@ class Feed:
         *,
         kept: int = KEPT_RECORDS,
         kept_bytes: int = KEPT_BYTES,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.partitions = partitions
         self._open_reader = open_reader
@@ -131,18 +113,39 @@ class Feed:
         self._metrics = metrics
         self._kept = kept
         self._kept_bytes = kept_bytes
-        self._recent: dict[int, _Recent] = {}
+        self._recent: dict[int, RecentRows] = {}
         self._rows_heard = 0
         self._bytes = 0
         self._open: set[Listener] = set()
         self._attached: defaultdict[str | None, set[Listener]] = defaultdict(set)
         self._released = False
+        # No more rows than this of each partition can stay at hand, so no more are read at the start.
+        self._first_rows = min(kept, kept_bytes // _ROW_BYTES // partitions)
+        self._now = now
+        self._read_until = now()
+        self._opened = asyncio.Event()
+        # Set while the topic is heard to its end, or the last attempt to hear it has failed.
+        self._settled = asyncio.Event()
 
-    def require(self) -> None:
-        """Go on only if the topic is heard.
+    async def heard(self) -> None:
+        """Wait until the topic is heard. A listener must be open, since the topic is not read without one.
 
         Raises:
-            UnavailableError: if it is not.
+            UnavailableError: if it is not heard, or not in time.
+        """
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._settled.wait()
+        except TimeoutError:
+            finding = f"the transitions were not heard within {START_SECONDS:g} s"
+            raise UnavailableError("kafka", finding, finding) from None
+        self.require()
+
+    def require(self) -> None:
+        """Go on only if the last attempt to hear the topic did not fail.
+
+        Raises:
+            UnavailableError: if it did.
         """
         if not self._dependency.up:
             raise UnavailableError("kafka", f"transitions: {self._dependency.finding}")
@@ -154,6 +157,7 @@ class Feed:
         if self._released:
             listener.end("stopping")
         self._open.add(listener)
+        self._opened.set()
         self._metrics.streams.inc()
         try:
             yield listener
@@ -163,6 +167,7 @@ class Feed:
             for tenant in [tenant for tenant, listeners in self._attached.items() if listener in listeners]:
                 self._detach(listener, tenant)
             listener.rows.clear()
+            self._read_until = self._now() + LINGER_SECONDS
 
     def start(self, partition: int) -> int:
         """Return the first offset of a partition that is at hand."""
@@ -218,22 +223,50 @@ class Feed:
             listener.end(reason)
 
     async def run(self) -> NoReturn:
-        """Connect, go on where hearing ended, and pass on what comes; for `dependency.keep`."""
-        async with self._open_reader() as reader:
-            ends = await self._begin(reader)
+        """Pass on what comes while somebody listens, from where hearing ended; for `dependency.keep`.
+
+        The first connection is made without a stream too, so that `/status` shows a topic that is missing.
+        """
+        try:
             while True:
-                page = await reader.page(IDLE_SECONDS)
-                for record in page:
-                    self._hear(row_of(record))
-                if not page:
-                    # Only this notices a broker that went away: an idle poll looks the same.
-                    await reader.bounds(range(self.partitions))
-                if not self._dependency.up and (
-                    not page or all(self._recent[partition].next >= end for partition, end in ends.items())
-                ):
-                    self._dependency.mark_up("the transitions are heard")
-                # A poll that finds records at once would let no stream send.
-                await asyncio.sleep(0)
+                async with self._open_reader() as reader:
+                    await self._listen(reader)
+                    # Before the reader closes, which takes a while: a stream that opens now waits for the next one.
+                    self._rest()
+                await self._opened.wait()
+        finally:
+            self._settled.set()
+
+    def _wanted(self) -> bool:
+        return bool(self._open) or self._now() < self._read_until
+
+    def _rest(self) -> None:
+        """Forget everything: nobody listens."""
+        self._recent = {}
+        self._bytes = 0
+        self._opened.clear()
+        self._settled.clear()
+        self._dependency.mark_up(_IDLE)
+
+    async def _listen(self, reader: Reader) -> None:
+        """Pass on what comes until nobody listens."""
+        ends = await self._begin(reader)
+        heard = False
+        while self._wanted():
+            if not heard and all(self._recent[partition].next >= end for partition, end in ends.items()):
+                heard = True
+                self._dependency.mark_up(_HEARD)
+                self._settled.set()
+            page = await reader.page(IDLE_SECONDS)
+            for record in page:
+                self._hear(row_of(record))
+            if not page:
+                # Only this notices a broker that went away: an idle poll looks the same.
+                await reader.bounds(range(self.partitions))
+                # Offsets before the end may hold no record, such as those of a transaction.
+                ends = {}
+            # A poll that finds records at once would let no stream send.
+            await asyncio.sleep(0)
 
     async def _begin(self, reader: Reader) -> dict[int, int]:
         bounds = await reader.bounds(range(self.partitions))
@@ -244,12 +277,9 @@ class Feed:
             self._bytes = 0
         for partition, held in bounds.items():
             if partition not in self._recent:
-                self._recent[partition] = _Recent(max(held.start, held.end - self._kept))
+                self._recent[partition] = RecentRows(max(held.start, held.end - self._first_rows))
         reader.seek({partition: recent.next for partition, recent in self._recent.items()})
-        ends = {partition: held.end for partition, held in bounds.items()}
-        if all(self._recent[partition].next >= end for partition, end in ends.items()):
-            self._dependency.mark_up("the transitions are heard")
-        return ends
+        return {partition: held.end for partition, held in bounds.items()}
 
     def _hear(self, row: Row) -> None:
         self._keep(row)

@@ -53,7 +53,7 @@ class Session:
         Raises:
             UnavailableError: if a dependency does not answer.
         """
-        self._feed.require()
+        await self._feed.heard()
         async with aclosing(self._approach(listener)) as start:
             async for chunk in start:
                 yield chunk

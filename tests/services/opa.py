@@ -23,7 +23,15 @@ POLICY = Path(__file__).parents[2] / "deploy" / "opa"
 
 def serve(address: str, policy: str) -> list[str]:
     """The arguments that make `opa` serve a policy folder: as the how-to page shows, and with decision ids."""
-    options = ["--skip-version-check", "--set", "decision_logs.console=true", "--ignore", "*_test.rego"]
+    options = [
+        "--skip-version-check",
+        "--log-level",
+        "error",
+        "--set",
+        "decision_logs.console=true",
+        "--ignore",
+        "*_test.rego",
+    ]
     return ["run", "--server", "--addr", address, *options, policy]
 
 

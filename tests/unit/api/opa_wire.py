@@ -7,7 +7,7 @@ from typing import Any, cast
 import h11
 import httpx
 
-from api.security.opa_client import OpaConnection
+from api.security.opa_connection import OpaConnection
 
 Answer = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 

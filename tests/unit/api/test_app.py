@@ -20,7 +20,8 @@ from api.adapters.dependency import Dependency, keep
 from api.app import Wiring, create_app, wire
 from api.http.middleware import RequestMiddleware
 from api.observability.lag import STALLED_MS
-from api.security.opa import EmbeddedPolicy, OpaServer
+from api.security.embedded_policy import EmbeddedPolicy
+from api.security.opa import OpaServer
 from api.serve import Ready, serve
 from schemas.environment import SettingsError
 from schemas.http.server import HttpServer

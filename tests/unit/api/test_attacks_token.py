@@ -7,8 +7,8 @@ import structlog
 from jwt import PyJWK
 
 from api.adapters.dependency import Dependency
+from api.security.embedded_policy import EmbeddedPolicy, policy_folder
 from api.security.jwks import parse_jwks, pick
-from api.security.opa import EmbeddedPolicy, policy_folder
 from api.security.tokens import TokenError, Verifier
 from tests.support.forged_tokens import ATTACKS, BODY, GOOD, HEAD, SIGNATURE, SLEEP
 from tests.support.tokens import AUDIENCE, ISSUER, KID, jwks, public_jwk, token

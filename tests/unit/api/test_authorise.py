@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from api.adapters.dependency import Dependency, UnavailableError
-from api.security.opa import ENDPOINT, EmbeddedPolicy, OpaServer, Question, policy_folder
-from api.security.opa_client import LONGEST_ANSWER, OpaClient, OpaConnection
+from api.security.embedded_policy import EmbeddedPolicy, policy_folder
+from api.security.opa import ENDPOINT, OpaServer, Question
+from api.security.opa_client import OpaClient
+from api.security.opa_connection import LONGEST_ANSWER, OpaConnection
 from tests.support.policy_cases import BOUNDED, CASES
 from tests.unit.api.fakes import Pauses
 from tests.unit.api.opa_wire import Answer, connecting
@@ -119,7 +121,7 @@ async def test_an_embedded_policy_without_a_clear_answer_is_no_answer(tmp_path: 
 
 def test_the_wheel_carries_the_policy_beside_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where a folder `rego` lies beside the module it is taken, else the checkout's."""
-    monkeypatch.setattr("api.security.opa.__file__", str(tmp_path / "api" / "door" / "authorise.py"))
+    monkeypatch.setattr("api.security.embedded_policy.__file__", str(tmp_path / "api" / "door" / "authorise.py"))
     assert policy_folder() == tmp_path / "deploy" / "opa"
     (tmp_path / "api" / "rego").mkdir(parents=True)
     assert policy_folder() == tmp_path / "api" / "rego"

@@ -119,8 +119,9 @@ async def test_a_client_that_cannot_go_on_is_told_why_and_begins_afresh(kept: in
 async def test_records_of_all_partitions_stay_at_hand_up_to_a_number_of_bytes() -> None:
     """The oldest go first, whatever their partition; who needs one of them reads it from the topic."""
     topic = FakeTopic()
-    ids = [topic.put(tenant, event) for event in range(6) for tenant in ("acme", "globex")]
     async with Setup(topic, kept=1_000, kept_bytes=4_000) as setup:
+        ids = [topic.put(tenant, event) for event in range(6) for tenant in ("acme", "globex")]
+        await topic.heard()
         # The fake topic is read partition by partition, so those of `acme` were heard first.
         assert (setup.feed.start(ACME), setup.feed.start(partition_of("globex", PARTITIONS))) == (6, 1)
         client = await setup.client(last_id=ids[0])

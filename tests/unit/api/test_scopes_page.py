@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from api.adapters.dependency import Dependency
-from api.security.opa import EmbeddedPolicy, policy_folder
+from api.security.embedded_policy import EmbeddedPolicy, policy_folder
 from schemas.budgets import Action
 from tests.support.policy_cases import ACTIONS, BASE
 

@@ -161,15 +161,42 @@ class Client:
 
 
 class Setup:
-    """A feed over a topic, and clients of it."""
+    """A feed over a topic, and clients of it.
 
-    def __init__(self, topic: FakeTopic, *, kept: int = 50, kept_bytes: int = KEPT_BYTES, at_once: int = 2) -> None:
+    Attributes:
+        seconds: the feed's clock.
+
+    Args:
+        listened: whether the topic is read from the beginning, as shortly after a stream.
+    """
+
+    def __init__(
+        self,
+        topic: FakeTopic,
+        *,
+        kept: int = 50,
+        kept_bytes: int = KEPT_BYTES,
+        at_once: int = 2,
+        listened: bool = True,
+    ) -> None:
         self.topic = topic
+        self.seconds = 0.0
         self.store = FakeStore()
         self.store.applied = dict.fromkeys(range(PARTITIONS), 0)
         self.dependency = Dependency("transitions")
         self.metrics = Metrics()
-        self.feed = Feed(topic.open, PARTITIONS, self.dependency, self.metrics, kept=kept, kept_bytes=kept_bytes)
+        self.feed = Feed(
+            topic.open,
+            PARTITIONS,
+            self.dependency,
+            self.metrics,
+            kept=kept,
+            kept_bytes=kept_bytes,
+            now=lambda: self.seconds,
+        )
+        if listened:
+            with self.feed.listener():
+                pass
         self.catchup = Catchup(topic.open, at_once=at_once)
         self.reads = Reads(self.store, FakeClock(), FakeLog())
         self._stack = AsyncExitStack()
