@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from api.adapters.dependency import UnavailableError, keep
 from api.adapters.transitions import Reader
@@ -42,7 +43,7 @@ async def test_the_first_stream_begins_with_what_came_while_nothing_was_read() -
     async with Setup(FakeTopic(), listened=False) as setup:
         setup.topic.put("acme", 7)
         pending = setup.topic.put("acme", 8)
-        setup.store.records["acme"] = new_record(BUILT_IN_RULES, NOW)._replace(offset=7)
+        setup.store.records["acme"] = replace(new_record(BUILT_IN_RULES, NOW), offset=7)
         client = await setup.client()
         assert await client.until_quiet() == [pending]
         assert len(client.named("state")) == 1
