@@ -78,7 +78,7 @@ def losing_kafka(api: ApiOverFakes) -> None:
 def losing_everything(api: ApiOverFakes) -> None:
     """So does Redis."""
     losing_kafka(api)
-    without("drop_receipt")(api)
+    without("withdraw")(api)
 
 
 def without_acknowledgement(api: ApiOverFakes) -> None:
@@ -190,13 +190,12 @@ COMMANDS: Situations = {
         }.items()
     },
     "202 no answer": nothing,
-    "202 no answer, and Redis away": without("operation", "confirm_receipt"),
     "503 no Kafka": without_kafka,
     "503 Kafka lost": losing_kafka,
     "503 Kafka lost, and Redis": losing_everything,
     "503 outcome unknown": without_acknowledgement,
-    "503 no receipt": without("put_receipt"),
-    "500": broken("put_receipt"),
+    "503 no receipt": without("note"),
+    "500": broken("note"),
 }
 """Of what publishes a command."""
 READS: Situations = {
