@@ -85,10 +85,10 @@ def test_a_name_in_braces_ends_before_the_character_that_follows(pattern: str, n
 
 def test_a_pattern_takes_time_linear_in_the_name() -> None:
     """The worst pattern that fits a setting, on a name of 60 kB that almost matches."""
-    pattern = compiled("a".join(["{tenant}", *(f"{{{chr(98 + index) * 2}}}" for index in range(20))]))
+    pattern = compiled("a".join(["{tenant}", *["{x}"] * 20]) + "!")
     began = time.process_time()
-    assert pattern.fullmatch("b" * 60_000) is None
-    assert pattern.fullmatch("ba" * 30_000) is not None
+    assert pattern.fullmatch("ba" * 30_000) is None
+    assert pattern.fullmatch("ba" * 20 + "b!") is not None
     assert time.process_time() - began < 1.0
 
 
