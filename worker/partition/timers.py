@@ -1,14 +1,15 @@
 """The timers of one partition: publishes `sleep.timer.v1` for each tenant whose deadline has passed.
 
 Only the owner of the partition publishes timers. A timer is never early by the clock of this machine. A second timer is
-harmless: the fold applies a deadline at its own time. After new rules every tenant of the partition gets a timer, at a
+harmless: the fold applies a deadline at its own time. While timers are under way, those that fall due wait for each
+other, so that a busy lane gets few big batches. After new rules every tenant of the partition gets a timer, at a
 limited rate, so that the rules also reach tenants without events.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,18 +17,21 @@ from schemas.errors import describe
 from schemas.redis.progress import ProgressUpdate
 from schemas.wire.cloudevents import STRUCTURED_HEADERS, encode
 from schemas.wire.events import TIMER
-from worker.ports import Clock, Commit, Output, OutputError, Outputs, Store, StoreError
+from worker.partition.published_timers import REPEAT_MS, Append, PublishedTimers
+from worker.ports import Clock, Commit, Due, Output, OutputError, Outputs, Reader, Store, StoreError
 
 _SOURCE: Final = "urn:somabrain-sleep:worker"
 # The loop reads progress at least this often. So it notices a Redis that lost data on an idle partition too.
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _PAGE: Final = 2_000
-# A timer that was published and is not folded yet is published again after this time.
-_REPEAT_MS: Final = 5_000
+# While timers are under way, the next ones wait for so long at most. They wait for less if the lane has folded all that
+# are under way.
+_GATHER_MS: Final = 50
 # How many tenants a sweep sends timers to at once, and the pause between: about 10,000 tenants a second.
 _SWEEP_PAGE: Final = 500
 _SWEEP_PAUSE_MS: Final = 50
 _SCANS: Final = 2
+_NEVER: Final = -1
 
 
 class Owner(Protocol):
@@ -37,13 +41,6 @@ class Owner(Protocol):
 
     def reread_position(self) -> None:
         """Read the position again."""
-
-
-class _Published(NamedTuple):
-    """A timer that is published and not folded yet: when it was due, and when to publish it again. Times in ms."""
-
-    due: int
-    again_at: int
 
 
 @dataclass(slots=True)
@@ -76,18 +73,30 @@ class Timers:
             sweep, and with each batch.
     """
 
-    def __init__(self, partition: int, store: Store, outputs: Outputs, clock: Clock, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        partition: int,
+        store: Store,
+        outputs: Outputs,
+        reader: Reader,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
         self.partition = partition
         self.swept = 0
         self._newest = 0
         self._store = store
         self._outputs = outputs
+        self._reader = reader
         self._clock = clock
         self._log = log
-        self._published: dict[str, _Published] = {}
+        self._published = PublishedTimers()
         self._sweep: _Sweep | None = None
-        self._next: int | None = None
+        self._next: int | None = None  # When to look at the latest, for a timer or a page of a sweep.
+        self._again: int | None = None  # When a timer that is under way may have to be published again.
         self._latest = 0
+        # All timers that were due by then have been looked at; those that are not folded yet are under way.
+        self._looked = _NEVER
         self._woken = asyncio.Event()
         self._failing = False
         self._ended = False
@@ -99,6 +108,7 @@ class Timers:
         Timers that are published stay in the log when a lane starts again. They still have 5 seconds to be folded.
         """
         self.swept, self._newest = swept, newest
+        self._looked = _NEVER
         self._restart_scan()
         self._woken.set()
 
@@ -110,16 +120,16 @@ class Timers:
     def folded(self, timers: Iterable[tuple[str, int]], armed: Mapping[str, int]) -> None:
         """Note the timers that were folded (tenant, log time in ms), and the deadlines that a commit has set."""
         now = self._clock.now()
+        held = bool(self._published)
         for tenant, at in timers:
-            published = self._published.pop(tenant, None)
-            if published is not None and at < published.due:
-                # The broker's clock is behind ours: wait for the difference. Or this is an earlier timer, and ours is
-                # still to come.
-                again_at = min(published.again_at, now + published.due - at)
-                self._published[tenant] = _Published(published.due, again_at)
-                if self._arm(again_at):
-                    self._woken.set()
-        if self._arm(min(armed.values(), default=None)):
+            if (again_at := self._published.folded(tenant, at, now)) is not None and self._arm_again(again_at):
+                self._woken.set()
+        earliest = min(armed.values(), default=None)
+        if earliest is not None:
+            self._looked = min(self._looked, earliest - 1)
+        if self._arm(earliest):
+            self._woken.set()
+        if held and not self._published and self._next is not None and self._next < self._latest + _GATHER_MS:
             self._woken.set()
 
     def _arm(self, moment: int | None) -> bool:
@@ -128,6 +138,11 @@ class Timers:
             return False
         self._next = moment
         return True
+
+    def _arm_again(self, moment: int) -> bool:
+        """As `_arm`, for a timer that is under way."""
+        self._again = moment if self._again is None else min(self._again, moment)
+        return self._arm(moment)
 
     def end(self) -> None:
         """Make `run` return."""
@@ -154,7 +169,8 @@ class Timers:
         wait = _LONGEST_WAIT_SECONDS
         # Without a position no timer can be published, however late it is.
         if self._next is not None and owner.position is not None:
-            wait = min(max((self._next - self._clock.now()) / 1000, 0.0), wait)
+            moment = max(self._next, self._latest + _GATHER_MS) if self._published else self._next
+            wait = min(max((moment - self._clock.now()) / 1000, 0.0), wait)
         waits = [asyncio.ensure_future(self._clock.sleep(wait)), asyncio.ensure_future(self._woken.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -165,31 +181,69 @@ class Timers:
         self._woken.clear()
 
     async def _publish_due(self, owner: Owner) -> bool:
-        """Publish timers that are due, page by page; False if Redis is not at the lane's position."""
+        """Publish the timers that have fallen due; False if Redis is not at the lane's position."""
         now = self._clock.now()
         if now < self._latest:
             # The clock was set back: times that were taken from it are too far ahead.
             self._published.clear()
+            self._looked = _NEVER
             if self._sweep is not None:
                 self._sweep.again_at = now
         self._latest = now
         self._next = None
+        after, self._looked = self._looked, now
+        if self._again is not None and self._again <= now:
+            after, self._again = _NEVER, None
+        done = False
+        try:
+            done = await self._publish_pages(owner, after, now)
+        finally:
+            if not done:
+                self._looked = min(self._looked, after)
+        return done
+
+    async def _publish_pages(self, owner: Owner, after: int, now: int) -> bool:
+        """Publish the timers that have fallen due after a time, page by page; see `_publish_due`."""
         skip = 0
         while True:
             position = owner.position
-            due = await self._store.due(self.partition, now, skip, _PAGE)
+            due = await self._store.due(self.partition, after, now, skip, _PAGE)
             if not self._is_current(owner, position, due.position):
                 return False
             if not due.complete:
                 self._log.warning("timers_lost", position=position)
                 owner.reread_position()
                 return False
-            outputs = [output for tenant, at in due.timers if (output := self._timer(tenant, at, now)) is not None]
-            await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+            await self._publish(due, now)
             if len(due.timers) < _PAGE:
                 self._arm(due.later)
                 return True
             skip += _PAGE
+
+    async def _publish(self, due: Due, now: int) -> None:
+        """Publish the timers of a page that are not under way, as one batch."""
+        await self._find_in_log(due, now)
+        append = Append(now + REPEAT_MS)
+        outputs: list[Output] = []
+        for tenant, at in due.timers:
+            earlier = self._published.append_of(tenant)
+            if earlier is not None and earlier.again_at > now:
+                self._arm_again(earlier.again_at)
+            else:
+                self._published.add(tenant, at, append)
+                outputs.append(_output(tenant, at))
+        if outputs:
+            self._arm_again(append.again_at)
+            append.end = await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+
+    async def _find_in_log(self, due: Due, now: int) -> None:
+        """Give more time to timers of a page that the lane has not reached yet, if the log still holds them."""
+        ahead = self._published.ahead(due, now)
+        if ahead:
+            log_end = await self._reader.end(self._outputs.topics.events, self.partition)
+            for append, end in ahead:
+                if end <= log_end:
+                    append.again_at = now + REPEAT_MS
 
     def _is_current(self, owner: Owner, position: int | None, actual: int) -> bool:
         """Tell whether Redis is at the lane's position. If it is not twice in a row, the lane reads its position again.
@@ -206,16 +260,6 @@ class Timers:
             return False
         self._suspected = (position, actual)
         return actual > position
-
-    def _timer(self, tenant: str, due: int, now: int) -> Output | None:
-        """Return the timer to publish, None if one is under way; note when to publish it again."""
-        published = self._published.get(tenant)
-        if published is not None and published.again_at > now:
-            self._arm(published.again_at)
-            return None
-        self._published[tenant] = _Published(due, now + _REPEAT_MS)
-        self._arm(now + _REPEAT_MS)
-        return _output(tenant, due)
 
     def _restart_scan(self) -> None:
         if self._sweep is not None:
