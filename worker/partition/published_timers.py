@@ -35,14 +35,10 @@ class _Published(NamedTuple):
 
 
 class PublishedTimers:
-    """The published timers by tenant. It is true while there are any."""
+    """The published timers by tenant."""
 
     def __init__(self) -> None:
         self._timers: dict[str, _Published] = {}
-
-    def __bool__(self) -> bool:
-        """Whether any timer is not folded yet."""
-        return bool(self._timers)
 
     def add(self, tenant: str, due: int, append: Append) -> None:
         """Note a timer that is sent with others."""

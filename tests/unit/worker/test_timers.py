@@ -77,7 +77,7 @@ async def test_a_timer_that_the_log_has_lost_is_published_again_after_five_secon
     assert published_at(world) == [5_100]
 
 
-async def test_a_timer_that_was_not_acknowledged_is_published_again_after_five_seconds(world: World) -> None:
+async def test_a_timer_that_was_not_acknowledged_comes_again_after_five_seconds(world: World) -> None:
     """It may be in the log or not."""
     world.assign()
     world.log(operation("acme", "op-1", ttl_ms=100))
@@ -140,29 +140,36 @@ async def test_thousands_that_are_due_at_once_come_page_by_page_and_each_once(wo
     assert world.stored().counts == {"deep": 0, "active": 2_100}
 
 
-async def test_timers_that_fall_due_while_others_are_under_way_go_out_together(world: World) -> None:
-    """A lane that is busy gets few big batches; it waits for none of them for long."""
-    world.assign()
-    world.log(*(operation(f"tenant-{ttl}", "op-1", ttl_ms=ttl) for ttl in (100, 110, 120, 130, 160)))
-    await world.run()
-    folding = world.store.faults.hold("commit")
-    await world.advance(0.3)
-    assert published_at(world) == [100, 150, 150, 150, 200]
-    folding.set()
-    await world.advance(0)
-    assert world.stored().counts["active"] == 5
+async def test_timers_of_one_second_go_out_in_batches_all_lanes_at_once() -> None:
+    """Each is at most 25 ms late, and there are few requests."""
+    async with World(partitions=2) as world:
+        for partition in (0, 1):
+            world.assign(partition)
+            for number, tenant in enumerate(tenants_on(partition, 2, 400)):
+                world.log(
+                    operation(tenant, "op-1", ttl_ms=1_000 + 2 * number + 3 * partition), partition=partition, at=NOW
+                )
+        await world.advance(5)
+        moments: list[list[int]] = []
+        for partition in (0, 1):
+            published = [
+                record for record in world.events(partition).records if b"sleep.timer" in (record.value or b"")
+            ]
+            lags = [record.timestamp - from_json(record.value or b"")["data"]["due_at"] for record in published]
+            assert 0 <= min(lags) <= max(lags) <= 25
+            assert len(lags) == 400
+            moments.append(sorted({record.timestamp for record in published}))
+        assert moments[0][1:-1] == moments[1][1:-1]
+        assert len(moments[0]) <= 800 / 25 + 2
 
 
-async def test_timers_that_wait_for_others_go_out_as_soon_as_those_are_folded(world: World) -> None:
-    """The lane has nothing else to do then."""
+async def test_a_timer_that_falls_due_alone_is_not_held_up(world: World) -> None:
+    """Whenever that is."""
     world.assign()
-    world.log(*(operation(f"tenant-{ttl}", "op-1", ttl_ms=ttl) for ttl in (100, 110, 125)))
-    await world.run()
-    folding = world.store.faults.hold("commit")
-    await world.advance(0.12)
-    folding.set()
-    await world.advance(1)
-    assert published_at(world) == [100, 120, 125]
+    at = [1_000 + 101 * number for number in range(30)]
+    world.log(*(operation(f"tenant-{ttl}", "op-1", ttl_ms=ttl) for ttl in at))
+    await world.advance(10)
+    assert published_at(world) == at
 
 
 async def test_a_timer_that_is_under_way_is_not_read_from_the_store_again(world: World) -> None:
