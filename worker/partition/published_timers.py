@@ -8,8 +8,11 @@ log grew faster than the lanes folded it.
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from worker.ports import Due
+from schemas.wire.cloudevents import STRUCTURED_HEADERS, encode
+from schemas.wire.events import TIMER
+from worker.ports import Due, Output
 
+_SOURCE: Final = "urn:somabrain-sleep:worker"
 REPEAT_MS: Final = 5_000
 """For so long a timer is not published again, and not looked for in the log."""
 
@@ -84,3 +87,16 @@ class PublishedTimers:
     def clear(self) -> None:
         """Forget all of them."""
         self._timers.clear()
+
+
+def timer(tenant: str, due: int) -> Output:
+    """Return the timer of a tenant that was due at a time, ms."""
+    event = encode(
+        type_=TIMER,
+        id_=f"timer:{tenant}:{due}",
+        source=_SOURCE,
+        subject=tenant,
+        time=None,
+        data={"due_at": due},
+    )
+    return Output(tenant.encode(), event, STRUCTURED_HEADERS)

@@ -2,25 +2,20 @@
 
 Only the owner of the partition publishes timers. A timer is never early by the clock of this machine. A second timer is
 harmless: the fold applies a deadline at its own time. Timers that fall due one after the other go out together, and
-those of all lanes at the same moments. After new rules every tenant of the partition gets a timer, at a limited rate,
-so that the rules also reach tenants without events.
+those of all lanes at the same moments. After new rules every tenant gets a timer: see `RulesSweep`.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from schemas.errors import describe
-from schemas.redis.progress import ProgressUpdate
-from schemas.wire.cloudevents import STRUCTURED_HEADERS, encode
-from schemas.wire.events import TIMER
-from worker.partition.published_timers import REPEAT_MS, Append, PublishedTimers
-from worker.ports import Clock, Commit, Due, Output, OutputError, Outputs, Reader, Store, StoreError
+from worker.partition.published_timers import REPEAT_MS, Append, PublishedTimers, timer
+from worker.partition.rules_sweep import RulesSweep
+from worker.ports import Clock, Due, Output, OutputError, Outputs, Reader, Store, StoreError
 
-_SOURCE: Final = "urn:somabrain-sleep:worker"
 # The loop reads progress at least this often. So it notices a Redis that lost data on an idle partition too.
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _PAGE: Final = 2_000
@@ -28,10 +23,6 @@ _PAGE: Final = 2_000
 # moments, and their timers share requests: to Kafka, from it, and for the outputs. A look, a request and a commit for
 # the timers of each millisecond would take a worker longer than the millisecond.
 _GATHER_MS: Final = 25
-# How many tenants a sweep sends timers to at once, and the pause between: about 10,000 tenants a second.
-_SWEEP_PAGE: Final = 500
-_SWEEP_PAUSE_MS: Final = 50
-_SCANS: Final = 2
 _NEVER: Final = -1
 
 
@@ -44,35 +35,8 @@ class Owner(Protocol):
         """Read the position again."""
 
 
-@dataclass(slots=True)
-class _Sweep:
-    """The progress of a sweep: which tenants have got a timer after new rules.
-
-    A restart or a failover of Redis makes a scan cursor meaningless, and between two pages nothing shows it. So a sweep
-    scans all tenants twice, and starts the scan again after an error. A tenant that has got its timer gets no other.
-
-    Attributes:
-        number: the number of the rules.
-        notified: tenants that have got a timer.
-        cursor: where the scan goes on.
-        scans: how often the scan has reached the end.
-        again_at: when the next page may be sent, ms.
-    """
-
-    number: int
-    notified: set[str] = field(default_factory=set)
-    cursor: int = 0
-    scans: int = 0
-    again_at: int = 0
-
-
 class Timers:
-    """The timer loop of one lane.
-
-    Attributes:
-        swept: the number of the newest rules after which every tenant has got a timer. It is committed at the end of a
-            sweep, and with each batch.
-    """
+    """The timer loop of one lane."""
 
     def __init__(
         self,
@@ -84,15 +48,13 @@ class Timers:
         log: FilteringBoundLogger,
     ) -> None:
         self.partition = partition
-        self.swept = 0
-        self._newest = 0
+        self._rules_sweep = RulesSweep(partition, store, outputs, clock, log)
         self._store = store
         self._outputs = outputs
         self._reader = reader
         self._clock = clock
         self._log = log
         self._published = PublishedTimers()
-        self._sweep: _Sweep | None = None
         self._next: int | None = None  # When to look at the latest, for a timer or a page of a sweep.
         self._again: int | None = None  # When a timer that is under way may have to be published again.
         self._latest = 0
@@ -104,19 +66,23 @@ class Timers:
         self._ended = False
         self._suspected: tuple[int, int] | None = None
 
+    @property
+    def swept(self) -> int:
+        """The number of the newest rules after which every tenant has got a timer; each batch commits it."""
+        return self._rules_sweep.swept
+
     def begin(self, swept: int, newest: int) -> None:
         """Go on from progress: the number of the rules that are swept, and of the newest rules.
 
-        Timers that are published stay in the log when a lane starts again. They still have 5 seconds to be folded.
+        Timers that are published stay in the log when a lane starts again, so they are still under way.
         """
-        self.swept, self._newest = swept, newest
+        self._rules_sweep.begin(swept, newest)
         self._looked = _NEVER
-        self._restart_scan()
         self._woken.set()
 
     def sweep(self, number: int) -> None:
         """Send a timer to every tenant, because rules with this number are in force."""
-        self._newest = number
+        self._rules_sweep.newest = number
         self._woken.set()
 
     def folded(self, timers: Iterable[tuple[str, int]], armed: Mapping[str, int]) -> None:
@@ -153,14 +119,14 @@ class Timers:
         while not self._ended:
             await self._wait(owner)
             try:
-                if owner.position is not None and await self._publish_due(owner) and self.swept < self._newest:
-                    await self._sweep_page(owner)
+                if owner.position is not None and await self._publish_due(owner):
+                    self._arm(await self._rules_sweep.send_page(owner))
                 self._failing = False
             except (StoreError, OutputError) as error:
                 if not self._failing:
                     self._log.warning("timers_waiting", reason=describe(error))
                 self._failing = True
-                self._restart_scan()
+                self._rules_sweep.restart_scan()
                 await self._clock.sleep(_LONGEST_WAIT_SECONDS)
 
     async def _wait(self, owner: Owner) -> None:
@@ -186,8 +152,7 @@ class Timers:
             # The clock was set back: times that were taken from it are too far ahead.
             self._published.clear()
             self._looked = _NEVER
-            if self._sweep is not None:
-                self._sweep.again_at = now
+            self._rules_sweep.clock_set_back(now)
         self._latest = now
         self._next = None
         after, self._looked = self._looked, now
@@ -230,7 +195,7 @@ class Timers:
                 self._arm_again(earlier.again_at)
             else:
                 self._published.add(tenant, at, append)
-                outputs.append(_output(tenant, at))
+                outputs.append(timer(tenant, at))
         if outputs:
             self._arm_again(append.again_at)
             self._gathering_until = (now // _GATHER_MS + 1) * _GATHER_MS
@@ -260,52 +225,3 @@ class Timers:
             return False
         self._suspected = (position, actual)
         return actual > position
-
-    def _restart_scan(self) -> None:
-        if self._sweep is not None:
-            self._sweep = _Sweep(self._sweep.number, self._sweep.notified)
-
-    async def _sweep_page(self, owner: Owner) -> None:
-        """Send a timer to the next tenants of the partition, so that they are folded under the newest rules."""
-        sweep = self._sweep
-        if sweep is None or sweep.number != self._newest:
-            sweep = self._sweep = _Sweep(self._newest)
-        now = self._clock.now()
-        if now < sweep.again_at:
-            self._arm(sweep.again_at)
-            return
-        cursor, page = await self._store.scan(self.partition, sweep.cursor, _SWEEP_PAGE)
-        missing = {tenant.decode() for tenant in page} - sweep.notified
-        outputs = [_output(tenant, now) for tenant in sorted(missing)]
-        await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
-        sweep.notified |= missing
-        if self._sweep is not sweep:
-            return
-        sweep.cursor = cursor
-        sweep.scans += not cursor
-        sweep.again_at = self._clock.now() + _SWEEP_PAUSE_MS
-        self._arm(sweep.again_at)
-        if sweep.scans == _SCANS:
-            before, self.swept = self.swept, sweep.number
-            if owner.position is not None:
-                # An idle partition may have no next batch. If this commit is refused, there is a next batch.
-                commit = Commit(owner.position, ProgressUpdate(swept=self.swept))
-                try:
-                    await self._store.commit(self.partition, commit)
-                except StoreError:
-                    self.swept = before
-                    raise
-            self._log.info("rules_announced", number=sweep.number, tenants=len(sweep.notified))
-            self._sweep = None
-
-
-def _output(tenant: str, due: int) -> Output:
-    event = encode(
-        type_=TIMER,
-        id_=f"timer:{tenant}:{due}",
-        source=_SOURCE,
-        subject=tenant,
-        time=None,
-        data={"due_at": due},
-    )
-    return Output(tenant.encode(), event, STRUCTURED_HEADERS)
