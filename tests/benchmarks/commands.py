@@ -47,7 +47,7 @@ async def opa_commands(services: Services, directory: Path) -> list[Figure]:
         except UnavailableError as error:
             print(f"no OPA server: {error}")
             return []
-        async with stage(services, directory, api=True, opa=server.address) as ours:
+        async with stage(services, directory, api=True, opa=server) as ours:
             figures = await _measured(ours, "sync command, OPA server", _alternate, (1, 32))
             await ours.installation.caught_up()
             await require_plain_fold(ours.installation)
