@@ -161,8 +161,11 @@ class Store(Protocol):
     async def commit(self, partition: int, commit: Commit) -> bool:
         """Write a commit and publish its answers, all or nothing; False if progress is not at its position."""
 
-    async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
-        """Return a page of the timers that are due at `now` (ms): at most `most`, after the first `skip`."""
+    async def due(self, partition: int, after: int, now: int, skip: int, most: int) -> Due:
+        """Return a page of the timers that are due at `now` and were not at `after` (ms; -1 for all).
+
+        The page holds at most `most` of them, after the first `skip`.
+        """
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         """Return the next cursor (0 at the end) and about `count` packed records."""

@@ -2,20 +2,21 @@
 
 import argparse
 import asyncio
+import sys
 import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
 from tests.benchmarks.commands import commands, opa_commands
-from tests.benchmarks.figures import Figure, header, row, write_json
+from tests.benchmarks.figures import Figure, WrongEndError, header, row, write_json
 from tests.benchmarks.freshness import freshness
 from tests.benchmarks.neighbour import neighbour
 from tests.benchmarks.peer.measure import peer_commands
 from tests.benchmarks.scaling import scaling, takeover, tenants
 from tests.benchmarks.storm import storm
 from tests.benchmarks.throughput import throughput
-from tests.benchmarks.timers import timers
+from tests.benchmarks.timers import many_timers, timers
 from tests.services import Services, start_services
 
 BENCHMARKS: Final[dict[str, Callable[[Services, Path], Coroutine[Any, Any, list[Figure]]]]] = {
@@ -25,6 +26,7 @@ BENCHMARKS: Final[dict[str, Callable[[Services, Path], Coroutine[Any, Any, list[
     "throughput": throughput,
     "storm": storm,
     "timers": timers,
+    "many_timers": many_timers,
     "freshness": freshness,
     "neighbour": neighbour,
     "scaling": scaling,
@@ -33,8 +35,8 @@ BENCHMARKS: Final[dict[str, Callable[[Services, Path], Coroutine[Any, Any, list[
 }
 
 
-def main() -> None:
-    """Run the named benchmarks, or all."""
+def main() -> int:
+    """Run the named benchmarks, or all; return 1 if one ended wrong, whose figures are not shown."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--json", type=Path, help="keep the figures in this file too")
@@ -42,15 +44,23 @@ def main() -> None:
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     figures: list[Figure] = []
+    wrong = False
     with start_services() as services, tempfile.TemporaryDirectory() as directory:
         print(f"services: {services}\n{header()}", flush=True)
         for name in arguments.names or BENCHMARKS:
-            for figure in asyncio.run(BENCHMARKS[name](services, Path(directory))):
-                figures.append(figure)
+            try:
+                measured = asyncio.run(BENCHMARKS[name](services, Path(directory)))
+            except WrongEndError as error:
+                wrong = True
+                print(f"{name}: {error}", flush=True)
+                continue
+            figures += measured
+            for figure in measured:
                 print(row(figure), flush=True)
         if arguments.json:
             write_json(arguments.json, str(services), figures)
+    return int(wrong)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

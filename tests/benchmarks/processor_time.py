@@ -29,12 +29,15 @@ class Meter:
     Args:
         services: Kafka and Redis.
         processes: ours, by the name of their column; of several under one name the sum counts.
+        opa: the OPA server, if there is one.
     """
 
-    def __init__(self, services: Services, processes: Mapping[str, Iterable[Process]]) -> None:
+    def __init__(
+        self, services: Services, processes: Mapping[str, Iterable[Process]], opa: Service | None = None
+    ) -> None:
         pids: dict[str, list[int]] = {name: [process.pid for process in some] for name, some in processes.items()}
-        for name, service in (("kafka", services.broker), ("redis", services.store)):
-            if (pid := service_pid(service)) is not None:
+        for name, service in (("kafka", services.broker), ("redis", services.store), ("opa", opa)):
+            if service is not None and (pid := service_pid(service)) is not None:
                 pids[name] = [pid]
         pids["load"] = [os.getpid()]
         self._pids = pids

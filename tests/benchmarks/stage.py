@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.processor_time import Meter
-from tests.services import Namespace, Services
+from tests.services import Namespace, Service, Services
 from tests.support.installation import ApiClient, Installation, Process
 
 UNLIMITED: Final = '{"*": "9000000/minute"}'
@@ -27,12 +27,14 @@ class Stage:
         meter: reads the processor time of all of them.
     """
 
-    def __init__(self, installation: Installation, workers: list[Process], api: ApiClient | None) -> None:
+    def __init__(
+        self, installation: Installation, workers: list[Process], api: ApiClient | None, opa: Service | None
+    ) -> None:
         self.installation = installation
         self.workers = workers
         self.api = api
         processes = {"worker": workers, "api": [] if api is None else [api.process]}
-        self.meter = Meter(installation.services, processes)
+        self.meter = Meter(installation.services, processes, opa)
 
     @property
     def port(self) -> int:
@@ -43,16 +45,20 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    services: Services, directory: Path, *, workers: int = 1, api: bool = False, opa: str = "embedded"
+    services: Services, directory: Path, *, workers: int = 1, api: bool = False, opa: Service | None = None
 ) -> AsyncIterator[Stage]:
-    """Start workers, and an API where one is wanted; end them afterwards."""
+    """Start workers, and an API where one is wanted; end them afterwards.
+
+    Without an OPA server the API's policy is embedded.
+    """
     async with Installation.open(services, Namespace.fresh(), directory) as installation:
         started = [installation.start("worker") for _ in range(workers)]
         client = None
         if api:
-            client = await installation.open_door(SLEEP_RATE_LIMITS=UNLIMITED, SLEEP_OPA_URL=opa)
+            address = "embedded" if opa is None else opa.address
+            client = await installation.open_door(SLEEP_RATE_LIMITS=UNLIMITED, SLEEP_OPA_URL=address)
         try:
-            yield Stage(installation, started, client)
+            yield Stage(installation, started, client, opa)
         finally:
             for process in [*([client.process] if client else []), *started]:
                 await asyncio.to_thread(process.stop)

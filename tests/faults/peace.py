@@ -68,7 +68,7 @@ class Peace:
         """Tell whether a timer is due that nobody has seen to."""
         store, now = self._installation.store, now_ms()
         partitions = range(self._installation.settings.partitions)
-        due = [await store.due(partition, now - SLACK_MS // 2, 0, 1) for partition in partitions]
+        due = [await store.due(partition, -1, now - SLACK_MS // 2, 0, 1) for partition in partitions]
         return any(page.timers for page in due)
 
     async def until(self, met: Callable[[], Awaitable[bool]]) -> None:

@@ -80,7 +80,7 @@ CALLS: dict[Call, int] = {
         partition, at + chance.choice((0, 0, 0, 1)), _TENANTS, _operations(chance)
     ): 8,
     lambda store, chance, partition, _: store.due(
-        partition, chance.randrange(20), chance.randrange(2), chance.randint(1, 5)
+        partition, chance.randrange(-1, 10), chance.randrange(20), chance.randrange(2), chance.randint(1, 5)
     ): 6,
     lambda store, _, partition, __: store.partition_status(partition): 4,
     lambda store, chance, partition, at: store.index_at(partition, at + chance.choice((0, 0, 0, 1)), _TENANTS): 4,

@@ -72,12 +72,12 @@ async def test_whoever_stands_elsewhere_is_refused_and_changes_nothing(store: po
     """Behind, ahead, or the same batch again."""
     first = commit(0, 3, records={"acme": b"A"}, timers={"acme": 5})
     assert await store.commit(0, first)
-    before = await store.partition_status(0), await store.due(0, 10, 0, 10)
+    before = await store.partition_status(0), await store.due(0, -1, 10, 0, 10)
     for position in (0, 2, 4, 30):
         assert await store.load(0, position, ["acme"], []) is None
         stale = commit(position, 9, records={"acme": b"B", "new": b"N"}, removed=["acme"], timers={"new": 1})
         assert not await store.commit(0, stale)
-    assert (await store.partition_status(0), await store.due(0, 10, 0, 10)) == before
+    assert (await store.partition_status(0), await store.due(0, -1, 10, 0, 10)) == before
     assert await store.load(0, 3, ["acme", "new"], []) == Loaded([b"A", None], [])
 
 
@@ -93,7 +93,7 @@ async def test_partitions_do_not_touch_each_other(store: ports.Store) -> None:
     assert await store.commit(1, commit(0, 9, records={"acme": b"B"}))
     assert await store.load(0, 7, ["acme"], []) == Loaded([b"A"], [])
     assert await store.load(1, 9, ["acme"], []) == Loaded([b"B"], [])
-    assert await store.due(1, 10, 0, 10) == Due(9, [], None)
+    assert await store.due(1, -1, 10, 0, 10) == Due(9, [], None)
 
 
 async def test_what_is_removed_is_gone(store: ports.Store) -> None:
@@ -102,7 +102,7 @@ async def test_what_is_removed_is_gone(store: ports.Store) -> None:
     assert await store.commit(0, commit(1, 2, removed=["acme"], untimed=["acme", "nobody"]))
     assert await store.load(0, 2, ["acme", "other"], []) == Loaded([None, b"O"], [])
     assert (await store.partition_status(0)).progress.records == 1
-    assert await store.due(0, 10, 0, 10) == Due(2, [("other", 6)], None)
+    assert await store.due(0, -1, 10, 0, 10) == Due(2, [("other", 6)], None)
 
 
 async def test_due_timers_come_by_time_and_page_by_page(store: ports.Store) -> None:
@@ -110,7 +110,7 @@ async def test_due_timers_come_by_time_and_page_by_page(store: ports.Store) -> N
     at = {f"tenant-{number}": 1_795_334_837_992 + number // 2 for number in range(10)}
     await store.commit(0, commit(0, 1, timers=at))
     now = 1_795_334_837_995
-    pages = [await store.due(0, now, skip, 3) for skip in (0, 3, 6, 9)]
+    pages = [await store.due(0, -1, now, skip, 3) for skip in (0, 3, 6, 9)]
     assert [tenant for page in pages for tenant, _ in page.timers] == [f"tenant-{number}" for number in range(8)]
     assert [len(page.timers) for page in pages] == [3, 3, 2, 0]
     assert {page.later for page in pages} == {now + 1}
@@ -121,7 +121,7 @@ async def test_a_timer_that_is_set_again_replaces_the_one_before(store: ports.St
     """A tenant has one."""
     await store.commit(0, commit(0, 1, timers={"acme": 5}))
     await store.commit(0, commit(1, 2, timers={"acme": 50}))
-    assert await store.due(0, 10, 0, 10) == Due(2, [], 50)
+    assert await store.due(0, -1, 10, 0, 10) == Due(2, [], 50)
 
 
 async def test_a_scan_sees_every_tenant(store: ports.Store) -> None:
@@ -157,7 +157,7 @@ async def test_more_than_fits_the_stack_of_a_script_is_read_and_written_whole(st
     assert await store.commit(0, written)
     loaded = await store.load(0, 1, names, [(name, "op-1") for name in names])
     assert loaded == Loaded([name.encode() for name in names], list(operations.values()))
-    assert len((await store.due(0, count, 0, count)).timers) == count
+    assert len((await store.due(0, -1, count, 0, count)).timers) == count
     assert await store.commit(0, commit(1, 2, removed=names, untimed=names))
     standing = await store.partition_status(0)
     assert (standing.records, standing.operations, standing.ended) == (0, count, count)
@@ -299,7 +299,7 @@ async def test_what_is_really_there_is_counted_beside_what_the_last_commit_said(
     assert standing[1:] == (True, 1, 1, 1, 1, 1, 1)
     assert (standing.progress.operations, standing.progress.ended) == (1, 1)
     assert (standing.progress.records, standing.progress.timers, standing.progress.open) == (1, 1, 1)
-    assert (await store.due(0, 10, 0, 10)).complete
+    assert (await store.due(0, -1, 10, 0, 10)).complete
 
 
 async def test_redis_tells_how_it_is_run(real: LaneStore) -> None:

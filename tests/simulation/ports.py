@@ -70,8 +70,8 @@ class StorePort:
     async def commit(self, partition: int, commit: Commit) -> bool:
         return await self._call("commit", lambda: self._database.commit(partition, commit))
 
-    async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
-        return await self._call("due", lambda: self._database.due(partition, now, skip, most))
+    async def due(self, partition: int, after: int, now: int, skip: int, most: int) -> Due:
+        return await self._call("due", lambda: self._database.due(partition, after, now, skip, most))
 
     async def scan(self, partition: int, cursor: int, count: int) -> tuple[int, dict[bytes, bytes]]:
         return await self._call("scan", lambda: self._database.scan(partition, cursor, count))

@@ -341,11 +341,11 @@ class FakeStore:
             self.answers += commit.answers
             return True
 
-    async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
+    async def due(self, partition: int, after: int, now: int, skip: int, most: int) -> Due:
         async with self.faults.of("due"):
             stored = self.partitions[partition]
             by_time = sorted(stored.timers.items(), key=lambda timer: (timer[1], timer[0]))
-            due = [timer for timer in by_time if timer[1] <= now]
+            due = [timer for timer in by_time if after < timer[1] <= now]
             later = next((at for _, at in by_time if at > now), None)
             complete = stored.has_still(b"timers", len(stored.timers))
             return Due(stored.next, due[skip : skip + most], later, complete=complete)

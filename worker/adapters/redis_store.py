@@ -131,10 +131,13 @@ class LaneStore:
                 arguments += (item,) if isinstance(item, str | bytes) else item
         return bool(await self._run("commit", names, arguments))
 
-    async def due(self, partition: int, now: int, skip: int, most: int) -> Due:
-        """Return a page of the timers that are due at `now` (ms): at most `most`, after the first `skip`."""
+    async def due(self, partition: int, after: int, now: int, skip: int, most: int) -> Due:
+        """Return a page of the timers that are due at `now` and were not at `after` (ms; -1 for all).
+
+        The page holds at most `most` of them, after the first `skip`.
+        """
         keys = self.keys(partition)
-        position, flat, later, complete = await self._run("due", [keys.progress, keys.timers], [now, skip, most])
+        position, flat, later, complete = await self._run("due", [keys.progress, keys.timers], [after, now, skip, most])
         timers = [(flat[index].decode(), int(float(flat[index + 1]))) for index in range(0, len(flat), 2)]
         return Due(int(position), timers, int(float(later)) if later else None, complete=bool(complete))
 

@@ -49,7 +49,7 @@ class Lane:
         self._last_position: int | None = None  # As `position`, but kept while the position is read again.
         self._health = LaneHealth(context.clock, context.random, self._log)
         self.fetch_buffer = FetchBuffer(context.clock, self._log)
-        self.timers = Timers(partition, context.store, context.outputs, context.clock, self._log)
+        self.timers = Timers(partition, context.store, context.outputs, context.reader, context.clock, self._log)
         self.states = StatesTopic(partition, context.store, context.outputs, context.reader, context.clock, self._log)
         self._startup = Startup(partition, context, self.states, self._log)
         self._processor = PieceProcessor(partition, context, self.states, self.timers, self._log)

@@ -1,33 +1,29 @@
 """The timers of one partition: publishes `sleep.timer.v1` for each tenant whose deadline has passed.
 
 Only the owner of the partition publishes timers. A timer is never early by the clock of this machine. A second timer is
-harmless: the fold applies a deadline at its own time. After new rules every tenant of the partition gets a timer, at a
-limited rate, so that the rules also reach tenants without events.
+harmless: the fold applies a deadline at its own time. Timers that fall due one after the other go out together, and
+those of all lanes at the same moments. After new rules every tenant gets a timer: see `RulesSweep`.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from schemas.errors import describe
-from schemas.redis.progress import ProgressUpdate
-from schemas.wire.cloudevents import STRUCTURED_HEADERS, encode
-from schemas.wire.events import TIMER
-from worker.ports import Clock, Commit, Output, OutputError, Outputs, Store, StoreError
+from worker.partition.published_timers import REPEAT_MS, Append, PublishedTimers, timer
+from worker.partition.rules_sweep import RulesSweep
+from worker.ports import Clock, Due, Output, OutputError, Outputs, Reader, Store, StoreError
 
-_SOURCE: Final = "urn:somabrain-sleep:worker"
 # The loop reads progress at least this often. So it notices a Redis that lost data on an idle partition too.
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _PAGE: Final = 2_000
-# A timer that was published and is not folded yet is published again after this time.
-_REPEAT_MS: Final = 5_000
-# How many tenants a sweep sends timers to at once, and the pause between: about 10,000 tenants a second.
-_SWEEP_PAGE: Final = 500
-_SWEEP_PAUSE_MS: Final = 50
-_SCANS: Final = 2
+# After timers were published, the next ones wait for the next multiple of this time. So all lanes look at the same
+# moments, and their timers share requests: to Kafka, from it, and for the outputs. A look, a request and a commit for
+# the timers of each millisecond would take a worker longer than the millisecond.
+_GATHER_MS: Final = 25
+_NEVER: Final = -1
 
 
 class Owner(Protocol):
@@ -39,87 +35,66 @@ class Owner(Protocol):
         """Read the position again."""
 
 
-class _Published(NamedTuple):
-    """A timer that is published and not folded yet: when it was due, and when to publish it again. Times in ms."""
-
-    due: int
-    again_at: int
-
-
-@dataclass(slots=True)
-class _Sweep:
-    """The progress of a sweep: which tenants have got a timer after new rules.
-
-    A restart or a failover of Redis makes a scan cursor meaningless, and between two pages nothing shows it. So a sweep
-    scans all tenants twice, and starts the scan again after an error. A tenant that has got its timer gets no other.
-
-    Attributes:
-        number: the number of the rules.
-        notified: tenants that have got a timer.
-        cursor: where the scan goes on.
-        scans: how often the scan has reached the end.
-        again_at: when the next page may be sent, ms.
-    """
-
-    number: int
-    notified: set[str] = field(default_factory=set)
-    cursor: int = 0
-    scans: int = 0
-    again_at: int = 0
-
-
 class Timers:
-    """The timer loop of one lane.
+    """The timer loop of one lane."""
 
-    Attributes:
-        swept: the number of the newest rules after which every tenant has got a timer. It is committed at the end of a
-            sweep, and with each batch.
-    """
-
-    def __init__(self, partition: int, store: Store, outputs: Outputs, clock: Clock, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        partition: int,
+        store: Store,
+        outputs: Outputs,
+        reader: Reader,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
         self.partition = partition
-        self.swept = 0
-        self._newest = 0
+        self._rules_sweep = RulesSweep(partition, store, outputs, clock, log)
         self._store = store
         self._outputs = outputs
+        self._reader = reader
         self._clock = clock
         self._log = log
-        self._published: dict[str, _Published] = {}
-        self._sweep: _Sweep | None = None
-        self._next: int | None = None
+        self._published = PublishedTimers()
+        self._next: int | None = None  # When to look at the latest, for a timer or a page of a sweep.
+        self._again: int | None = None  # When a timer that is under way may have to be published again.
         self._latest = 0
+        self._gathering_until = 0
+        # All timers that were due by then have been looked at; those that are not folded yet are under way.
+        self._looked = _NEVER
         self._woken = asyncio.Event()
         self._failing = False
         self._ended = False
         self._suspected: tuple[int, int] | None = None
 
+    @property
+    def swept(self) -> int:
+        """The number of the newest rules after which every tenant has got a timer; each batch commits it."""
+        return self._rules_sweep.swept
+
     def begin(self, swept: int, newest: int) -> None:
         """Go on from progress: the number of the rules that are swept, and of the newest rules.
 
-        Timers that are published stay in the log when a lane starts again. They still have 5 seconds to be folded.
+        Timers that are published stay in the log when a lane starts again, so they are still under way.
         """
-        self.swept, self._newest = swept, newest
-        self._restart_scan()
+        self._rules_sweep.begin(swept, newest)
+        self._looked = _NEVER
         self._woken.set()
 
     def sweep(self, number: int) -> None:
         """Send a timer to every tenant, because rules with this number are in force."""
-        self._newest = number
+        self._rules_sweep.newest = number
         self._woken.set()
 
     def folded(self, timers: Iterable[tuple[str, int]], armed: Mapping[str, int]) -> None:
         """Note the timers that were folded (tenant, log time in ms), and the deadlines that a commit has set."""
         now = self._clock.now()
         for tenant, at in timers:
-            published = self._published.pop(tenant, None)
-            if published is not None and at < published.due:
-                # The broker's clock is behind ours: wait for the difference. Or this is an earlier timer, and ours is
-                # still to come.
-                again_at = min(published.again_at, now + published.due - at)
-                self._published[tenant] = _Published(published.due, again_at)
-                if self._arm(again_at):
-                    self._woken.set()
-        if self._arm(min(armed.values(), default=None)):
+            if (again_at := self._published.folded(tenant, at, now)) is not None and self._arm_again(again_at):
+                self._woken.set()
+        earliest = min(armed.values(), default=None)
+        if earliest is not None:
+            self._looked = min(self._looked, earliest - 1)
+        if self._arm(earliest):
             self._woken.set()
 
     def _arm(self, moment: int | None) -> bool:
@@ -128,6 +103,11 @@ class Timers:
             return False
         self._next = moment
         return True
+
+    def _arm_again(self, moment: int) -> bool:
+        """As `_arm`, for a timer that is under way."""
+        self._again = moment if self._again is None else min(self._again, moment)
+        return self._arm(moment)
 
     def end(self) -> None:
         """Make `run` return."""
@@ -139,14 +119,14 @@ class Timers:
         while not self._ended:
             await self._wait(owner)
             try:
-                if owner.position is not None and await self._publish_due(owner) and self.swept < self._newest:
-                    await self._sweep_page(owner)
+                if owner.position is not None and await self._publish_due(owner):
+                    self._arm(await self._rules_sweep.send_page(owner))
                 self._failing = False
             except (StoreError, OutputError) as error:
                 if not self._failing:
                     self._log.warning("timers_waiting", reason=describe(error))
                 self._failing = True
-                self._restart_scan()
+                self._rules_sweep.restart_scan()
                 await self._clock.sleep(_LONGEST_WAIT_SECONDS)
 
     async def _wait(self, owner: Owner) -> None:
@@ -154,7 +134,8 @@ class Timers:
         wait = _LONGEST_WAIT_SECONDS
         # Without a position no timer can be published, however late it is.
         if self._next is not None and owner.position is not None:
-            wait = min(max((self._next - self._clock.now()) / 1000, 0.0), wait)
+            moment = max(self._next, self._gathering_until)
+            wait = min(max((moment - self._clock.now()) / 1000, 0.0), wait)
         waits = [asyncio.ensure_future(self._clock.sleep(wait)), asyncio.ensure_future(self._woken.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -165,31 +146,69 @@ class Timers:
         self._woken.clear()
 
     async def _publish_due(self, owner: Owner) -> bool:
-        """Publish timers that are due, page by page; False if Redis is not at the lane's position."""
+        """Publish the timers that have fallen due; False if Redis is not at the lane's position."""
         now = self._clock.now()
         if now < self._latest:
             # The clock was set back: times that were taken from it are too far ahead.
             self._published.clear()
-            if self._sweep is not None:
-                self._sweep.again_at = now
+            self._looked = _NEVER
+            self._rules_sweep.clock_set_back(now)
         self._latest = now
         self._next = None
+        after, self._looked = self._looked, now
+        if self._again is not None and self._again <= now:
+            after, self._again = _NEVER, None
+        done = False
+        try:
+            done = await self._publish_pages(owner, after, now)
+        finally:
+            if not done:
+                self._looked = min(self._looked, after)
+        return done
+
+    async def _publish_pages(self, owner: Owner, after: int, now: int) -> bool:
+        """Publish the timers that have fallen due after a time, page by page; see `_publish_due`."""
         skip = 0
         while True:
             position = owner.position
-            due = await self._store.due(self.partition, now, skip, _PAGE)
+            due = await self._store.due(self.partition, after, now, skip, _PAGE)
             if not self._is_current(owner, position, due.position):
                 return False
             if not due.complete:
                 self._log.warning("timers_lost", position=position)
                 owner.reread_position()
                 return False
-            outputs = [output for tenant, at in due.timers if (output := self._timer(tenant, at, now)) is not None]
-            await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+            await self._publish(due, now)
             if len(due.timers) < _PAGE:
                 self._arm(due.later)
                 return True
             skip += _PAGE
+
+    async def _publish(self, due: Due, now: int) -> None:
+        """Publish the timers of a page that are not under way, as one batch."""
+        await self._find_in_log(due, now)
+        append = Append(now + REPEAT_MS)
+        outputs: list[Output] = []
+        for tenant, at in due.timers:
+            earlier = self._published.append_of(tenant)
+            if earlier is not None and earlier.again_at > now:
+                self._arm_again(earlier.again_at)
+            else:
+                self._published.add(tenant, at, append)
+                outputs.append(timer(tenant, at))
+        if outputs:
+            self._arm_again(append.again_at)
+            self._gathering_until = (now // _GATHER_MS + 1) * _GATHER_MS
+            append.end = await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
+
+    async def _find_in_log(self, due: Due, now: int) -> None:
+        """Give more time to timers of a page that the lane has not reached yet, if the log still holds them."""
+        ahead = self._published.ahead(due, now)
+        if ahead:
+            log_end = await self._reader.end(self._outputs.topics.events, self.partition)
+            for append, end in ahead:
+                if end <= log_end:
+                    append.again_at = now + REPEAT_MS
 
     def _is_current(self, owner: Owner, position: int | None, actual: int) -> bool:
         """Tell whether Redis is at the lane's position. If it is not twice in a row, the lane reads its position again.
@@ -206,62 +225,3 @@ class Timers:
             return False
         self._suspected = (position, actual)
         return actual > position
-
-    def _timer(self, tenant: str, due: int, now: int) -> Output | None:
-        """Return the timer to publish, None if one is under way; note when to publish it again."""
-        published = self._published.get(tenant)
-        if published is not None and published.again_at > now:
-            self._arm(published.again_at)
-            return None
-        self._published[tenant] = _Published(due, now + _REPEAT_MS)
-        self._arm(now + _REPEAT_MS)
-        return _output(tenant, due)
-
-    def _restart_scan(self) -> None:
-        if self._sweep is not None:
-            self._sweep = _Sweep(self._sweep.number, self._sweep.notified)
-
-    async def _sweep_page(self, owner: Owner) -> None:
-        """Send a timer to the next tenants of the partition, so that they are folded under the newest rules."""
-        sweep = self._sweep
-        if sweep is None or sweep.number != self._newest:
-            sweep = self._sweep = _Sweep(self._newest)
-        now = self._clock.now()
-        if now < sweep.again_at:
-            self._arm(sweep.again_at)
-            return
-        cursor, page = await self._store.scan(self.partition, sweep.cursor, _SWEEP_PAGE)
-        missing = {tenant.decode() for tenant in page} - sweep.notified
-        outputs = [_output(tenant, now) for tenant in sorted(missing)]
-        await self._outputs.send(self._outputs.topics.events, self.partition, outputs)
-        sweep.notified |= missing
-        if self._sweep is not sweep:
-            return
-        sweep.cursor = cursor
-        sweep.scans += not cursor
-        sweep.again_at = self._clock.now() + _SWEEP_PAUSE_MS
-        self._arm(sweep.again_at)
-        if sweep.scans == _SCANS:
-            before, self.swept = self.swept, sweep.number
-            if owner.position is not None:
-                # An idle partition may have no next batch. If this commit is refused, there is a next batch.
-                commit = Commit(owner.position, ProgressUpdate(swept=self.swept))
-                try:
-                    await self._store.commit(self.partition, commit)
-                except StoreError:
-                    self.swept = before
-                    raise
-            self._log.info("rules_announced", number=sweep.number, tenants=len(sweep.notified))
-            self._sweep = None
-
-
-def _output(tenant: str, due: int) -> Output:
-    event = encode(
-        type_=TIMER,
-        id_=f"timer:{tenant}:{due}",
-        source=_SOURCE,
-        subject=tenant,
-        time=None,
-        data={"due_at": due},
-    )
-    return Output(tenant.encode(), event, STRUCTURED_HEADERS)

@@ -160,9 +160,12 @@ def test_whoever_writes_progress_writes_its_layout() -> None:
 async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
     """Redis answers scores as text."""
     redis = FakeRedis([b"17", [b"acme", b"1795334837992", b"other", b"1795334837993"], b"1.795334838e+12", 0])
-    due = await store_of(redis).due(3, 1_795_334_837_994, 2_000, 500)
+    due = await store_of(redis).due(3, 1_795_334_000_000, 1_795_334_837_994, 2_000, 500)
     assert redis.sent == [
-        ("evalsha", digest_of("due"), 2, "{sleep:3}:progress", "{sleep:3}:timers", 1_795_334_837_994, 2_000, 500)
+        (
+            *("evalsha", digest_of("due"), 2, "{sleep:3}:progress", "{sleep:3}:timers"),
+            *(1_795_334_000_000, 1_795_334_837_994, 2_000, 500),
+        )
     ]
     assert due == Due(
         17, [("acme", 1_795_334_837_992), ("other", 1_795_334_837_993)], 1_795_334_838_000, complete=False
@@ -171,7 +174,7 @@ async def test_a_page_of_due_timers_is_read_with_the_position() -> None:
 
 async def test_no_timer_at_all_is_an_empty_page() -> None:
     """The script answers an empty string for none that comes later."""
-    assert await store_of(FakeRedis([b"0", [], b"", 1])).due(0, 5, 0, 10) == Due(0, [], None)
+    assert await store_of(FakeRedis([b"0", [], b"", 1])).due(0, -1, 5, 0, 10) == Due(0, [], None)
 
 
 async def test_a_script_is_sent_by_its_digest() -> None:

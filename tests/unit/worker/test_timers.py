@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from unittest.mock import patch
 
 from pydantic_core import from_json
 from structlog import get_logger
@@ -13,6 +14,7 @@ from tests.support.times import NOW
 from tests.support.world import World
 from tests.unit.worker.published import published_at, timers
 from worker.partition.timers import Timers
+from worker.ports import Due
 
 
 async def test_a_timer_comes_when_it_is_due_and_not_a_millisecond_before(world: World) -> None:
@@ -47,19 +49,46 @@ async def test_a_commit_that_arms_an_earlier_timer_wakes_the_loop(world: World) 
     assert published_at(world) == [30]
 
 
-async def test_a_timer_that_is_not_folded_is_published_again_after_five_seconds(world: World) -> None:
-    """It may have been lost; before that it may only be late."""
+async def test_a_timer_that_waits_in_the_log_is_not_published_again(world: World) -> None:
+    """The lane folds it, however far behind it is; another one would make it later still."""
     world.assign()
     world.log(operation("acme", "op-1", ttl_ms=100))
     await world.run()
     folding = world.store.faults.hold("commit")
-    await world.advance(5.099)
+    await world.advance(60)
     assert published_at(world) == [100]
-    await world.advance(5.001)
-    assert published_at(world) == [100, 5_100, 10_100]
     folding.set()
     await world.advance(60)
-    assert len(timers(world)) == 3
+    assert len(timers(world)) == 1
+    assert world.stored().counts["active"] == 1
+
+
+async def test_a_timer_that_the_log_has_lost_is_published_again_after_five_seconds(world: World) -> None:
+    """Kafka had acknowledged it, and a leader without it took over."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=100))
+    await world.run()
+    world.worker.consumer.poll = lambda: 0  # type: ignore[method-assign]
+    await world.advance(0.1)
+    world.events().cut(1)
+    await world.advance(4.999)
+    assert timers(world) == []
+    await world.advance(0.001)
+    assert published_at(world) == [5_100]
+
+
+async def test_a_timer_that_was_not_acknowledged_comes_again_after_five_seconds(world: World) -> None:
+    """It may be in the log or not."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=100))
+    await world.run()
+    world.outputs.faults.down.add(f"send:{world.topics.events}")
+    await world.advance(1)
+    world.outputs.faults.heal()
+    await world.advance(4.099)
+    assert timers(world) == []
+    await world.advance(0.001)
+    assert published_at(world) == [5_100]
 
 
 async def test_a_log_whose_clock_is_behind_gets_the_timer_again_after_the_difference(world: World) -> None:
@@ -109,6 +138,80 @@ async def test_thousands_that_are_due_at_once_come_page_by_page_and_each_once(wo
     await world.advance(0)
     assert sorted(str((record.key or b"").decode()) for record in timers(world)) == sorted(names)
     assert world.stored().counts == {"deep": 0, "active": 2_100}
+
+
+async def test_timers_of_one_second_go_out_in_batches_all_lanes_at_once() -> None:
+    """Each is at most 25 ms late, and there are few requests."""
+    async with World(partitions=2) as world:
+        for partition in (0, 1):
+            world.assign(partition)
+            for number, tenant in enumerate(tenants_on(partition, 2, 400)):
+                world.log(
+                    operation(tenant, "op-1", ttl_ms=1_000 + 2 * number + 3 * partition), partition=partition, at=NOW
+                )
+        await world.advance(5)
+        moments: list[list[int]] = []
+        for partition in (0, 1):
+            published = [
+                record for record in world.events(partition).records if b"sleep.timer" in (record.value or b"")
+            ]
+            lags = [record.timestamp - from_json(record.value or b"")["data"]["due_at"] for record in published]
+            assert 0 <= min(lags) <= max(lags) <= 25
+            assert len(lags) == 400
+            moments.append(sorted({record.timestamp for record in published}))
+        assert moments[0][1:-1] == moments[1][1:-1]
+        assert len(moments[0]) <= 800 / 25 + 2
+
+
+async def test_a_timer_that_falls_due_alone_is_not_held_up(world: World) -> None:
+    """Whenever that is."""
+    world.assign()
+    at = [1_000 + 101 * number for number in range(30)]
+    world.log(*(operation(f"tenant-{ttl}", "op-1", ttl_ms=ttl) for ttl in at))
+    await world.advance(10)
+    assert published_at(world) == at
+
+
+async def test_a_timer_that_is_under_way_is_not_read_from_the_store_again(world: World) -> None:
+    """Ten thousand may wait for their lane, while others fall due every millisecond."""
+    world.assign()
+    names = [f"tenant-{number}" for number in range(300)]
+    world.log(*(operation(name, "op-1", ttl_ms=100 + 2 * number) for number, name in enumerate(names)), at=NOW)
+    await world.run()
+    world.store.faults.hold("commit")
+    read: list[str] = []
+    look = world.store.due
+
+    async def due(partition: int, after: int, now: int, skip: int, most: int) -> Due:
+        page = await look(partition, after, now, skip, most)
+        read.extend(tenant for tenant, _ in page.timers)
+        return page
+
+    with patch.object(world.store, "due", due):
+        await world.advance(4)
+    assert sorted(read) == sorted(names)
+    assert len(timers(world)) == 300
+
+
+async def test_a_deadline_that_is_past_when_it_is_committed_gets_its_timer_at_once(world: World) -> None:
+    """The lane was late with the command itself, and the loop has looked at later times meanwhile."""
+    world.assign()
+    await world.advance(10)
+    world.log(operation("acme", "op-1", ttl_ms=1_000), at=NOW + 5_000)
+    await world.advance(0)
+    assert published_at(world)[-1:] == [10_000]
+    assert world.stored().counts["active"] == 1
+
+
+async def test_a_deadline_whose_commit_lost_its_answer_gets_its_timer_too(world: World) -> None:
+    """The lane does not know what it has set, and begins again."""
+    world.assign()
+    await world.advance(10)
+    world.store.faults.lost.append("commit")
+    world.log(operation("acme", "op-1", ttl_ms=1_000), at=NOW + 5_000)
+    await world.advance(4)
+    assert len(timers(world)) == 1
+    assert world.stored().counts["active"] == 1
 
 
 async def test_a_store_that_refuses_writes_makes_no_flood_of_timers(world: World) -> None:
@@ -253,7 +356,7 @@ async def test_the_loop_returns_when_it_is_told_to_end(world: World) -> None:
     """After what it is doing."""
     lane = world.assign()
     await world.run()
-    loop = Timers(0, world.store, world.outputs, world.clock, get_logger())
+    loop = Timers(0, world.store, world.outputs, world.reader, world.clock, get_logger())
     running = asyncio.create_task(loop.run(lane))
     looking = world.store.faults.hold("due")
     await world.advance(1)
@@ -277,3 +380,21 @@ async def test_a_clock_that_is_set_back_delays_no_timer_that_was_published_by_it
     world.log(operation("other", "op-2", ttl_ms=1))
     await world.advance(70)
     assert world.stored().counts["active"] == 2
+
+
+async def test_a_clock_that_is_set_back_delays_no_timer_that_the_log_has_lost(world: World) -> None:
+    """When to publish it again was noted by that clock."""
+    world.assign()
+    world.log(operation("acme", "op-1", ttl_ms=1_000), at=NOW - 3_600_000)
+    await settle()
+    world.worker.consumer.poll()
+    await settle()
+    assert len(timers(world)) == 1
+    world.worker.consumer.poll = lambda: 0  # type: ignore[method-assign]
+    world.events().cut(1)
+    looking = world.store.faults.hold("due")
+    await world.advance(1)
+    world.clock.jump(-1_800)
+    looking.set()
+    await world.advance(1)
+    assert len(timers(world)) == 1

@@ -2,14 +2,15 @@
 --
 -- KEYS[1] progress  hash, `next`, `timers` and `layout`
 -- KEYS[2] timers    sorted set, tenant by the time of its next timer, ms
--- ARGV[1] now, ms
--- ARGV[2] how many due timers to skip
--- ARGV[3] how many to return at most
+-- ARGV[1] the timers that were due then are left out, ms; -1 for none
+-- ARGV[2] now, ms
+-- ARGV[3] how many due timers to skip
+-- ARGV[4] how many to return at most
 --
 -- Returns {next, {tenant, ms, ...} due, ms of the first timer that is not due or '', 1, or 0 if timers were lost}.
 
-local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', ARGV[2], ARGV[3])
-local later = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local due = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[1], ARGV[2], 'WITHSCORES', 'LIMIT', ARGV[3], ARGV[4])
+local later = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[2], '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local flat = {}
 for _, item in ipairs(due) do
   flat[#flat + 1] = item
