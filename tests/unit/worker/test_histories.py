@@ -38,7 +38,8 @@ def test_a_recorded_history_is_reproduced_byte_for_byte(path: Path, every: int) 
 def test_what_was_packed_then_is_read_now(path: Path) -> None:
     """A newer version reads the older layout: the same records and operations come of it."""
     log, expected = history.read(path)
-    lane = apply_all(log, forgets=False)
+    # Since layout 2 of operations a commit removes those that are forgotten.
+    lane = apply_all(log, forgets=expected.get("operations_layout", 1) > 1)
     assert {tenant: unpack(bytes.fromhex(packed), lane.rules) for tenant, packed in expected["records"].items()} == {
         tenant: lane.record(tenant) for tenant in lane.packed
     }
