@@ -26,7 +26,7 @@ class Lazy(NamedTuple):
 COMMANDS: Final = {
     "run": Lazy("run:run", "Start everything embedded and play a scenario, then serve."),
     "worker": Lazy("worker:worker", "Run a worker until SIGTERM or SIGINT."),
-    "api": Lazy("api:api", "Run an API process until SIGTERM or SIGINT."),
+    "api": Lazy("api:api", "Run the API until SIGTERM or SIGINT."),
     "topics": Lazy("topics:app", "Create or check the topics."),
     "rules": Lazy("rules:app", "Show or apply the rules."),
     "deadletters": Lazy("deadletters:app", "List dead letters, or put their records back."),
