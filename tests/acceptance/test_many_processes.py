@@ -80,24 +80,26 @@ def command(tmp_path: Path) -> Iterator[Command]:
     assert call("token", "--new-key", "keys", folder=tmp_path, environment=KEYS).returncode == 0
     with Running("api", "--processes", "2", folder=tmp_path, environment={**AWAY, **KEYS}) as running:
         command = Command(running)
-        yield command
-        if running.process.poll() is None:
-            command.alive()
-    try:
-        command.until(lambda: all(map(ended, command.children)), STOP_SECONDS)
-    finally:
-        for child in command.children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+        try:
+            yield command
+            if running.process.poll() is None:
+                command.alive()
+                running.process.kill()
+            command.until(lambda: all(map(ended, command.children)), STOP_SECONDS)
+        finally:
+            # The parent's output ends with the last process that writes to it.
+            for child in command.children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
 
 
 async def test_requests_go_on_while_a_killed_child_is_started_again(command: Command) -> None:
     """Each connection that the killed child had not accepted is answered by the other one."""
-    broken, answered, ended = [], 0, asyncio.Event()
+    broken, answered, done = [], 0, asyncio.Event()
 
     async def ask() -> None:
         nonlocal answered
-        while not ended.is_set():
+        while not done.is_set():
             try:
                 async with httpx.AsyncClient(base_url=command.url, timeout=10) as client:
                     assert (await client.get("/version")).status_code == 200
@@ -110,9 +112,11 @@ async def test_requests_go_on_while_a_killed_child_is_started_again(command: Com
     [victim, _] = command.alive()
     before = answered
     victim.kill()
-    await asyncio.to_thread(command.running.wait_for, "api_serving", 60)
-    ended.set()
-    await asyncio.gather(*asking)
+    try:
+        await asyncio.to_thread(command.running.wait_for, "api_serving", 60)
+    finally:
+        done.set()
+        await asyncio.gather(*asking)
     assert answered > before + 10
     assert len(broken) <= len(asking), "one request each, the one that the child had in hand"
     assert len(command.alive()) == 2
