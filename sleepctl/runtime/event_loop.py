@@ -19,7 +19,7 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS: Final = 50.0
 """How long a worker, an API or `run` may take to stop after the first signal. Then the process is ended.
 
-A worker needs at most 49 s, and an API at most 25 s. Kubernetes' `terminationGracePeriodSeconds` should be 60.
+A worker needs at most 45 s, and an API at most 25 s. Kubernetes' `terminationGracePeriodSeconds` should be 60.
 """
 AT_ONCE_SECONDS: Final = 2.0
 """How long the process may take after a second signal. Embedded services stop in that time."""
