@@ -41,7 +41,7 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
 # Programs that `make install` and `make run` call, beside Python; a PATH of these alone hides all others.
 PROGRAMS = ("sh", "awk", "cksum", "cut", "pwd", "test")
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(shutil.which("make") is None, reason="needs make")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.skipif(shutil.which("make") is None, reason="needs make")]
 
 
 def small_checkout(folder: Path) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from sleepctl.runtime.event_loop import AT_ONCE_SECONDS
 from tests.support.command import Running, call
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 STOP_SECONDS = 30
 KEYS = {"SLEEP_JWT_ISSUER": "urn:test", "SLEEP_JWT_AUDIENCE": "sleep", "SLEEP_JWT_JWKS": "keys/jwks.json"}

@@ -15,7 +15,7 @@ from tests.services.probe import free_port
 from tests.services.skips import Lacks
 from tests.support.installation import ApiClient, Installation, Process
 
-pytestmark = [pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(400)]
 
 PARTITIONS = 4
 SLEEP = {"target_state": "deep", "ttl_seconds": 60}

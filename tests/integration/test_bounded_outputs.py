@@ -64,7 +64,7 @@ def _memory(process: Process, what: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{what}:"))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_a_tenant_whose_record_is_as_large_as_it_may_be_costs_little(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:

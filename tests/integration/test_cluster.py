@@ -124,7 +124,7 @@ async def assert_fold(installation: Installation) -> Counter[str]:
     return outcomes
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("end", ["killed", "hung"])
 async def test_a_primary_that_fails_under_load_loses_commits_but_no_records(
     on_cluster: Services, redis_cluster: RedisClusterService, namespace: Namespace, tmp_path: Path, end: str

@@ -61,7 +61,7 @@ async def _stop(installation: Installation) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_two_workers_make_of_20_000_random_events_what_a_plain_fold_makes(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:
@@ -74,7 +74,7 @@ async def test_two_workers_make_of_20_000_random_events_what_a_plain_fold_makes(
         assert await _assert_fold(installation) > EVENTS // 4
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:

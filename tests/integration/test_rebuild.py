@@ -23,7 +23,7 @@ SEED = 4_711
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_an_emptied_redis_is_rebuilt_while_the_api_says_503_and_workers_go_on(
     services: Services, namespace: Namespace, tmp_path: Path
 ) -> None:
@@ -112,7 +112,7 @@ def _command(tenant: str, operation_id: str, partitions: int) -> Sent:
     return Sent(tenant, event_bytes(events.OPERATION, data, tenant), partition_of(tenant, partitions))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_a_hundred_thousand_tenants_are_rebuilt(services: Services, namespace: Namespace, tmp_path: Path) -> None:
     """From the states topic and the log of a worker; the time is printed, and Redis is what it was."""
     tenants = 100_000

@@ -34,7 +34,7 @@ from tests.support.records import sent_breaker
 from tests.support.sse import events
 from worker.recovery.dead_letters import DeadLetter
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(400)]
 
 BATCHES: Final = 2_000
 

@@ -28,7 +28,7 @@ async def door(services: Services, namespace: Namespace, tmp_path: Path) -> Asyn
         yield door
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_the_api_keeps_its_own_contract(door: ApiClient, tmp_path: Path) -> None:
     """No 5xx, no undocumented status, no answer against its schema, nothing invalid taken, nothing valid refused.
 
