@@ -47,6 +47,9 @@ def a_valid_request_is_refused_by_the_log_alone(
     if response.status_code < 400 or case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
         return
     document: Mapping[str, Any] = response.json()
+    # What a report looks like depends on the format in the path, which OpenAPI cannot say of a body.
+    if case.operation.path == "/api/breakers/{format}" and document["code"] == "invalid_request":
+        return
     # No JSON Schema says how many days a month has, or that no event occurred before 1970.
     if document["code"] == "invalid_request" and all(_of_time(error["field"]) for error in document["errors"]):
         return
