@@ -47,9 +47,11 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def faust(world: World, monkeypatch: pytest.MonkeyPatch) -> Consumer:
+async def faust(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Consumer]:
     """The consumer of this world's worker; it has to be made inside the loop."""
-    return Consumer(world, monkeypatch)
+    consumer = Consumer(world, monkeypatch)
+    yield consumer
+    consumer.real_thread.thread_loop.close()
 
 
 @pytest.fixture
@@ -61,3 +63,4 @@ async def ingress(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     # A forwarder that is held up by a test would wait for its whole time limit.
     consumer.outputs.faults.heal()
     await consumer.ingress.end()
+    consumer.real_thread.thread_loop.close()
