@@ -19,7 +19,7 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS: Final = 50.0
 """How long a worker, an API or `run` may take to stop after the first signal. Then the process is ended.
 
-A worker needs at most 49 s, and an API at most 25 s. Kubernetes' `terminationGracePeriodSeconds` should be 60.
+A worker needs at most 45 s, and an API at most 25 s. Kubernetes' `terminationGracePeriodSeconds` should be 60.
 """
 SUPERVISED_STOP_SECONDS: Final = STOP_SECONDS + 4
 """The same for a command of several processes: these have `STOP_SECONDS`, and are killed 2 s after that."""

@@ -137,9 +137,9 @@ class Worker:
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Work until `stop`; then finish the present pieces, leave the group and disconnect.
 
-        If Kafka and Redis answer, stopping takes well under a second. It never takes more than 49 seconds:
+        If Kafka and Redis answer, stopping takes well under a second. It never takes more than 45 seconds:
 
-        - a start that is under way (4), and the task of the consumer (3);
+        - the task of the consumer, which may be starting (3);
         - the last pieces of the lanes (15 and 1), then the consumer (10);
         - lanes of a late rebalance (1 and 1);
         - producer, reader and watch of Redis at the same time (10);

@@ -47,11 +47,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def faust(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Consumer]:
+async def faust(world: World, monkeypatch: pytest.MonkeyPatch) -> Consumer:
     """The consumer of this world's worker; it has to be made inside the loop."""
-    consumer = Consumer(world, monkeypatch)
-    yield consumer
-    consumer.real_thread.thread_loop.close()
+    return Consumer(world, monkeypatch)
 
 
 @pytest.fixture
@@ -63,4 +61,3 @@ async def ingress(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     # A forwarder that is held up by a test would wait for its whole time limit.
     consumer.outputs.faults.heal()
     await consumer.ingress.end()
-    consumer.real_thread.thread_loop.close()

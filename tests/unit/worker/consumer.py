@@ -1,16 +1,16 @@
-"""Faust's consumer without Kafka: the thread in it answers from the log in memory."""
+"""Faust's consumer without Kafka: the member of the group in it answers from the log in memory."""
 # ruff: noqa: SLF001 - Faust lets itself be extended only through names that begin with an underscore
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import faust
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
@@ -24,7 +24,6 @@ from tests.support.world import World
 from worker.ingress.ingress import Ingress
 from worker.partition.fetch_buffer import FetchedBatch
 from worker.runtime.faust.app import build_app, build_ingress_app
-from worker.runtime.faust.consumer_thread import BatchConsumerThread
 from worker.runtime.unreadable_batches import UnreadableBatches
 
 SETTINGS = settings_of(partitions=4)
@@ -41,8 +40,8 @@ def records_of(world: World, partition: int, offset: int = 0) -> list[Any]:
     return [_Record(**asdict(record), timestamp_type=1) for record in world.events(partition).read(offset, 2_000)]
 
 
-class Thread:
-    """The thread with aiokafka in it: notes what it is asked, and answers from the log."""
+class Kafka:
+    """The member of the group: notes what it is asked, and answers from the log."""
 
     def __init__(self, world: World) -> None:
         self.fetches: list[tuple[Mapping[TP, int], set[TP], float]] = []
@@ -56,28 +55,41 @@ class Thread:
         self.refused: set[str] = set()
         self.failing = False
         self.gate: asyncio.Event | None = None
+        self.committing: asyncio.Event | None = None
+        self.next_round: asyncio.Event | None = None
+        self.generation = 7
+        self.stopped = False
+        self.subscribed: tuple[Iterable[str], Any] = ((), None)
         self._world = world
         self._positions: dict[TP, int] = {}
 
     async def seek_and_fetch(
-        self, seeks: Mapping[TP, int], partitions: set[TP], seconds: float
-    ) -> Mapping[TopicPartition, list[Any]]:
+        self, seeks: Mapping[TP, int], partitions: Iterable[TP], seconds: float
+    ) -> Mapping[TP, list[Any]]:
         self.fetches.append((dict(seeks), set(partitions), seconds))
         self._positions.update(seeks)
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        seen: dict[TopicPartition, list[Any]] = {}
+        seen: dict[TP, list[Any]] = {}
         for tp in partitions:
             if tp.topic != EVENTS:
-                seen[TopicPartition(*tp)] = [_Record(offset=6, timestamp=7_000, timestamp_type=1, topic=tp.topic)]
+                seen[tp] = [_Record(offset=6, timestamp=7_000, timestamp_type=1, topic=tp.topic)]
                 continue
             records = records_of(self._world, tp.partition, self._positions.get(tp, 0))
-            seen[TopicPartition(*tp)] = records
+            seen[tp] = records
             if records:
                 self._positions[tp] = records[-1].offset + 1
+        if not any(seen.values()):
+            await self.rest()
         return seen
+
+    async def rest(self) -> None:
+        """Wait for the next round, where rounds are counted."""
+        if self.next_round is not None:
+            await self.next_round.wait()
+            self.next_round.clear()
 
     def refused_topics(self) -> set[str]:
         return self.refused
@@ -89,10 +101,10 @@ class Thread:
         return self.offsets.get(tp, self.default)
 
     def assignment(self) -> set[TP]:
-        return {TP(EVENTS, partition) for partition in range(4)} | {INGRESS} - self.given_up
+        return ({TP(EVENTS, partition) for partition in range(4)} | {INGRESS}) - self.given_up
 
-    def highwater(self, tp: TP) -> int:
-        return self._world.events(tp.partition).end
+    def subscribe(self, topics: Iterable[str], listener: object) -> None:
+        self.subscribed = topics, listener
 
     async def offset_range(self, tp: TP) -> tuple[int, int]:
         log = self._world.events(tp.partition)
@@ -100,11 +112,16 @@ class Thread:
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         self.commits.append(dict(offsets))
+        if self.committing is not None:
+            await self.committing.wait()
         return not self.failing
+
+    async def stop(self) -> None:
+        self.stopped = True
 
 
 class Consumer:
-    """Faust's consumer over a thread of ours; `steps` is what Faust was told, and when."""
+    """Faust's consumer over such a member; `steps` is what Faust was told, and when."""
 
     @staticmethod
     def _build(world: World) -> faust.App:
@@ -112,39 +129,55 @@ class Consumer:
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[tuple[str, list[int]]] = []
+        self.messages: list[Any] = []
+        self.fetcher = SimpleNamespace(should_stop=False)
         self.naps: list[float] = []
         self.app = self._build(world)
-        self.thread = Thread(world)
+        self.kafka = Kafka(world)
         self.lanes = world.worker.lanes
         self.outputs = world.outputs
 
         async def told(name: str) -> None:
             self.steps.append((name, [lane.partition for lane in self.lanes]))
 
+        async def receive(message: object) -> None:
+            self.messages.append(message)
+
         consumer: Any = self.app.transport.create_consumer(
-            callback=lambda _: told("message"),
+            callback=receive,
             on_partitions_revoked=lambda _: told("revoked"),
             on_partitions_assigned=lambda *_: told("assigned"),
         )
         self.consumer: Any = consumer
-        self.real_thread = self.consumer._thread
-        self.consumer._thread = cast("BatchConsumerThread", self.thread)
+        self.consumer.kafka = self.kafka
 
         async def nap(seconds: float) -> None:
             self.naps.append(seconds)
-
-        async def flushed() -> None:
-            """Faust's own producer sends nothing."""
+            await self.kafka.rest()
 
         monkeypatch.setattr(self.consumer, "sleep", nap)
-        monkeypatch.setattr(self.app.producer, "flush", flushed)
 
-    async def fetch(self, *partitions: int, more: tuple[TP, ...] = ()) -> dict[TP, list[FetchedBatch]]:
+    async def fetch(self, *partitions: int, more: tuple[TP, ...] = ()) -> dict[TP, FetchedBatch]:
         """Fetch once from these partitions, all of them active."""
-        batches: dict[TP, list[FetchedBatch]] = await self.consumer._getmany(
+        batches: dict[TP, FetchedBatch] = await self.consumer.fetch(
             {TP(EVENTS, partition) for partition in partitions} | set(more), 1.0
         )
         return batches
+
+    @asynccontextmanager
+    async def draining(self) -> AsyncIterator[None]:
+        """Pass on what is fetched, as Faust's fetcher does, until the end of the block."""
+        next_round = self.kafka.next_round = asyncio.Event()
+        draining = asyncio.create_task(self.consumer._drain_messages(self.fetcher))
+        await settle()
+        yield
+        self.fetcher.should_stop = True
+        next_round.set()
+        await draining
+
+    async def assign(self, *partitions: int) -> None:
+        """Assign these partitions."""
+        await self.consumer.on_partitions_assigned({TP(EVENTS, partition) for partition in partitions}, 1)
 
     async def commit(self) -> None:
         """Commit for the group, as Faust does every second."""

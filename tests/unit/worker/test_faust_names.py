@@ -9,7 +9,9 @@ from typing import Final
 
 import aiokafka
 import faust
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from faust.transport.consumer import Consumer
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = ROOT / "docs" / "explanation" / "faust.md"
@@ -17,8 +19,9 @@ SOURCES: Final = sorted((ROOT / "worker/runtime/faust").glob("*.py"))
 CLASSES: Final[dict[str, type]] = {
     "App": faust.App,
     "Consumer": Consumer,
-    "AIOKafkaConsumerThread": AIOKafkaConsumerThread,
     "AIOKafkaConsumer": aiokafka.AIOKafkaConsumer,
+    "GroupCoordinator": GroupCoordinator,
+    "Fetcher": Fetcher,
 }
 _ROW: Final = re.compile(r"^\| `(\w+)` \| `(_\w+)` \| .+ \| `([\w/.]+)` \|$", re.MULTILINE)
 _NAME: Final = re.compile(r"(?:self\.|def |^    )(_[a-z]\w*)\b", re.MULTILINE)
@@ -35,6 +38,15 @@ def private_names(kind: type) -> set[str]:
     }
 
 
+def defined_in(statement: ast.stmt) -> set[str]:
+    """Return the name that a statement of a class defines, if it is a method or an annotated attribute."""
+    match statement:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+        case _:
+            return set()
+
+
 def used_names() -> set[str]:
     """Return the names with a leading underscore that our modules define in a class or read from an object."""
     used = set()
@@ -44,8 +56,7 @@ def used_names() -> set[str]:
                 case ast.Attribute(attr=name) if name.startswith("_"):
                     used.add(name)
                 case ast.ClassDef():
-                    methods = (ast.FunctionDef, ast.AsyncFunctionDef)
-                    used |= {part.name for part in node.body if isinstance(part, methods)}
+                    used |= {name for part in node.body for name in defined_in(part)}
                 case _:
                     pass
     return {name for name in used if re.match("_[a-z]", name)}
@@ -54,7 +65,7 @@ def used_names() -> set[str]:
 def test_the_libraries_have_each_name_of_the_page() -> None:
     """An upgrade that drops one fails here first."""
     rows = _ROW.findall(PAGE.read_text(encoding="utf-8"))
-    assert len(rows) > 20
+    assert len(rows) > 15
     assert [f"{kind}.{name}" for kind, name, _ in rows if name not in private_names(CLASSES[kind])] == []
 
 

@@ -18,10 +18,10 @@ pytestmark = pytest.mark.partitions(4)
 
 async def test_an_ingress_partition_begins_at_what_the_group_has_committed(ingress: IngressConsumer) -> None:
     """Once, and then it is followed."""
-    ingress.thread.offsets[INGRESS] = 5
+    ingress.kafka.offsets[INGRESS] = 5
     await ingress.fetch(more=(INGRESS,))
     await ingress.fetch(more=(INGRESS,))
-    assert [seeks for seeks, _, _ in ingress.thread.fetches] == [{INGRESS: 5}, {}]
+    assert [seeks for seeks, _, _ in ingress.kafka.fetches] == [{INGRESS: 5}, {}]
 
 
 async def test_after_an_assignment_ingress_drops_earlier_fetches_and_restarts(
@@ -29,34 +29,34 @@ async def test_after_an_assignment_ingress_drops_earlier_fetches_and_restarts(
 ) -> None:
     """Faust drops what it had queued at a rebalance, and the consumer may have read on: whatever is not committed."""
     await ingress.fetch(more=(INGRESS,))
-    gate = ingress.thread.gate = asyncio.Event()
+    gate = ingress.kafka.gate = asyncio.Event()
     fetching = asyncio.create_task(ingress.fetch(more=(INGRESS,)))
     await settle()
     await ingress.consumer.on_partitions_assigned({INGRESS}, 2)
     gate.set()
     assert await fetching == {}
-    ingress.thread.offsets[INGRESS] = 3
-    [batch] = (await ingress.fetch(more=(INGRESS,)))[INGRESS]
+    ingress.kafka.offsets[INGRESS] = 3
+    batch = (await ingress.fetch(more=(INGRESS,)))[INGRESS]
     assert batch.records
-    assert ingress.thread.fetches[-1][0] == {INGRESS: 3}
+    assert ingress.kafka.fetches[-1][0] == {INGRESS: 3}
 
 
 async def test_where_a_fetch_failed_ingress_is_sought_once_more(ingress: IngressConsumer) -> None:
     """Whether the seek before it was carried out, nobody has said."""
-    ingress.thread.offsets[INGRESS] = 5
-    ingress.thread.error = KafkaConnectionError("the consumer's thread has ended")
+    ingress.kafka.offsets[INGRESS] = 5
+    ingress.kafka.error = KafkaConnectionError("the consumer's thread has ended")
     with pytest.raises(KafkaConnectionError):
         await ingress.fetch(more=(INGRESS,))
-    ingress.thread.error = None
+    ingress.kafka.error = None
     await ingress.fetch(more=(INGRESS,))
-    assert [seeks for seeks, _, _ in ingress.thread.fetches] == [{INGRESS: 5}, {INGRESS: 5}]
+    assert [seeks for seeks, _, _ in ingress.kafka.fetches] == [{INGRESS: 5}, {INGRESS: 5}]
 
 
 async def test_an_ingress_partition_whose_offset_is_not_known_waits_a_round(ingress: IngressConsumer) -> None:
     """Its coordinator is away, say."""
-    ingress.thread.away = True
+    ingress.kafka.away = True
     assert await ingress.fetch(more=(INGRESS,)) == {}
-    ingress.thread.away = False
+    ingress.kafka.away = False
     assert INGRESS in await ingress.fetch(more=(INGRESS,))
 
 
@@ -66,11 +66,11 @@ async def test_a_group_that_has_committed_nothing_takes_over_what_the_lanes_grou
     """Or a day of breaker events would be forwarded again after an upgrade."""
     former = AsyncMock(return_value={INGRESS: 41})
     monkeypatch.setattr("worker.runtime.faust.ingress_transport.former_offsets", former)
-    ingress.thread.default = None
+    ingress.kafka.default = None
     await ingress.fetch(more=(INGRESS,))
-    assert ingress.thread.fetches[0][0] == {INGRESS: 41}
+    assert ingress.kafka.fetches[0][0] == {INGRESS: 41}
     await ingress.commit()
-    assert ingress.thread.commits == [{INGRESS: 41}]
+    assert ingress.kafka.commits == [{INGRESS: 41}]
     former.assert_awaited_once()
 
 
@@ -79,24 +79,24 @@ async def test_what_neither_group_has_committed_begins_where_the_log_does(
 ) -> None:
     """As in a new installation."""
     monkeypatch.setattr("worker.runtime.faust.ingress_transport.former_offsets", AsyncMock(return_value={}))
-    ingress.thread.default = None
+    ingress.kafka.default = None
     fill(world, INGRESS.partition)
     world.events(INGRESS.partition).trim(2)
     await ingress.fetch(more=(INGRESS,))
-    assert ingress.thread.fetches[0][0] == {INGRESS: 2}
+    assert ingress.kafka.fetches[0][0] == {INGRESS: 2}
 
 
 async def test_a_topic_that_may_not_be_read_is_told_and_stops_no_other(
     ingress: IngressConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The consumer goes on; once nothing is refused any more, nothing is told."""
-    ingress.thread.error = TopicAuthorizationFailedError(INGRESS.topic)
+    ingress.kafka.error = TopicAuthorizationFailedError(INGRESS.topic)
     with capture_logs() as logs:
         assert await ingress.fetch(more=(INGRESS,)) == {}
         assert await ingress.fetch(more=(INGRESS,)) == {}
     assert [line["event"] for line in logs] == ["ingress_refused"]
     assert "does not let this worker read sleep.breakers" in ingress.problems[INGRESS.topic]
-    ingress.thread.error = None
+    ingress.kafka.error = None
     monkeypatch.setattr("worker.runtime.faust.ingress_transport._REFUSAL_SECONDS", -1.0)
     assert INGRESS in await ingress.fetch(more=(INGRESS,))
     ingress.consumer.check_refusals()
@@ -107,20 +107,20 @@ async def test_a_topic_that_kafka_does_not_describe_is_told_for_as_long(
     ingress: IngressConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the ACL Describe it has no partitions, so that nothing is fetched of it and no fetch is refused."""
-    ingress.thread.refused = {INGRESS.topic}
+    ingress.kafka.refused = {INGRESS.topic}
     ingress.consumer.check_refusals()
     assert "does not let this worker read sleep.breakers" in ingress.problems[INGRESS.topic]
     monkeypatch.setattr("worker.runtime.faust.ingress_transport._REFUSAL_SECONDS", -1.0)
-    ingress.thread.refused = set()
+    ingress.kafka.refused = set()
     ingress.consumer.check_refusals()
     assert ingress.problems == {}
 
 
 async def test_an_ingress_partition_that_was_given_up_meanwhile_is_not_sought(ingress: IngressConsumer) -> None:
     """The consumer would raise, and the worker begin anew."""
-    ingress.thread.given_up = {INGRESS}
+    ingress.kafka.given_up = {INGRESS}
     assert await ingress.fetch(more=(INGRESS,)) == {}
-    assert ingress.thread.fetches == []
+    assert ingress.kafka.fetches == []
 
 
 async def test_a_full_forwarder_is_fetched_nothing_for_and_is_asked_again_soon(ingress: IngressConsumer) -> None:
@@ -130,7 +130,7 @@ async def test_a_full_forwarder_is_fetched_nothing_for_and_is_asked_again_soon(i
     for offset in range(4):
         await ingress.forwarded(offset, size=1 << 20)
     assert await ingress.fetch(more=(INGRESS,)) == {}
-    assert len(ingress.thread.fetches) == 1
+    assert len(ingress.kafka.fetches) == 1
     assert ingress.naps == [0.02]
 
 
@@ -140,7 +140,7 @@ async def test_an_ingress_batch_is_committed_when_it_was_forwarded(ingress: Ingr
     await ingress.forwarded(6)
     await ingress.commit()
     await ingress.commit()
-    assert ingress.thread.commits == [{INGRESS: 7}]
+    assert ingress.kafka.commits == [{INGRESS: 7}]
 
 
 async def test_an_ingress_batch_that_was_not_published_is_not_committed(ingress: IngressConsumer) -> None:
@@ -149,23 +149,23 @@ async def test_an_ingress_batch_that_was_not_published_is_not_committed(ingress:
     ingress.outputs.faults.down.add("send")
     await ingress.forwarded(6)
     await ingress.commit()
-    assert ingress.thread.commits == []
+    assert ingress.kafka.commits == []
 
 
 async def test_an_ingress_commit_that_failed_is_tried_again(ingress: IngressConsumer) -> None:
     """Otherwise the batch would be forwarded again after the next start."""
     await ingress.fetch(more=(INGRESS,))
     await ingress.forwarded(6)
-    ingress.thread.failing = True
+    ingress.kafka.failing = True
     await ingress.commit()
-    ingress.thread.failing = False
+    ingress.kafka.failing = False
     await ingress.commit()
     await ingress.commit()
-    assert ingress.thread.commits == [{INGRESS: 7}] * 2
+    assert ingress.kafka.commits == [{INGRESS: 7}] * 2
 
 
 async def test_what_was_forwarded_before_the_partition_was_given_up_is_committed(ingress: IngressConsumer) -> None:
-    """By Faust, as it gives the partition up; what is published then is finished first."""
+    """As Faust gives the partition up; what is published then is finished first."""
     await ingress.fetch(more=(INGRESS,))
     release = ingress.outputs.faults.hold("send")
     await ingress.forwarded(6)
@@ -174,8 +174,7 @@ async def test_what_was_forwarded_before_the_partition_was_given_up_is_committed
     assert not giving_up.done()
     release.set()
     await giving_up
-    await ingress.commit()
-    assert ingress.thread.commits == [{INGRESS: 7}]
+    assert ingress.kafka.commits == [{INGRESS: 7}]
 
 
 async def test_what_was_forwarded_under_an_earlier_assignment_is_not_committed(ingress: IngressConsumer) -> None:
@@ -187,4 +186,4 @@ async def test_what_was_forwarded_under_an_earlier_assignment_is_not_committed(i
         await ingress.consumer.on_partitions_assigned(assigned, 2)
         await ingress.forwarded(6, assignment=former)
         await ingress.commit()
-        assert ingress.thread.commits == []
+        assert ingress.kafka.commits == []

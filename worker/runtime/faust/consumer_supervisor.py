@@ -16,8 +16,6 @@ from schemas.tasks import end_tasks
 STOP_SECONDS: Final = 10.0
 """How long a consumer may take to stop, and how long producer and reader together."""
 _TASK_SECONDS: Final = 3.0
-# A start takes one or two seconds if a broker answers.
-_START_SECONDS: Final = 4.0
 # A lane that was just created has hardly begun.
 _LATE_SECONDS: Final = 1.0
 
@@ -72,9 +70,9 @@ class SupervisedConsumer:
             app: faust.App | None = None
             try:
                 app = self.app = self._build()
-                consuming = asyncio.create_task(self._consume(app, stop), name=self._name)
-                await _let_start(consuming, stop)
-                if not consuming.cancelled():
+                consuming = asyncio.create_task(self._consume(app), name=self._name)
+                await first(consuming, stop.wait())
+                if consuming.done() and not consuming.cancelled():
                     consuming.result()
             except self._survives as error:
                 self.problem = describe(error)
@@ -92,28 +90,13 @@ class SupervisedConsumer:
                 log.error("consumer_restarts", consumer=self._name, reason=self.problem)
                 await wait(stop, backoff.next())
 
-    async def _consume(self, app: faust.App, stop: asyncio.Event) -> None:
-        """Run one Faust app until it stops, crashes or must stop. Its start may take long: it waits for the group."""
+    async def _consume(self, app: faust.App) -> None:
+        """Run one Faust app until it stops or crashes. Its start may take long: it waits for the group."""
         await app.start()
         self.joined, self.problem = True, None
         ready = f"{self._name}_ready"
         log.info(ready, group=self._group)
-        await first(stop.wait(), app.wait_until_stopped(), _crashed(app))
-
-
-async def _let_start(consuming: "asyncio.Task[None]", stop: asyncio.Event) -> None:
-    """Wait until the app has ended or must stop. A start that is under way may finish.
-
-    Faust goes on with a start that is cancelled, at the same time as the stop. Both would use the loop of the
-    consumer's thread from outside, and uvloop then crashes with a segmentation fault.
-    """
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([consuming, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if stopping.done():
-            await asyncio.wait([consuming], timeout=_START_SECONDS)
-    finally:
-        await end_all(stopping, consuming)
+        await first(app.wait_until_stopped(), _crashed(app))
 
 
 async def _crashed(app: faust.App) -> None:

@@ -13,14 +13,14 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
-from faust.transport.drivers.aiokafka import Transport
+from faust.transport.base import Transport
 from faust.types import TP
 from mode import Service
 
 from schemas.settings import Settings
 from worker.ingress.ingress import Ingress
 from worker.partition.fetch_buffer import FetchedBatch
-from worker.runtime.faust.transport import CLOSED_POLL_SECONDS, BatchConsumer, Fetch
+from worker.runtime.faust.transport import CLOSED_POLL_SECONDS, BatchConsumer
 
 # aiokafka asks again at once and is refused again. Only the absence of refusals shows that access was granted.
 _REFUSAL_SECONDS: Final = 10.0
@@ -36,15 +36,12 @@ log = structlog.get_logger("worker.runtime.faust.ingress_transport")
 
 
 class IngressConsumer(BatchConsumer):
-    """The consumer of the ingress topics. `settings` and `ingress` are set by the transport's factory."""
+    """The consumer of the ingress topics. `ingress` is set by the transport's factory."""
 
-    settings: ClassVar[Settings]
     ingress: ClassVar[Ingress]
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Faust's
         self._assignment_number = next(_assignments)
-        # The assignment under which the present fetch began.
-        self._fetch_assignment = 0
         # Partitions that were sought to their committed offset, and whose fetches all arrived since.
         self._followed: set[TP] = set()
         # The start offset of partitions of which this group has committed no offset.
@@ -52,19 +49,27 @@ class IngressConsumer(BatchConsumer):
         self._refused: dict[str, float] = {}
         super().__init__(*args, **options)
 
-    async def begin_fetch(self, active_partitions: set[TP], timeout: float) -> Fetch | None:  # noqa: ASYNC109 - Faust's
-        """Begin to fetch from each partition whose offset is known and whose forwarder wants more."""
-        self._fetch_assignment = self._assignment_number
-        seeks = await self._start_offsets(active_partitions)
-        for tp in seeks:
-            # Faust skips a message below the last one that it saw.
-            self._read_offset[tp] = None
-        followed = active_partitions & self._followed
+    async def fetch(self, active: set[TP], seconds: float) -> dict[TP, FetchedBatch]:
+        """Return at most one batch for each partition whose offset is known and whose forwarder wants more."""
+        assignment = self._assignment_number
+        seeks = await self._start_offsets(active)
+        followed = active & self._followed
         wanted = seeks.keys() | {tp for tp in followed if self.ingress.open(tp)}
         if not wanted:
-            return None
-        seconds = timeout if followed <= wanted else CLOSED_POLL_SECONDS
-        return Fetch(asyncio.ensure_future(self._thread.seek_and_fetch(seeks, wanted, seconds)), wanted)
+            # aiokafka reads an empty set as every partition.
+            await self.sleep(CLOSED_POLL_SECONDS)
+            return {}
+        seconds = seconds if followed <= wanted else CLOSED_POLL_SECONDS
+        try:
+            fetched = await self.kafka.seek_and_fetch(seeks, wanted, seconds)
+        except TopicAuthorizationFailedError as error:
+            self._note_refused([str(error.args[0] if error.args else "*")])
+            fetched = {}
+        # After another assignment its partitions are fetched again, from their committed offsets.
+        if assignment != self._assignment_number:
+            return {}
+        self._followed |= wanted
+        return {tp: FetchedBatch(assignment, records) for tp, records in fetched.items() if records}
 
     async def _start_offsets(self, active_partitions: set[TP]) -> dict[TP, int]:
         """Return the start offset of each partition that is not followed yet.
@@ -72,11 +77,11 @@ class IngressConsumer(BatchConsumer):
         One whose offset is unknown waits a round.
         """
         unknown = [tp for tp in active_partitions if tp not in self._followed]
-        committed = await _answers(self._thread.committed, unknown)
+        committed = await _answers(self.kafka.committed, unknown)
         offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
         offsets |= await self._offsets_without_commit([tp for tp, offset in committed.items() if offset is None])
         # A partition that was revoked meanwhile cannot be sought.
-        assigned = self._thread.assignment() if unknown else set()
+        assigned = self.kafka.assignment() if unknown else set()
         return {tp: offset for tp, offset in offsets.items() if tp in assigned}
 
     async def _offsets_without_commit(self, partitions: list[TP]) -> dict[TP, int]:
@@ -91,20 +96,8 @@ class IngressConsumer(BatchConsumer):
             # It is committed for the group of ingress too, since Kafka forgets the offsets of the former group.
             self._taken_over[tp] = offset
             log.info("ingress_taken_over", topic=tp.topic, partition=tp.partition, offset=offset)
-        ranges = await _answers(self._thread.offset_range, [tp for tp in partitions if tp not in former])
+        ranges = await _answers(self.kafka.offset_range, [tp for tp in partitions if tp not in former])
         return former | {tp: start for tp, (start, _) in ranges.items()}
-
-    def batches_of(self, fetch: Fetch) -> dict[TP, list[FetchedBatch]]:
-        """Return the batches of a fetch; none if it began before the present assignment: they are fetched again."""
-        try:
-            fetched = fetch.records.result()
-        except TopicAuthorizationFailedError as error:
-            self._note_refused([str(error.args[0] if error.args else "*")])
-            fetched = {}
-        if self._fetch_assignment != self._assignment_number:
-            return {}
-        self._followed |= fetch.wanted
-        return {TP(*tp): [FetchedBatch(self._assignment_number, records)] for tp, records in fetched.items() if records}
 
     @Service.timer(_CHECK_SECONDS)
     async def _check_periodically(self) -> None:
@@ -115,7 +108,7 @@ class IngressConsumer(BatchConsumer):
 
         They have no partitions here, so no fetch of them is refused.
         """
-        self._note_refused(self._thread.refused_topics())
+        self._note_refused(self.kafka.refused_topics())
 
     def _note_refused(self, topics: Iterable[str]) -> None:
         """Report topics that may not be read, and clear those that have not been refused for a while."""
@@ -131,17 +124,15 @@ class IngressConsumer(BatchConsumer):
             del self._refused[topic]
             self.ingress.problems.pop(topic, None)
 
-    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """End the forwarders before Faust gives the partitions up."""
+    async def end_work(self, revoked: set[TP]) -> None:  # noqa: ARG002 - a rebalance revokes all of them
+        """End the forwarders."""
         await self.ingress.end()
-        await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Start again at the committed offsets: Faust drops its queue, and aiokafka may have read on."""
         self._assignment_number = next(_assignments)
         self._followed.clear()
         self._taken_over.clear()
-        self._acked.clear()
         await self.ingress.assign(assigned, self._assignment_number)
         await super().on_partitions_assigned(assigned, generation_id)
 
