@@ -320,6 +320,20 @@ async def test_lanes_are_ended_and_committed_before_faust_gives_them_up(world: W
     assert faust.kafka.commits == [{TP(EVENTS, 0): 3, TP(EVENTS, 1): 0}]
 
 
+async def test_nothing_is_committed_while_the_group_joins(world: World, faust: Consumer) -> None:
+    """Kafka refuses it, and the members would rebalance again and again."""
+    await faust.assign(0)
+    fill(world, 0)
+    await world.run()
+    await faust.consumer.on_partitions_revoked({TP(EVENTS, 0)})
+    faust.kafka.commits.clear()
+    await faust.consumer._commit_offsets({TP(EVENTS, 0): 3})
+    assert faust.kafka.commits == []
+    await faust.consumer.on_partitions_assigned({TP(EVENTS, 0)}, 2)
+    await faust.consumer._commit_offsets({TP(EVENTS, 0): 3})
+    assert faust.kafka.commits == [{TP(EVENTS, 0): 3}]
+
+
 async def test_faust_learns_of_a_rebalance_and_of_its_generation(faust: Consumer) -> None:
     """A message of an earlier generation is dropped."""
     await faust.consumer.subscribe([EVENTS])

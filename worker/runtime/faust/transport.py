@@ -65,6 +65,10 @@ class BatchConsumer(Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Faust's
         super().__init__(*args, **options)
         self.kafka = GroupConsumer(self.settings, self.app.conf.id)
+        # From an assignment to the end of the work on it. While the group joins, aiokafka still names the former one,
+        # but refuses to commit it and then joins as a new member: the others wait for the old one, and all rebalance
+        # again and again.
+        self._may_commit = False
 
     async def on_start(self) -> None:
         """Connect."""
@@ -114,7 +118,13 @@ class BatchConsumer(Consumer):
         """End the work on the partitions and commit it, before Faust gives them up."""
         await self.end_work(revoked)
         await self.commit_and_end_transactions()
+        self._may_commit = False
         await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Commit from now on."""
+        self._may_commit = True
+        await super().on_partitions_assigned(assigned, generation_id)
 
     def _to_message(self, tp: TP, record: FetchedBatch) -> ConsumerMessage:
         """Return a batch as one message, with the offset of its last record."""
@@ -156,7 +166,7 @@ class BatchConsumer(Consumer):
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - Faust's
         """Commit what is still assigned, and try again in a second after a failure: Faust would take it for done."""
-        assigned = self.assignment()
+        assigned = self.assignment() if self._may_commit else set[TP]()
         offsets = {tp: offset for tp, offset in offsets.items() if tp in assigned}
         done = bool(offsets) and await self.kafka.commit(offsets)
         if done:
