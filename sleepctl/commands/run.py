@@ -68,7 +68,7 @@ def run(
     if not json:
         out.print(ABOUT)
     api_port = free_port(port)
-    page_port = free_port(worker_port if worker_port != api_port else 0)
+    page_port = free_port(worker_port, but=api_port)
     for what, wanted, actual in (("API", port, api_port), ("worker's page", worker_port, page_port)):
         if wanted not in (0, actual):
             console(stderr=True).print(f"port {wanted} is taken; the {what} is on {actual}")
@@ -112,13 +112,15 @@ def report(unseen: list[str] | None, *, json: bool) -> None:
         raise CommandError("\n  ".join([f"{len(unseen)} expectations were not seen:", *unseen]))
 
 
-def free_port(wanted: int) -> int:
-    """Return the wanted port if it is free on the loopback; else, or for 0, another free port.
+def free_port(wanted: int, *, but: int | None = None) -> int:
+    """Return the wanted port if it is free on the loopback and not `but`; else, or for 0, another free port.
 
     Raises:
         CommandError: if no port is free.
     """
     for port in ([wanted] if wanted else []) + random.SystemRandom().sample(OTHER_PORTS, 100):
+        if port == but:
+            continue
         try:
             socket.create_server((HOST, port)).close()
         except OSError:

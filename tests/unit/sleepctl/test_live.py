@@ -197,12 +197,12 @@ def test_run_says_what_embedded_means_which_port_it_took_and_how_it_ended(
     seen: list[tuple[int, int]] = []
     monkeypatch.setattr("sleepctl.demo.services.embedded_services", services)
     monkeypatch.setattr(Live, "run", play)
-    monkeypatch.setattr("sleepctl.commands.run.free_port", lambda wanted: wanted + 1)
+    monkeypatch.setattr("sleepctl.commands.run.free_port", lambda wanted, but=0: max(wanted, but) + 1)
     outcome = run("run", "--once", *(["--json", "--verbose"] if json_wanted else []))
     assert outcome.code == 0
     assert "port 8080 is taken; the API is on 8081" in outcome.err
     assert run("run", "--once", SLEEP_API_PORT="9000", SLEEP_WORKER_METRICS_PORT="9100").code == 0
-    assert seen == [(8081, 1), (9001, 9101)]
+    assert seen == [(8081, 8082), (9001, 9101)]
     if json_wanted:
         assert json.loads(outcome.out) == {"finished": True, "unseen": []}
     else:

@@ -273,6 +273,7 @@ def test_a_taken_port_is_replaced_by_a_free_one(monkeypatch: pytest.MonkeyPatch)
     # No connection of this machine's own begins there, and takes it before it is used.
     assert free_port(8080) in range(20_000, 32_000)
     assert free_port(0) in range(20_000, 32_000)
+    assert free_port(8081, but=8081) in range(20_000, 32_000)
     taken.update(range(20_000, 32_000))
     with pytest.raises(CommandError, match="no port of 20000 to 31999 is free"):
         free_port(8080)
