@@ -46,7 +46,8 @@ class SharedRedis(Redis):
     def pipeline(self, transaction: bool = False, shard_hint: str | None = None) -> Any:  # noqa: ANN401, ARG002, FBT001, FBT002 - as redis-py has it
         """Return commands to be sent together. There are no transactions: other calls may come between."""
         if transaction:
-            raise NotImplementedError
+            msg = "calls of others come between, so there are no transactions here: write a script"
+            raise NotImplementedError(msg)
         return _Pipeline(self)
 
     async def ask(self, commands: Sequence[Command], **options: Any) -> list[Any]:  # noqa: ANN401 - as redis-py has them

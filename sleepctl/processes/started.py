@@ -36,9 +36,9 @@ class StartedProcess:
         Raises:
             OSError: if it cannot be started.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            place = Place(number, listener.fileno(), theirs.fileno())
+        parent_end, child_end = socket.socketpair()
+        with child_end:
+            place = Place(number, listener.fileno(), child_end.fileno())
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
@@ -50,9 +50,9 @@ class StartedProcess:
                     start_new_session=True,
                 )
             except BaseException:
-                ours.close()
+                parent_end.close()
                 raise
-        return cls(process, await Channel.open(ours, pages))
+        return cls(process, await Channel.open(parent_end, pages))
 
     @property
     def pid(self) -> int:

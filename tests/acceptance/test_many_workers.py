@@ -61,8 +61,8 @@ class Workers:
                 answer = await self.page("/status")
                 processes: list[dict[str, Any]] = [] if answer is None else answer.json()["processes"]
                 lanes = [process.get("lanes", []) for process in processes]
-                whole = answer is not None and answer.status_code == httpx.codes.OK
-                if whole and all(lanes) and sum(map(len, lanes)) == PARTITIONS:
+                complete = answer is not None and answer.status_code == httpx.codes.OK
+                if complete and all(lanes) and sum(map(len, lanes)) == PARTITIONS:
                     return [[lane["partition"] for lane in each] for each in lanes]
                 await asyncio.sleep(0.2)
 
