@@ -43,6 +43,13 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a service, so that it can be run alone in a further way of getting services."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "services" in item.fixturenames:
+            item.add_marker(pytest.mark.services)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which services the tests ran on, what was skipped with a line for each reason, and note what failed."""
     failed, errors, rerun = (terminalreporter.stats.get(outcome, []) for outcome in ("failed", "error", "rerun"))
