@@ -54,12 +54,13 @@ def run(
 
     It serves until Ctrl-C. With --once it ends after the scenario.
     """
-    configure_logging("info" if verbose else "warning", "console")
-    if not verbose:
+    if verbose:
+        configure_logging("info", "console")
+    else:
+        # The scenario shows each answer itself; one of them is a refusal.
+        configure_logging("warning", "console", silent=("worker.runtime.refusals",))
         # The mock broker delays fetches, and Faust warns of tasks that run late.
         logging.getLogger("mode").setLevel(logging.ERROR)
-        # The scenario shows each answer itself; one of them is a refusal.
-        logging.getLogger("worker.runtime.refusals").setLevel(logging.ERROR)
     say_notices(unknown_ones=False)
     given = _ports()
     port = given.api_port if port is None else port

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from typing import Final, Literal, TextIO
@@ -46,7 +47,9 @@ class _Lines:
     debug = info = warning = error = critical = msg
 
 
-def configure_logging(level: LogLevel, format_: LogFormat, process: int | None = None) -> None:
+def configure_logging(
+    level: LogLevel, format_: LogFormat, process: int | None = None, *, silent: Collection[str] = ()
+) -> None:
     """Send every log line of this level or above to stderr, as JSON or for a console.
 
     Libraries log from WARNING on, aiokafka from CRITICAL on; at `debug` all log from DEBUG on. Tracebacks never show
@@ -56,7 +59,13 @@ def configure_logging(level: LogLevel, format_: LogFormat, process: int | None =
         level: the level.
         format_: the format.
         process: the number of this process among those of one command, for each line; None if it is the only one.
+        silent: the names of loggers of ours whose lines are dropped.
     """
+
+    def audible(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if line["logger"] in silent:
+            raise structlog.DropEvent
+        return line
 
     def numbered(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
         return line if process is None else {"process": process, **line}
@@ -71,7 +80,7 @@ def configure_logging(level: LogLevel, format_: LogFormat, process: int | None =
     ]
     rendering = _rendering(format_)
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=[*shared, audible, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=partial(_Lines, sys.stderr),
         cache_logger_on_first_use=False,

@@ -155,6 +155,15 @@ def test_our_lines_and_the_libraries_are_json_on_stderr(capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("_logging")
+def test_loggers_that_are_silent_write_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that shows something itself needs no line about it."""
+    configure_logging("info", "json", silent=["worker.runtime.refusals"])
+    structlog.get_logger("worker.runtime.refusals").warning("event_refused")
+    structlog.get_logger("worker.partition.lane").info("recovered")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["recovered"]
+
+
+@pytest.mark.usefixtures("_logging")
 def test_lines_of_a_process_among_several_have_its_number(capsys: pytest.CaptureFixture[str]) -> None:
     """Those of libraries and of threads too; a line of the parent names whom it is about."""
     configure_logging("info", "json", process=2)
