@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.command import Running, call
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.bare, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
