@@ -31,6 +31,7 @@ from api.observability.lag import Lag
 from api.observability.metrics import Metrics
 from api.observability.pages import pages_of
 from api.observability.status import Status
+from api.queries.completeness import SharedTraces
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
 from api.routes import breakers, events, mode, operations, policy, reports, service, sleep, tenants
@@ -152,7 +153,8 @@ def wire(
     transitions = Dependency("transitions")
     metrics.watch((kafka, redis, opa, jwks, transitions))
     metrics.watch_lag(lag, monotonic)
-    open_reader, reads = opener(settings), Reads(store, log_time.now, log)
+    traces = SharedTraces(log)
+    open_reader, reads = opener(settings), Reads(store, log_time.now, traces)
     feed = Feed(open_reader, settings.partitions, transitions, metrics)
     closing = [client.aclose, commands_client.aclose, replies_client.aclose, watch_client.aclose]
     tasks: list[Task] = [
@@ -198,7 +200,7 @@ def wire(
         status=status,
         pages=own_pages if member is None else member.pages_of_all(own_pages),
         streams=Streams(feed, Catchup(open_reader), reads, store, metrics, clock),
-        tenants=Tenants(store, log, settings.partitions, log_time.now),
+        tenants=Tenants(store, traces, settings.partitions, log_time.now),
         formats=http_formats(settings.http_formats),
     )
 

@@ -6,6 +6,7 @@ API answers `redis_unavailable` for its tenants.
 """
 
 import asyncio
+from collections import defaultdict
 from typing import Final, Protocol
 
 from api.adapters.dependency import Pause, UnavailableError
@@ -21,6 +22,55 @@ class Traces(Protocol):
     async def untouched(self, partition: int) -> bool:
         """Tell whether it has no published state and a complete log; UnavailableError if unknown."""
         ...
+
+
+class SharedTraces:
+    """Topics that are looked at once for all who ask meanwhile: one look at a partition is under way at a time.
+
+    A flood of reads of an unused partition would otherwise ask Kafka for each. No answer is older than its question:
+    who asks during a look waits for the next one.
+
+    Args:
+        traces: the topics.
+    """
+
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
+        self._looks: defaultdict[int, _Looks] = defaultdict(_Looks)
+
+    async def untouched(self, partition: int) -> bool:
+        """Tell whether it has no published state and a complete log; UnavailableError if unknown."""
+        looks = self._looks[partition]
+        begun_before = looks.begun
+        async with looks.turn:
+            if looks.answered <= begun_before:
+                looks.begun += 1
+                number = looks.begun
+                try:
+                    looks.answer = await self._traces.untouched(partition)
+                except UnavailableError as error:
+                    looks.answer = error
+                looks.answered = number
+        if isinstance(looks.answer, UnavailableError):
+            raise looks.answer
+        return looks.answer
+
+
+class _Looks:
+    """The looks at one partition.
+
+    Attributes:
+        turn: held during a look.
+        begun: the number of looks that have begun.
+        answered: the number of the last look that was answered.
+        answer: its answer.
+    """
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.begun = 0
+        self.answered = 0
+        self.answer: bool | UnavailableError = False
 
 
 class Progress(Protocol):
