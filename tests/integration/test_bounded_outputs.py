@@ -17,6 +17,8 @@ from schemas.kafka.partitioner import partition_of
 from tests.services import Namespace, Services
 from tests.support.installation import ApiClient, Installation, Process
 
+pytestmark = pytest.mark.once
+
 TENANT: Final = "loud"
 WIDE: Final = "\N{BRAIN}"
 _BODY_BYTES: Final = 65_000

@@ -18,7 +18,7 @@ from api.http.json_bounds import MOST_MEMBERS
 from api.security.in_flight import MOST_OF_SUBJECT
 from tests.support.installation import ApiClient, Installation
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.once, pytest.mark.asyncio(loop_scope="module")]
 
 CROWD: Final = 4_000
 SLEEP, MODE = "/api/util/sleep", "/api/brain/sleep_mode"

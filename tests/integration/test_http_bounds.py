@@ -25,6 +25,8 @@ from tests.services import Namespace, Services
 from tests.support.installation import ApiClient, Installation, Process
 from tests.support.records import Sent
 
+pytestmark = pytest.mark.once
+
 PARTITIONS: Final = 2
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 DOCUMENT: Final = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"

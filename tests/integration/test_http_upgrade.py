@@ -14,7 +14,7 @@ from tests.services import Namespace, Services
 from tests.services.skips import pass_over
 from tests.support.installation import ApiClient, Installation
 
-pytestmark = pytest.mark.needs_kafka
+pytestmark = [pytest.mark.once, pytest.mark.needs_kafka]
 
 ASKING: Final = (
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",

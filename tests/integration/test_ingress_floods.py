@@ -23,7 +23,7 @@ from tests.support.raw_producer import RawProducer, batch_of
 from tests.support.records import Sent, sent_breaker
 from worker.ports import Output
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.once, pytest.mark.needs_kafka, pytest.mark.timeout(300)]
 
 GZIP: Final = CODECS["gzip"]
 FLOOD: Final = 200_000

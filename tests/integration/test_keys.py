@@ -14,6 +14,8 @@ from tests.services import Namespace, Services
 from tests.services.probe import free_port
 from tests.support.installation import AUDIENCE, ISSUER, ApiClient, Installation
 
+pytestmark = pytest.mark.once
+
 URL = "/api/brain/sleep_mode"
 STRANGERS = 50
 

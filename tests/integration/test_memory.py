@@ -25,6 +25,8 @@ from worker.fold.piece import Piece
 from worker.fold.written import count_changes
 from worker.ports import Commit
 
+pytestmark = pytest.mark.once
+
 TENANT: Final = "t" * 128
 MOST_BYTES: Final = 20_000_000
 _A_MINUTE: Final = 600

@@ -17,7 +17,12 @@ from schemas.kafka.partitioner import partition_of
 from tests.support.installation import ApiClient, Installation
 from tests.support.python_sdk import over_http, over_kafka
 
-pytestmark = [pytest.mark.needs_kafka, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.needs_kafka,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(300),
+]
 
 URL: Final = "/api/breakers/events"
 JAVASCRIPT: Final = Path(__file__).parents[1] / "sdks" / "javascript"

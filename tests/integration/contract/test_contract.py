@@ -10,6 +10,8 @@ import pytest
 from tests.services import Namespace, Services
 from tests.support.installation import ApiClient, Installation
 
+pytestmark = pytest.mark.once
+
 HERE = Path(__file__).parent
 EXAMPLES = 40
 """Of each operation in each phase."""
