@@ -1,7 +1,7 @@
 """Reads topics from one offset to another, and asks where the workers' group is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -115,9 +115,31 @@ class TopicReader:
             raise unreachable(self._settings, error) from None
         return {at.partition: OffsetRange(starts[at], ends[at]) for at in wanted}
 
+    async def offsets_at(self, topic: str, at: int) -> dict[int, int]:
+        """Return the first offset of each partition of a topic whose record has a time or a later one.
+
+        Args:
+            topic: its name.
+            at: the time, ms. Where every record is earlier, the offset is the partition's end.
+
+        Raises:
+            NoTopicError: if the topic does not exist.
+            TopicReadError: if Kafka does not answer.
+        """
+        ranges = await self.bounds(topic)
+        wanted = {TopicPartition(topic, number): at for number in ranges}
+        try:
+            found = await self._consumer.offsets_for_times(wanted)
+        except KafkaError as error:
+            raise unreachable(self._settings, error) from None
+        return {
+            number: range_.end if (place := found.get(TopicPartition(topic, number))) is None else place.offset
+            for number, range_ in ranges.items()
+        }
+
     async def read(
         self, topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = lambda _: None
-    ) -> AsyncIterator[list[SourceRecord]]:
+    ) -> AsyncGenerator[list[SourceRecord], None]:
         """Yield the records from an offset up to another, in order, page by page.
 
         Args:
