@@ -1,9 +1,13 @@
 """A log that a lane has folded and published, and a range of it replayed from its topics."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from schemas.wire.events import EVENTS
 from tests.support.batches import Lane
-from tests.support.records import Source
+from tests.support.events import breaker, mode, rules, sleep
+from tests.support.records import Source, source
+from tests.support.times import MINUTE, SECOND, T
 from tests.unit.worker.rebuilds import set_aside, topic
 from worker.recovery.states_history import StatesHistory
 from worker.recovery.what_if.bounds import COMMIT_OFFSETS, WARM_UP_MS, Range
@@ -12,6 +16,14 @@ from worker.recovery.what_if.starts import Starts
 from worker.recovery.what_if.world import Alternative
 
 _PAGE = 7
+LIGHT_AT_MOST = {"policy": {"ceiling": "light"}}
+EACH_STEP = [
+    source(0, T, breaker("open")),
+    source(1, T + SECOND, mode("m-1", "deep")),
+    source(2, T + 10 * SECOND, rules(LIGHT_AT_MOST)),
+    source(3, T + 1_000 * SECOND, sleep("op-1", "freeze", MINUTE)),
+]
+"""At the last event the breaker's lease has ended, there are newer rules, and these cut what the event asks for."""
 
 
 def folded(log: Sequence[Source], batch: int = 5) -> Lane:
@@ -79,3 +91,13 @@ def begun(
     return PartitionReplay(
         range_, 1, starts, skipped, alternative=alternative, tenants=tenants, audited_to=range_.next if audited else 0
     )
+
+
+def explained(log: list[Source], alternative: Alternative = Alternative()) -> dict[str, Any]:  # noqa: B008 - immutable
+    """Return the explanation of the last event of a log, which a lane has folded."""
+    last = log[-1]
+    replay = begun(range_of(log, len(log) - 1), folded(log, 1), alternative=alternative, tenants={"acme"})
+    replay.read(log[:-1])
+    document = replay.explain(last, EVENTS.validate_json(last.value or b""))  # type: ignore[arg-type]  # of a tenant
+    assert document is not None
+    return document

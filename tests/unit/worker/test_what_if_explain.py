@@ -6,31 +6,12 @@ import pytest
 
 from schemas.domain.policy import parse_policy
 from schemas.wire.events import EVENTS
-from tests.support.events import breaker, mode, policy, rules, sleep, timer
-from tests.support.records import Source, source
+from tests.support.events import breaker, mode, policy, sleep, timer
+from tests.support.records import source
 from tests.support.times import DAY, MINUTE, SECOND, T
 from tests.unit.worker.rebuilds import log_of, topic
-from tests.unit.worker.replays import begun, folded, range_of
+from tests.unit.worker.replays import EACH_STEP, LIGHT_AT_MOST, begun, explained, folded, range_of
 from worker.recovery.what_if.world import Alternative
-
-LIGHT_AT_MOST = {"policy": {"ceiling": "light"}}
-EACH_STEP = [
-    source(0, T, breaker("open")),
-    source(1, T + SECOND, mode("m-1", "deep")),
-    source(2, T + 10 * SECOND, rules(LIGHT_AT_MOST)),
-    source(3, T + 1_000 * SECOND, sleep("op-1", "freeze", MINUTE)),
-]
-"""At the last event the breaker's lease has ended, there are newer rules, and these cut what the event asks for."""
-
-
-def explained(log: list[Source], alternative: Alternative = Alternative()) -> dict[str, Any]:  # noqa: B008 - immutable
-    """Return the explanation of the last event of a log, which a lane has folded."""
-    last = log[-1]
-    replay = begun(range_of(log, len(log) - 1), folded(log, 1), alternative=alternative, tenants={"acme"})
-    replay.read(log[:-1])
-    document = replay.explain(last, EVENTS.validate_json(last.value or b""))  # type: ignore[arg-type]  # of a tenant
-    assert document is not None
-    return document
 
 
 def step(document: dict[str, Any], number: int) -> dict[str, Any]:
