@@ -85,8 +85,8 @@ def disk_cost(settings: Settings) -> str:
     gigabytes = _EVENTS_KEPT_MS / 1000 * _STATE_BYTES / 1e9
     return (
         f"{settings.topics.states} keeps every state for {_EVENTS_KEPT_MS // _DAY_MS} days ({_LAG}), so that `sleepctl "
-        f"replay` knows where a range begins. That takes about {gigabytes:.2g} GB on each replica (SLEEP_REPLICATION is "
-        f"{settings.replication}) for each state published a second"
+        f"replay` knows where a range begins. That takes about {gigabytes:.2g} GB on each replica (SLEEP_REPLICATION "
+        f"is {settings.replication}) for each state published a second"
     )
 
 

@@ -1,6 +1,6 @@
 """Which record each tenant begins with in a replay, and which tenants are named as inexact."""
 
-from tests.support.events import breaker, mode, rules
+from tests.support.events import breaker, cancel, mode, rules, sleep
 from tests.support.records import Source, source
 from tests.support.times import HOUR, MINUTE, SECOND, T
 from tests.unit.worker.rebuilds import compacted, topic
@@ -85,6 +85,20 @@ def test_what_was_renewed_before_the_range_is_folded() -> None:
     replay = replayed(log, range_of(log, 2), folded(log, 1))
     assert replay.effects.tenants["acme"].recorded.refusals == 1
     assert replay.audit.differences == 0
+
+
+def test_a_command_whose_event_is_gone_is_known_by_its_row() -> None:
+    """Its repeat is a repeat, though it had ended before the log begins."""
+    log = [
+        source(0, T, sleep("op-1")),
+        source(1, T + SECOND, cancel("c-1", "op-1")),
+        source(2, T + 2 * SECOND, breaker("open")),
+        source(3, T + 3 * SECOND, sleep("op-1")),
+        source(4, T + 4 * SECOND, sleep("c-1")),
+    ]
+    replay = replayed(log[2:], range_of(log[2:], 1), folded(log, 1))
+    assert (replay.audit.differences, replay.audit.matched) == (0, 2)
+    assert replay.effects.tenants["acme"].recorded.refusals == 2
 
 
 def test_rules_from_before_the_range_are_in_force() -> None:

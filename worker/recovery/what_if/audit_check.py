@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from schemas.kafka.source_record import SourceRecord
 from schemas.wire.state_record import parse_position
 from schemas.wire.transition import Transition
+from worker.recovery.audit import Audit
 from worker.recovery.errors import ContradictionError
 from worker.recovery.skipped_records import SkippedRecords
 
@@ -20,6 +21,8 @@ Row = dict[str, Any]
 _MOST_EXAMPLES: Final = 20
 _MOST_WAITING: Final = 10_000
 """How many rows without a counterpart wait for it. Above that the first of them counts as different."""
+_NO_IDS: Final = 1 << 63
+"""An offset that no row has: no ids are stored."""
 
 
 class RowDifference(NamedTuple):
@@ -39,6 +42,7 @@ class AuditCheck:
 
     Args:
         partition: its number.
+        fold_from: the offset at which the fold begins.
         first, next: the range of the events topic whose rows are compared.
         compares: whether the replay folds the event of a tenant at an offset.
         skipped: learns of every position from which a row stems.
@@ -48,16 +52,26 @@ class AuditCheck:
         matched: how many rows both sides have.
         differences: how many rows one side lacks, or has otherwise.
         examples: the first of these.
+        earlier: the commands of events before the fold.
     """
 
     def __init__(
-        self, partition: int, first: int, next_: int, compares: Callable[[str, int], bool], skipped: SkippedRecords
+        self,
+        partition: int,
+        fold_from: int,
+        first: int,
+        next_: int,
+        *,
+        compares: Callable[[str, int], bool],
+        skipped: SkippedRecords,
     ) -> None:
         self.read_to = -1
         self.matched = 0
         self.differences = 0
         self.examples: list[RowDifference] = []
+        self.earlier = Audit(partition, _NO_IDS)
         self._partition = partition
+        self._fold_from = fold_from
         self._range = range(first, next_)
         self._compares = compares
         self._skipped = skipped
@@ -86,6 +100,8 @@ class AuditCheck:
             )
         self.read_to = max(self.read_to, offset)
         self._skipped.mark_folded(offset, tenant.encode())
+        if offset < self._fold_from:
+            self.earlier.read(record)
         if offset not in self._range or not self._compares(tenant, offset):
             return
         if (folded := self._folded.pop(id_, None)) is not None:

@@ -66,7 +66,15 @@ class PartitionReplay:
         self._skipped = skipped
         self._decoder = Decoder(range_.partition, partitions)
         self._in_range = False
-        self.audit = AuditCheck(range_.partition, range_.first, min(range_.next, audited_to), self._folds, skipped)
+        self._knows_commands = False
+        self.audit = AuditCheck(
+            range_.partition,
+            range_.read_from,
+            range_.first,
+            min(range_.next, audited_to),
+            compares=self._folds,
+            skipped=skipped,
+        )
         for start in starts.at_once:
             self.recorded.begin(start)
 
@@ -76,6 +84,8 @@ class PartitionReplay:
 
     def read(self, records: Sequence[SourceRecord]) -> None:
         """Take the next records of the log; read the audit up to the last of them first."""
+        if not self._knows_commands:
+            self._know_commands()
         for record in records:
             if not self._in_range and record.offset >= self.range.first:
                 self.enter_range()
@@ -86,6 +96,15 @@ class PartitionReplay:
             self.recorded.forget(self.highest)
             if self.other is not None:
                 self.other.forget(self.highest)
+
+    def _know_commands(self) -> None:
+        """Remember the commands of events before the fold by their rows, as a rebuild does."""
+        self._knows_commands = True
+        for command in self.audit.earlier.judged:
+            if command.key in self.recorded.operations:
+                continue  # Its claim says more: the TTL.
+            if self._tenants is None or command.key[0] in self._tenants:
+                self.recorded.operations[command.key] = command.record(self.range.partition, None, None)
 
     def _read(self, record: SourceRecord) -> None:
         if (start := self.starts.later.get(record.offset)) is not None:
