@@ -109,12 +109,21 @@ def _findings(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {entry['tenant']} begins {begins}"
     if len(inexact) > _SHOWN:
         yield f"… and {len(inexact) - _SHOWN} more; `--json` lists them"
+    for each in document["partitions"]:
+        if not each["warms_up"]:
+            yield (
+                f"the log of partition {each['partition']} begins at {each['folded_from']}, less than two hours before "
+                "the range: renewals and ended commands from before that may be unknown"
+            )
     if document["failed"]:
         yield f"our own code failed on {document['failed']} events, which changed nothing"
     if not audit["different"]:
         yield f"the audit agrees: it has the same {audit['matched']} rows"
         return
-    yield f"the audit differs in {audit['different']} rows, and agrees in {audit['matched']}:"
+    yield (
+        f"the audit differs in {audit['different']} rows of {len(audit['tenants'])} tenants, and agrees in "
+        f"{audit['matched']}:"
+    )
     for example in audit["examples"][:_SHOWN]:
         which = {"audit": "audit", "replay": "replay"}
         sides = " and ".join(name for side, name in which.items() if example[side] is not None)

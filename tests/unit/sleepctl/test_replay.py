@@ -61,7 +61,7 @@ def test_a_replay_under_the_recorded_rules_agrees_with_the_audit(run: Run) -> No
     document = document_of(run)
     assert (document["events"], document["tenants"]) == (2, {"replayed": 1, "different": 0, "inexact": 0})
     assert document["seconds_asleep"]["replayed"] == {"light": 0.0, "deep": 0.0, "freeze": 60.0}
-    assert document["audit"] == {"matched": 2, "different": 0, "examples": []}
+    assert document["audit"] == {"matched": 2, "different": 0, "tenants": [], "examples": []}
     assert [each["events"] for each in document["partitions"]] == [2 if each == ACME else 0 for each in range(8)]
     outcome = run("replay")
     assert "2 events of 1 tenants on 8 partitions" in outcome.out
@@ -138,7 +138,7 @@ def test_an_audit_that_differs_fails(run: Run, installation: Installation) -> No
     installation.kafka.log(TOPICS.transitions, ACME).trim(1)
     outcome = run("replay")
     assert outcome.code == 1
-    assert "the audit differs in 1 rows, and agrees in 1:" in outcome.out
+    assert "the audit differs in 1 rows of 1 tenants, and agrees in 1:" in outcome.out
     assert f"  {ACME}:0:0  acme  in the replay" in outcome.out
     assert outcome.err.startswith("sleepctl: 1 rows of the audit are not those of the replay")
 
@@ -168,7 +168,10 @@ def test_a_range_that_retention_has_cut_says_from_where_it_can(run: Run, install
     )
     assert run("replay", "--from", "2026-11-22T08:07:27.992Z").code == 0
     assert "`--from " in run("replay", "--from", f"{ACME}:1").err
-    assert run("replay", "--from", f"{ACME}:2").code == 0
+    outcome = run("replay", "--from", f"{ACME}:2")
+    assert outcome.code == 0
+    assert f"the log of partition {ACME} begins at {ACME}:2, less than two hours before the range" in outcome.out
+    assert "less than two hours" not in run("replay", "--from", f"{OTHER}:0").out
 
 
 @pytest.mark.parametrize(

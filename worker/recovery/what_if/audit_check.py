@@ -51,6 +51,7 @@ class AuditCheck:
         read_to: the highest offset of the events topic from which a row was read, -1 for none.
         matched: how many rows both sides have.
         differences: how many rows one side lacks, or has otherwise.
+        tenants: the tenants of these rows.
         examples: the first of these.
         earlier: the commands of events before the fold.
     """
@@ -68,6 +69,7 @@ class AuditCheck:
         self.read_to = -1
         self.matched = 0
         self.differences = 0
+        self.tenants: set[str] = set()
         self.examples: list[RowDifference] = []
         self.earlier = Audit(partition, _NO_IDS)
         self._partition = partition
@@ -152,5 +154,6 @@ class AuditCheck:
 
     def _differ(self, published: Row | None, folded: Row | None) -> None:
         self.differences += 1
+        self.tenants.add((published or folded or {})["tenant"])
         if len(self.examples) < _MOST_EXAMPLES:
             self.examples.append(RowDifference(published, folded))

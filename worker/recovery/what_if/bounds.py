@@ -79,6 +79,11 @@ class Range(NamedTuple):
     from_at: int
     to_at: int
 
+    @property
+    def warms_up(self) -> bool:
+        """Whether the log holds all that the warm-up needs, so that every renewal before the range is known."""
+        return not self.log_start or self.read_from > self.log_start
+
 
 class LogStart(NamedTuple):
     """The first record that a partition's log still holds: its offset, and its time in ms; None for an empty log."""

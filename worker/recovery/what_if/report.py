@@ -26,6 +26,7 @@ class ReplayedPartition(NamedTuple):
             begins with; None for one that begins without a record.
         audit_matched: how many published rows are those of the replay.
         audit_differences: how many rows are not.
+        audit_tenants: the tenants of these.
         audit_examples: the first of these.
     """
 
@@ -37,6 +38,7 @@ class ReplayedPartition(NamedTuple):
     inexact: dict[str, int | None]
     audit_matched: int
     audit_differences: int
+    audit_tenants: set[str]
     audit_examples: list[RowDifference]
 
     @classmethod
@@ -52,6 +54,7 @@ class ReplayedPartition(NamedTuple):
             inexact=replay.inexact(),
             audit_matched=audit.matched,
             audit_differences=audit.differences,
+            audit_tenants=audit.tenants,
             audit_examples=audit.examples,
         )
 
@@ -133,6 +136,7 @@ class Report(NamedTuple):
             "audit": {
                 "matched": sum(each.audit_matched for each in self.partitions),
                 "different": self.audit_differences,
+                "tenants": sorted(tenant for each in self.partitions for tenant in each.audit_tenants),
                 "examples": [example.as_json() for example in self.audit_examples],
             },
             "partitions": [_range_document(each) for each in self.partitions],
@@ -154,5 +158,6 @@ def _range_document(each: ReplayedPartition) -> dict[str, Any]:
         "from_at": range_.from_at,
         "to_at": range_.to_at,
         "folded_from": f"{range_.partition}:{range_.read_from}",
+        "warms_up": range_.warms_up,
         "events": each.events,
     }
