@@ -222,8 +222,8 @@ def _compare(topic: Topic, config: Mapping[str, str | None]) -> Iterator[Finding
 def _lag_cure(topic: str, value: str) -> str:
     """Return why a topic should not be compacted sooner, and what to do."""
     return (
-        ", else `sleepctl replay` may not know where a range begins: run `kafka-configs.sh --alter --topic "
-        f"{topic} --add-config {_LAG}={value}`, which takes disk space"
+        ", else `sleepctl replay` may not know where a range begins: run `kafka-configs.sh --alter --entity-type "
+        f"topics --entity-name {topic} --add-config {_LAG}={value}`, which takes disk space"
     )
 
 

@@ -266,7 +266,7 @@ async def test_states_that_are_kept_for_less_time_than_events_are_told(
     assert finding.text.startswith(
         f"topic sleep.states has min.compaction.lag.ms={lag}, and should have at least {least}, else `sleepctl replay`"
     )
-    assert f"--topic sleep.states --add-config min.compaction.lag.ms={least}`" in finding.text
+    assert f"--entity-name sleep.states --add-config min.compaction.lag.ms={least}`" in finding.text
 
 
 def test_the_disk_cost_is_that_of_a_usual_state() -> None:
