@@ -21,7 +21,7 @@ from worker.recovery.what_if.bounds import InvalidBoundError, Place
 from worker.recovery.what_if.explanation import Document
 from worker.recovery.what_if.range_replay import RangeReplay
 from worker.recovery.what_if.report import Report
-from worker.recovery.what_if.world import Alternative
+from worker.recovery.what_if.scenario import Alternative
 
 _TRANSITION: Final = re.compile(r"([0-9]{1,10}):([0-9]{1,19}):([0-9]{1,10})")
 _BOUND: Final = "TIME|P:O"

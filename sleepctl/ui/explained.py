@@ -15,8 +15,8 @@ _NOTHING: Final = "nothing"
 def print_explanation(document: Mapping[str, Any]) -> None:
     """Print the explanation of one decision."""
     out = console()
-    world = "under the given rules or policy" if document["alternative"] else "as recorded"
-    out.print(f"{document['transition']}, tenant {document['tenant']}, {clock(document['at'])}, {world}")
+    scenario = "under the given rules or policy" if document["alternative"] else "as recorded"
+    out.print(f"{document['transition']}, tenant {document['tenant']}, {clock(document['at'])}, {scenario}")
     for label, text in _lines(document):
         out.print(Text.assemble((f"{label:<{_LABEL}}", "dim"), text))
 

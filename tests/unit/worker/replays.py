@@ -12,8 +12,8 @@ from tests.unit.worker.rebuilds import set_aside, topic
 from worker.recovery.states_history import StatesHistory
 from worker.recovery.what_if.bounds import COMMIT_OFFSETS, WARM_UP_MS, Range
 from worker.recovery.what_if.partition import PartitionReplay
+from worker.recovery.what_if.scenario import Alternative
 from worker.recovery.what_if.starts import Starts
-from worker.recovery.what_if.world import Alternative
 
 _PAGE = 7
 LIGHT_AT_MOST = {"policy": {"ceiling": "light"}}

@@ -34,7 +34,7 @@ def test_an_event_on_which_our_code_fails_is_counted() -> None:
     """It changes nothing, as in a worker that makes a dead letter of it."""
     lane = Lane(remembers=True)
     lane.apply(LOG)
-    with failing_at(1, module="worker.recovery.what_if.world"):
+    with failing_at(1, module="worker.recovery.what_if.scenario"):
         replay = replayed(LOG, range_of(LOG, 0), lane)
     assert (replay.failed, replay.events) == (1, 3)
     assert replay.effects.tenants["acme"].recorded.seconds()["freeze"] == 2.0

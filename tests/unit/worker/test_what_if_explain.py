@@ -11,7 +11,7 @@ from tests.support.records import source
 from tests.support.times import DAY, MINUTE, SECOND, T
 from tests.unit.worker.rebuilds import log_of, topic
 from tests.unit.worker.replays import EACH_STEP, LIGHT_AT_MOST, begun, explained, folded, range_of
-from worker.recovery.what_if.world import Alternative
+from worker.recovery.what_if.scenario import Alternative
 
 
 def step(document: dict[str, Any], number: int) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from tests.support.events import breaker, sleep
 from tests.support.records import Source, source
 from tests.support.times import SECOND, T
 from tests.unit.worker.replays import begun, folded
-from worker.recovery.what_if import effects, world
+from worker.recovery.what_if import effects, scenario
 from worker.recovery.what_if.bounds import Range
-from worker.recovery.what_if.world import Alternative
+from worker.recovery.what_if.scenario import Alternative
 
 _PAGE = 250
 _STEP_MS = 20 * SECOND
@@ -35,7 +35,7 @@ def pages(count: int) -> Iterator[list[Source]]:
 def test_memory_stays_flat_in_the_length_of_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three times as many events, each of which differs from what was recorded, take no more memory."""
     monkeypatch.setattr(effects, "MOST_CHANGES", 100)
-    monkeypatch.setattr(world, "_FEW_OPERATIONS", 100)
+    monkeypatch.setattr(scenario, "_FEW_OPERATIONS", 100)
     length, blocks = 3_000, []
     range_ = Range(0, 0, 0, 0, 0, length, T, T + length * _STEP_MS)
     replay = begun(range_, folded([]), alternative=OTHER, audited=False)

@@ -8,9 +8,9 @@ from tests.support.records import Source, source
 from tests.support.times import MINUTE, SECOND, T
 from tests.unit.worker.replays import folded, range_of, replayed
 from worker.recovery.what_if.effects import Effect
-from worker.recovery.what_if.moves import Move
 from worker.recovery.what_if.partition import PartitionReplay
-from worker.recovery.what_if.world import Alternative
+from worker.recovery.what_if.scenario import Alternative
+from worker.recovery.what_if.state_changes import StateChange
 
 DEEP_AT_MOST = {"policy": {"breakers": [{"match": "*", "open": "deep"}]}}
 
@@ -38,7 +38,7 @@ def only(replay: PartitionReplay, side: str) -> list[tuple[str, float, str, str,
     """Return the changes of one side only: tenant, seconds after T, from, to and kind of cause."""
     changes = [change for change in replay.effects.changes if change.side == side]
     return [
-        (each.tenant, (each.move.at - T) / SECOND, each.move.before, each.move.after, each.move.kind)
+        (each.tenant, (each.change.at - T) / SECOND, each.change.before, each.change.after, each.change.kind)
         for each in changes
     ]
 
@@ -177,6 +177,6 @@ def test_a_dry_run_counts_no_time_asleep() -> None:
     replay = under(log, 1, 20, "acme", policy={"enforce": False})
     assert seconds(replay.effects.tenants["acme"]) == ((0.0, 0.0, 10.0), (0.0, 0.0, 0.0))
     [change] = [change for change in replay.effects.changes if change.side == "replayed"]
-    assert change.move == Move(
+    assert change.change == StateChange(
         at=T + 10 * SECOND, before="active", after="freeze", enforced=False, kind="breaker", key="payments@1"
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from schemas.domain.state import BY_LABEL, LABELS, SleepState, StateName
-from worker.recovery.what_if.moves import DifferentChange, Move
+from worker.recovery.what_if.state_changes import DifferentChange, StateChange
 
 MOST_CHANGES: Final = 1_000
 """How many changes that differ a partition lists. The others are only counted, so that memory stays flat."""
@@ -13,7 +13,7 @@ _SLEEPING: Final = (SleepState.light, SleepState.deep, SleepState.freeze)
 
 
 class Timeline:
-    """One tenant in one world: its state as time passes.
+    """One tenant in one scenario: its state as time passes.
 
     Args:
         state: the state with which it begins.
@@ -35,17 +35,17 @@ class Timeline:
         self._begin = begin
         self._since = begin
 
-    def follow(self, moves: Iterable[Move]) -> list[Move]:
+    def follow(self, changes: Iterable[StateChange]) -> list[StateChange]:
         """Take the next changes, in order; return those that count, since they are not from before the beginning.
 
         Expirations are noticed late: the first event of the range may notice what had ended before.
         """
         counted = []
-        for move in moves:
-            self.until(move.at)
-            self.state = BY_LABEL[move.after] if move.enforced else SleepState.active
-            if move.at >= self._begin:
-                counted.append(move)
+        for change in changes:
+            self.until(change.at)
+            self.state = BY_LABEL[change.after] if change.enforced else SleepState.active
+            if change.at >= self._begin:
+                counted.append(change)
         self.transitions += len(counted)
         return counted
 
@@ -64,7 +64,7 @@ class Effect:
     """One tenant, side by side.
 
     Attributes:
-        recorded, replayed: the tenant in each world; the same object without an alternative.
+        recorded, replayed: the tenant in each scenario; the same object without an alternative.
         only_recorded, only_replayed: how many changes only one side has.
     """
 
@@ -125,13 +125,15 @@ class Effects:
         recorded = Timeline(state, at)
         self.tenants[tenant] = Effect(recorded, Timeline(state, at) if alternative else recorded)
 
-    def follow(self, tenant: str, recorded: Sequence[Move], replayed: Sequence[Move], position: str | None) -> None:
+    def follow(
+        self, tenant: str, recorded: Sequence[StateChange], replayed: Sequence[StateChange], position: str | None
+    ) -> None:
         """Take the changes of both sides at the same event.
 
         Args:
             tenant: its name.
-            recorded: the changes in the recorded world.
-            replayed: those in the other world; nothing without an alternative.
+            recorded: the changes in the recorded scenario.
+            replayed: those in the alternative scenario; nothing without an alternative.
             position: of the event, None at the beginning and at the end.
         """
         effect = self.tenants[tenant]
@@ -145,6 +147,8 @@ class Effects:
         lost, gained = left - right, right - left
         effect.only_recorded += lost.total()
         effect.only_replayed += gained.total()
-        for side, moves in (("recorded", lost), ("replayed", gained)):
+        for side, changes in (("recorded", lost), ("replayed", gained)):
             room = MOST_CHANGES - len(self.changes)
-            self.changes += [DifferentChange(tenant, side, move, position) for move in list(moves.elements())[:room]]
+            self.changes += [
+                DifferentChange(tenant, side, change, position) for change in list(changes.elements())[:room]
+            ]

@@ -1,4 +1,4 @@
-"""Replays the range of one partition: the recorded world, beside it another one if asked for, and the audit. Pure."""
+"""Replays the range of one partition: the recorded scenario, beside it an alternative one, and the audit. Pure."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -15,11 +15,11 @@ from worker.recovery.what_if.audit_check import AuditCheck
 from worker.recovery.what_if.bounds import Range
 from worker.recovery.what_if.effects import Effects
 from worker.recovery.what_if.explanation import Document, explain_event
-from worker.recovery.what_if.moves import Move
+from worker.recovery.what_if.scenario import Alternative, AlternativeScenario, Scenario
 from worker.recovery.what_if.starts import Start, Starts
-from worker.recovery.what_if.world import Alternative, OtherWorld, World
+from worker.recovery.what_if.state_changes import StateChange
 
-_NONE: Final[tuple[Move, ...]] = ()
+_NONE: Final[tuple[StateChange, ...]] = ()
 
 
 class PartitionReplay:
@@ -37,6 +37,8 @@ class PartitionReplay:
     Attributes:
         effects: what it comes to, for each tenant.
         audit: the comparison with the published rows.
+        recorded: the tenants under the recorded rules and policies.
+        alternative: the tenants under what is put in their place; None before the range, and without an alternative.
         events: how many events of the range were folded.
         failed: on how many of them our own code failed; these change nothing.
     """
@@ -57,10 +59,10 @@ class PartitionReplay:
         self.effects = Effects()
         self.events = 0
         self.failed = 0
-        self.recorded = World(range_.partition, starts.rules)
-        self.other: OtherWorld | None = None
+        self.recorded = Scenario(range_.partition, starts.rules)
+        self.alternative: AlternativeScenario | None = None
         self.highest = starts.highest_timestamp()
-        self._alternative = alternative
+        self._replacement = alternative
         self._tenants = None if tenants is None else frozenset(tenants)
         self._keys = None if tenants is None else frozenset(tenant.encode() for tenant in tenants)
         self._skipped = skipped
@@ -94,8 +96,8 @@ class PartitionReplay:
         if records:
             self.audit.pass_to(records[-1].offset + 1)
             self.recorded.forget(self.highest)
-            if self.other is not None:
-                self.other.forget(self.highest)
+            if self.alternative is not None:
+                self.alternative.forget(self.highest)
 
     def _know_commands(self) -> None:
         """Remember the commands of events before the fold by their rows, as a rebuild does."""
@@ -129,17 +131,18 @@ class PartitionReplay:
 
     def _follow_rules(self, event: RulesEvent) -> None:
         self.recorded.follow_rules(event)
-        if self.other is not None:
-            self.other.follow_rules(event)
+        if self.alternative is not None:
+            self.alternative.follow_rules(event)
 
     def enter_range(self) -> None:
-        """Begin to compare: every tenant is counted from here on, and the other world branches off."""
+        """Begin to compare: every tenant is counted from here on, and the alternative scenario branches off."""
         self._in_range = True
-        if self._alternative:
-            self.other = OtherWorld(self.recorded, self._alternative, self.starts.all_rules)
-        absent = {} if self._tenants is None or self._alternative.policy is None else dict.fromkeys(self._tenants)
-        for start in self.starts.later.values():
-            absent.pop(start.tenant, None)
+        if self._replacement:
+            self.alternative = AlternativeScenario(self.recorded, self._replacement, self.starts.all_rules)
+        absent = {} if self._tenants is None or self._replacement.policy is None else dict.fromkeys(self._tenants)
+        for offset, start in self.starts.later.items():
+            if offset >= self.range.first:
+                absent.pop(start.tenant, None)
         records: dict[str, Record | None] = absent | self.recorded.records
         for tenant, record in records.items():
             self._enter(tenant, record, self.range.from_at)
@@ -148,17 +151,17 @@ class PartitionReplay:
         state = SleepState.active
         if record is not None:
             state = settle(record, self.recorded.rules[record.rules_number].terms_for(record.policy), at)[0].state
-        self.effects.begin(tenant, state, at, alternative=self.other is not None)
-        if self.other is not None:
-            changes = self.other.enter(tenant, record, at)
-            self.effects.follow(tenant, _NONE, [Move.of_change(change) for change in changes], None)
+        self.effects.begin(tenant, state, at, alternative=self.alternative is not None)
+        if self.alternative is not None:
+            changes = self.alternative.enter(tenant, record, at)
+            self.effects.follow(tenant, _NONE, [StateChange.of_change(change) for change in changes], None)
 
     def _begin_later(self, start: Start) -> None:
         """Begin with a tenant at its first record that the topic still holds."""
         self.recorded.begin(start)
         if self._in_range:
-            if self.other is not None:
-                self.other.operations |= start.operations
+            if self.alternative is not None:
+                self.alternative.operations |= start.operations
             self._enter(start.tenant, start.record, max(self.range.from_at, start.record.at))
 
     def _fold(self, event: TenantEvent, at: At) -> None:
@@ -167,18 +170,18 @@ class PartitionReplay:
             return
         self.events += 1
         self.failed += recorded is None
-        replayed = None if self.other is None else self.other.fold(event, at)
+        replayed = None if self.alternative is None else self.alternative.fold(event, at)
         if recorded is not None:
             self.audit.folded(at.offset, recorded.rows)
         tenant = event.subject
         if tenant not in self.effects.tenants:
-            self.effects.begin(tenant, SleepState.active, self.range.from_at, alternative=self.other is not None)
-        left, right = _moves(recorded), _NONE if self.other is None else _moves(replayed)
+            self.effects.begin(tenant, SleepState.active, self.range.from_at, alternative=self.alternative is not None)
+        left, right = _changes(recorded), _NONE if self.alternative is None else _changes(replayed)
         if left or right:
             self.effects.follow(tenant, left, right, at.position)
         effect = self.effects.tenants[tenant]
         effect.recorded.refusals += recorded is not None and recorded.refusal is not None
-        if self.other is not None:
+        if self.alternative is not None:
             effect.replayed.refusals += replayed is not None and replayed.refusal is not None
 
     def inexact(self) -> dict[str, int | None]:
@@ -187,7 +190,7 @@ class PartitionReplay:
         return {tenant: at for tenant, at in self.starts.inexact.items() if chosen is None or tenant in chosen}
 
     def explain(self, record: SourceRecord, event: TenantEvent) -> Document | None:
-        """Explain the next event, in the other world if there is one; None if it is not folded.
+        """Explain the next event, in the alternative scenario if there is one; None if it is not folded.
 
         Our own code may raise whatever it raises in a worker that makes a dead letter of the event.
         """
@@ -196,12 +199,12 @@ class PartitionReplay:
         if not self.wants(record) or not self._folds(event.subject, record.offset):
             return None
         self.highest = max(self.highest, record.timestamp)
-        world = self.recorded
-        if self.other is not None:
-            world, event = self.other, self.other.seen(event)
-        before, at = world.records.get(event.subject), self.at(record)
-        folded = fold(before, event, world.known_operations(event), world.rules, at)
-        return explain_event(before, event, world.rules, at, folded)
+        scenario = self.recorded
+        if self.alternative is not None:
+            scenario, event = self.alternative, self.alternative.seen(event)
+        before, at = scenario.records.get(event.subject), self.at(record)
+        folded = fold(before, event, scenario.known_operations(event), scenario.rules, at)
+        return explain_event(before, event, scenario.rules, at, folded)
 
     def finish(self) -> None:
         """Settle every tenant at the end of the range, and end the comparison with the audit."""
@@ -210,7 +213,7 @@ class PartitionReplay:
         to_at = self.range.to_at
         for tenant, effect in self.effects.tenants.items():
             left = _settled(self.recorded, tenant, to_at)
-            right = _NONE if self.other is None else _settled(self.other, tenant, to_at)
+            right = _NONE if self.alternative is None else _settled(self.alternative, tenant, to_at)
             if left or right:
                 self.effects.follow(tenant, left, right, None)
             effect.recorded.until(to_at)
@@ -218,14 +221,14 @@ class PartitionReplay:
         self.audit.finish()
 
 
-def _moves(folded: Folded | None) -> Sequence[Move]:
-    return Move.of_rows(folded.rows) if folded is not None and folded.rows else _NONE
+def _changes(folded: Folded | None) -> Sequence[StateChange]:
+    return StateChange.of_rows(folded.rows) if folded is not None and folded.rows else _NONE
 
 
-def _settled(world: World, tenant: str, at: int) -> Sequence[Move]:
+def _settled(scenario: Scenario, tenant: str, at: int) -> Sequence[StateChange]:
     """Return what time has changed of a tenant since its last event, up to a time."""
-    record = world.records.get(tenant)
+    record = scenario.records.get(tenant)
     if record is None:
         return _NONE
-    terms = world.rules[record.rules_number].terms_for(record.policy)
-    return [Move.of_change(change) for change in settle(record, terms, at)[1]]
+    terms = scenario.rules[record.rules_number].terms_for(record.policy)
+    return [StateChange.of_change(change) for change in settle(record, terms, at)[1]]

@@ -18,8 +18,8 @@ from worker.recovery.what_if.explanation import Document
 from worker.recovery.what_if.partition import PartitionReplay
 from worker.recovery.what_if.range_finder import RangeFinder
 from worker.recovery.what_if.report import ReplayedPartition, Report
+from worker.recovery.what_if.scenario import Alternative
 from worker.recovery.what_if.starts import Starts
-from worker.recovery.what_if.world import Alternative
 
 _EARLIER_ROWS_MS: Final = 3_600_000
 """How far before the warm-up the audit is read: the clocks of workers and brokers differ, by less than an hour."""

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from worker.recovery.what_if.audit_check import RowDifference
 from worker.recovery.what_if.bounds import Range
 from worker.recovery.what_if.effects import MOST_CHANGES, Effect
-from worker.recovery.what_if.moves import DifferentChange
 from worker.recovery.what_if.partition import PartitionReplay
+from worker.recovery.what_if.state_changes import DifferentChange
 
 SIDES = ("recorded", "replayed")
 
@@ -74,7 +74,7 @@ class Report(NamedTuple):
     def different(self) -> list[tuple[str, Effect]]:
         """The tenants whose sides differ, with the largest difference of time asleep first."""
         effects = [item for each in self.partitions for item in each.tenants.items() if item[1].differs]
-        return sorted(effects, key=lambda item: (-_moved_ms(item[1]), item[0]))
+        return sorted(effects, key=lambda item: (-_different_ms(item[1]), item[0]))
 
     @property
     def inexact(self) -> dict[str, str | None]:
@@ -143,7 +143,7 @@ class Report(NamedTuple):
         }
 
 
-def _moved_ms(effect: Effect) -> int:
+def _different_ms(effect: Effect) -> int:
     """Return for how long the sides were at different depths, roughly: the sum of the differences by depth, ms."""
     pairs = zip(effect.recorded.asleep_ms, effect.replayed.asleep_ms, strict=True)
     return sum(abs(recorded - replayed) for recorded, replayed in pairs)

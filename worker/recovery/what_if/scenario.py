@@ -1,6 +1,6 @@
 """The tenants of a partition, folded under the recorded rules or others. Pure.
 
-A world holds what a worker would hold after the same events: records, the commands that the partition remembers, and
+A scenario holds what a worker would hold after the same events: records, the commands that the partition remembers, and
 the rules. It makes no outputs.
 """
 
@@ -38,7 +38,7 @@ class Alternative(NamedTuple):
         return self.rules is not None or self.policy is not None
 
 
-class World:
+class Scenario:
     """The tenants of a partition.
 
     Args:
@@ -109,17 +109,17 @@ class World:
         self._most_operations = max(2 * len(self.operations), _FEW_OPERATIONS)
 
 
-class OtherWorld(World):
-    """The world under other rules or another policy, from the beginning of the range on.
+class AlternativeScenario(Scenario):
+    """The scenario under other rules or another policy, from the beginning of the range on.
 
     Args:
-        recorded: the recorded world there.
+        recorded: the recorded scenario there.
         alternative: what differs.
         all_rules: every version of the recorded rules. The other rules get the next number, so that no record's number
             is mistaken for theirs.
     """
 
-    def __init__(self, recorded: World, alternative: Alternative, all_rules: list[Rules]) -> None:
+    def __init__(self, recorded: Scenario, alternative: Alternative, all_rules: list[Rules]) -> None:
         other = alternative.rules
         rules = recorded.rules if other is None else [*all_rules, parse_rules(len(all_rules), other)]
         super().__init__(recorded.partition, rules)
@@ -127,11 +127,11 @@ class OtherWorld(World):
         self.operations = dict(recorded.operations)
 
     def enter(self, tenant: str, record: Record | None, at: int) -> list[Change]:
-        """Bring a tenant of the recorded world under the other rules or policy.
+        """Bring a tenant of the recorded scenario under the other rules or policy.
 
         Args:
             tenant: its name.
-            record: its record in the recorded world, None for none.
+            record: its record in the recorded scenario, None for none.
             at: when, ms.
 
         Returns:
@@ -160,7 +160,7 @@ class OtherWorld(World):
         return super().fold(self.seen(event), at)
 
     def seen(self, event: TenantEvent) -> TenantEvent:
-        """Return what this world folds in the place of an event."""
+        """Return what this scenario folds in the place of an event."""
         if self._alternative.policy is None or event.type != POLICY:
             return event
         return _timer_of(event)

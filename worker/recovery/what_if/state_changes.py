@@ -1,4 +1,4 @@
-"""Changes of a tenant in the terms in which two worlds are compared. Pure."""
+"""Changes of a tenant in the terms in which two scenarios are compared. Pure."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ from schemas.domain.state import LABELS, StateName
 from schemas.wire.transition import Transition
 
 
-class Move(NamedTuple):
-    """A change of `decided` or `state`, in the terms in which two worlds are compared. `at` in ms."""
+class StateChange(NamedTuple):
+    """A change of `decided` or `state`, in the terms in which two scenarios are compared. `at` in ms."""
 
     at: int
     before: StateName
@@ -19,14 +19,14 @@ class Move(NamedTuple):
     key: str | None
 
     @classmethod
-    def of_change(cls, change: Change) -> "Move":
-        """Return the move of a change."""
+    def of_change(cls, change: Change) -> "StateChange":
+        """Return a change of the fold in these terms."""
         cause = change.cause
         return cls(change.at, LABELS[change.before], LABELS[change.after], change.enforced, cause.kind, cause.key)
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Transition]) -> "list[Move]":
-        """Return the moves of audit rows; rows of commands and refusals have none."""
+    def of_rows(cls, rows: Iterable[Transition]) -> "list[StateChange]":
+        """Return the changes of audit rows; rows of commands and refusals have none."""
         return [
             cls(row.at, row.before, row.after, row.enforced, row.cause.kind, row.cause.key)
             for row in rows
@@ -44,19 +44,19 @@ class DifferentChange(NamedTuple):
 
     tenant: str
     side: str
-    move: Move
+    change: StateChange
     position: str | None
 
     def as_json(self) -> dict[str, Any]:
         """Return the document form."""
-        move = self.move
+        change = self.change
         return {
             "tenant": self.tenant,
             "side": self.side,
-            "at": move.at,
-            "from": move.before,
-            "to": move.after,
-            "enforced": move.enforced,
-            "cause": {"kind": move.kind, "key": move.key},
+            "at": change.at,
+            "from": change.before,
+            "to": change.after,
+            "enforced": change.enforced,
+            "cause": {"kind": change.kind, "key": change.key},
             "position": self.position,
         }
