@@ -1,11 +1,15 @@
 """`sleepctl replay`, on topics in memory."""
 
 import json
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from schemas.kafka.partitioner import partition_of
+from schemas.kafka.source_record import SourceRecord
+from tests.support.batches import failing_at
 from tests.support.events import Document, breaker, policy, rules
 from tests.support.records import source
 from tests.support.times import MINUTE, NOW, SECOND
@@ -287,3 +291,57 @@ def test_an_event_whose_record_before_is_not_kept_is_not_explained(run: Run, ins
     states.trim(states.end - 1)
     outcome = run("replay", "--explain", f"{ACME}:1:0")
     assert (outcome.code, "before it is not kept" in outcome.err) == (1, True)
+
+
+def test_rows_that_come_behind_the_others_are_read(
+    run: Run, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that lost its partition appended them late; they are on a later page of the topic."""
+    applied(installation, (10 * SECOND, breaker("half_open")))
+    rows = installation.kafka.log(TOPICS.transitions, ACME)
+    late = rows.records.pop(0)
+    rows.append([Output(late.key, late.value, late.headers)])
+    read = installation.reader.read
+
+    async def pages(topic: str, *arguments: Any) -> AsyncGenerator[list[SourceRecord], None]:  # noqa: ANN401 - as `read`
+        async for page in read(topic, *arguments):
+            for record in page:
+                yield [record]
+
+    monkeypatch.setattr(installation.reader, "read", pages)
+    assert document_of(run)["audit"] == {"matched": 3, "different": 0, "tenants": [], "examples": []}
+
+
+def test_a_position_without_a_record_is_not_explained(run: Run, installation: Installation) -> None:
+    """Transactions leave such offsets."""
+    installation.kafka.log(TOPICS.events, ACME).skip()
+    outcome = run("replay", "--explain", f"{ACME}:2:0")
+    assert (outcome.code, outcome.err) == (2, f"sleepctl: the log has no event at {ACME}:2\n")
+
+
+def test_an_event_on_which_our_code_fails_is_told(run: Run) -> None:
+    """It changed nothing in the replay. The audit has its row, so the command fails."""
+    with failing_at(0, module="worker.recovery.what_if.scenario"):
+        outcome = run("replay")
+    assert outcome.code == 1
+    assert "our own code failed on 1 events, which changed nothing" in outcome.out
+    assert f"  {ACME}:0:0  acme  in the audit" in outcome.out
+
+
+def test_long_lists_are_cut_for_people(run: Run, installation: Installation, deep_at_most: str) -> None:
+    """`--json` has them all, or the first thousand changes."""
+    names = [name for name in (f"t-{number}" for number in range(400)) if partition_of(name, 8) == ACME][:30]
+    applied(installation, *((SECOND, breaker("open", tenant=name)) for name in names))
+    out = run("replay", "--rules", deep_at_most).out
+    assert "31 tenants would have been different" in out
+    assert "… and 11 more; `--json` lists them" in out
+    assert "… and 42 more; `--json` lists them" in out
+    document = document_of(run, "--rules", deep_at_most)
+    assert (len(document["different"]), len(document["changes"])) == (31, 62)
+    states = installation.kafka.log(TOPICS.states, ACME)
+    states.append([Output(name.encode(), None) for name in names])
+    out = run("replay").out
+    assert "inexact: 30 tenants" in out
+    assert "  t-" in out
+    assert "begins without a record" in out
+    assert "… and 10 more; `--json` lists them" in out

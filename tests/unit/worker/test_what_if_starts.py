@@ -1,10 +1,14 @@
 """Which record each tenant begins with in a replay, and which tenants are named as inexact."""
 
+import pytest
+
 from tests.support.events import breaker, cancel, mode, rules, sleep
 from tests.support.records import Source, source
 from tests.support.times import HOUR, MINUTE, SECOND, T
 from tests.unit.worker.rebuilds import compacted, topic
 from tests.unit.worker.replays import folded, range_of, replayed
+from worker.recovery.errors import ContradictionError
+from worker.recovery.what_if.scenario import Alternative
 
 FLAPS = [source(offset, T + offset * SECOND, breaker(("open", "closed")[offset % 2])) for offset in range(8)]
 
@@ -112,3 +116,36 @@ def test_rules_from_before_the_range_are_in_force() -> None:
     replay = replayed(log[2:], range_of(log[2:], 0), lane, states=compacted(topic(lane.states)[:-1]))
     assert replay.effects.tenants["acme"].recorded.state.label == "light"
     assert replay.audit.differences == 0
+
+
+def test_a_record_under_rules_that_the_topic_lacks_is_an_error() -> None:
+    """Its expirations could not be decided."""
+    log = [source(0, T, rules({"policy": {"ceiling": "light"}})), *FLAPS[1:]]
+    lane = folded(log, 1)
+    with pytest.raises(ContradictionError, match=r"tenant acme was folded under rules 1 and .* no rules after 0"):
+        replayed(log[2:], range_of(log[2:], 0), lane, states=topic(lane.states)[1:])
+
+
+def test_rules_that_were_invalid_change_nothing() -> None:
+    """They became a dead letter, and have no number."""
+    log = [
+        source(0, T, rules({"policy": {"ceiling": "light"}})),
+        source(1, T + SECOND, rules({"policy": 7})),
+        source(2, T + 2 * SECOND, breaker("open")),
+    ]
+    replay = replayed(log, range_of(log, 0), folded(log, 1))
+    assert replay.effects.tenants["acme"].recorded.state.label == "light"
+    assert (replay.audit.differences, len(replay.recorded.rules)) == (0, 2)
+
+
+def test_an_inexact_tenant_follows_other_rules_from_its_first_record_on() -> None:
+    """Both sides begin there, so what is compared is the same time."""
+    lane = folded(FLAPS, 1)
+    range_ = range_of(FLAPS[3:], 0, to_at=T + 10 * SECOND)
+    other = Alternative({"policy": {"breakers": [{"match": "*", "open": "light"}]}})
+    replay = replayed(FLAPS[3:], range_, lane, states=topic(lane.states)[6:], alternative=other)
+    effect = replay.effects.tenants["acme"]
+    # Opened at second 6, which is its first record, and closed at 7.
+    assert replay.inexact() == {"acme": 6}
+    assert (effect.recorded.seconds()["freeze"], effect.replayed.seconds()["light"]) == (1.0, 1.0)
+    assert effect.replayed.seconds()["freeze"] == 0.0
