@@ -6,11 +6,12 @@ from typing import TypeVar
 import typer
 from aiokafka.errors import KafkaError
 
+from schemas.settings import Settings
 from sleepctl.io.kafka import unreachable
 from sleepctl.runtime.event_loop import run
 from sleepctl.ui.errors import CommandError, settings_or_fail
 from sleepctl.ui.output import Json, console, print_json
-from worker.adapters.kafka_topics import TopicAdmin, TopicsError
+from worker.adapters.kafka_topics import TopicAdmin, TopicsError, disk_cost
 
 _Answer = TypeVar("_Answer")
 app = typer.Typer(help="Create or check the topics.", no_args_is_help=True, rich_markup_mode=None)
@@ -19,12 +20,16 @@ app = typer.Typer(help="Create or check the topics.", no_args_is_help=True, rich
 @app.command()
 def create(json: Json = False) -> None:
     """Create the topics that are missing. Existing topics stay unchanged."""
-    created = _ask(lambda admin: admin.create())
+    settings = settings_or_fail()
+    created = _ask(settings, lambda admin: admin.create())
+    notes = [disk_cost(settings)] if settings.topics.states in created else []
     if json:
-        print_json({"created": created})
+        print_json({"created": created, "notes": notes})
         return
     for name in created:
         console().print(f"created {name}")
+    for note in notes:
+        console().print(f"note: {note}")
     if not created:
         console().print("all topics exist already; `sleepctl topics check` checks their configuration")
 
@@ -35,7 +40,7 @@ def check(json: Json = False) -> None:
 
     It exits with 1 if a worker would not start. It prints a warning if a topic is only weaker than required.
     """
-    checked = _ask(lambda admin: admin.check())
+    checked = _ask(settings_or_fail(), lambda admin: admin.check())
     findings = [finding.text for finding in checked if finding.stops]
     warnings = [finding.text for finding in checked if not finding.stops]
     if json:
@@ -49,13 +54,12 @@ def check(json: Json = False) -> None:
         console().print("Warnings only; workers will start" if warnings else "all topics are as required")
 
 
-def _ask(question: Callable[[TopicAdmin], Awaitable[list[_Answer]]]) -> list[_Answer]:
+def _ask(settings: Settings, question: Callable[[TopicAdmin], Awaitable[list[_Answer]]]) -> list[_Answer]:
     """Return the answer of the topics' administrator.
 
     Raises:
         CommandError: if Kafka does not answer, or refuses.
     """
-    settings = settings_or_fail()
 
     async def ask() -> list[_Answer]:
         async with TopicAdmin(settings) as admin:

@@ -157,15 +157,15 @@ def boundaries(log: Sequence[Source], cuts: Iterable[int]) -> Iterable[tuple[int
 
 
 @contextmanager
-def failing_at(*offsets: int) -> Iterator[None]:
-    """Have the fold raise on the records at these offsets, as a version does that has a defect."""
+def failing_at(*offsets: int, module: str = "worker.fold.piece") -> Iterator[None]:
+    """Have the fold that a module calls raise on the records at these offsets, as a version does that has a defect."""
 
     def fails(before: Any, event: Any, known: Any, rules: Any, at: At) -> Any:  # noqa: ANN401 - as `fold` has them
         if at.offset in offsets:
             raise ZeroDivisionError
         return fold(before, event, known, rules, at)
 
-    with patch("worker.fold.piece.fold", fails):
+    with patch(f"{module}.fold", fails):
         yield
 
 

@@ -15,7 +15,11 @@ from worker.errors import WorkerError
 
 _DAY_MS: Final = 86_400_000
 _REQUIRED: Final = ("message.timestamp.type", "cleanup.policy")
-_AT_LEAST: Final = ("retention.ms", "delete.retention.ms", "min.insync.replicas")
+_LAG: Final = "min.compaction.lag.ms"
+_AT_LEAST: Final = ("retention.ms", "delete.retention.ms", "min.insync.replicas", _LAG)
+_EVENTS_KEPT_MS: Final = 7 * _DAY_MS
+_STATE_BYTES: Final = 1_000
+"""A state record with its key, of a tenant that one breaker put to sleep; our producers do not compress."""
 _NEEDS: Final = {True: "needs", False: "should have"}
 
 log = structlog.get_logger("worker.adapters.kafka_topics")
@@ -52,22 +56,38 @@ def wanted_topics(settings: Settings) -> list[Topic]:
     if settings.replication >= 3:  # noqa: PLR2004 - two of three replicas must have a record before it counts
         common["min.insync.replicas"] = "2"
 
-    def retained(days: int, **more: str) -> dict[str, str]:
-        return {**common, "cleanup.policy": "delete", "retention.ms": str(days * _DAY_MS), **more}
+    def retained(ms: int, **more: str) -> dict[str, str]:
+        return {**common, "cleanup.policy": "delete", "retention.ms": str(ms), **more}
 
     log_time = {"message.timestamp.type": "LogAppendTime"}
     return [
-        Topic(topics.events, partitions, retained(7, **log_time)),
+        Topic(topics.events, partitions, retained(_EVENTS_KEPT_MS, **log_time)),
         # A rebuild must find the tombstone of a tenant as long as the log holds an earlier event of the tenant.
         Topic(
             topics.states,
             partitions,
-            {**common, "cleanup.policy": "compact", "delete.retention.ms": str(9 * _DAY_MS)},
+            {
+                **common,
+                "cleanup.policy": "compact",
+                "delete.retention.ms": str(9 * _DAY_MS),
+                # A replay begins with the last state before its range, which may lie anywhere in the log.
+                _LAG: str(_EVENTS_KEPT_MS),
+            },
         ),
-        Topic(topics.transitions, partitions, retained(30)),
-        Topic(topics.breakers, partitions, retained(1, **log_time)),
-        Topic(topics.deadletter, partitions, retained(30)),
+        Topic(topics.transitions, partitions, retained(30 * _DAY_MS)),
+        Topic(topics.breakers, partitions, retained(_DAY_MS, **log_time)),
+        Topic(topics.deadletter, partitions, retained(30 * _DAY_MS)),
     ]
+
+
+def disk_cost(settings: Settings) -> str:
+    """Return in a sentence what disk space the states topic takes, since it is not compacted at once."""
+    gigabytes = _EVENTS_KEPT_MS / 1000 * _STATE_BYTES / 1e9
+    return (
+        f"{settings.topics.states} keeps every state for {_EVENTS_KEPT_MS // _DAY_MS} days ({_LAG}), so that `sleepctl "
+        f"replay` knows where a range begins. That takes about {gigabytes:.2g} GB on each replica (SLEEP_REPLICATION "
+        f"is {settings.replication}) for each state published a second"
+    )
 
 
 class TopicAdmin:
@@ -146,13 +166,14 @@ class TopicAdmin:
         counts = await self._counts()
         health = judge_topics(self._settings.topics, self._settings.partitions, counts)
         findings: list[Finding] = []
-        for topic in wanted:
+        configs = {topic.name: await self._config(topic.name) for topic in wanted if topic.name in counts}
+        for topic in _as_long_as_events(wanted, configs.get(self._settings.topics.events, {})):
             if topic.name in health.bad:
                 findings.append(Finding(health.bad[topic.name], stops=True))
             if topic.name in health.weak:
                 findings.append(Finding(health.weak[topic.name], stops=False))
-            if topic.name in counts:
-                findings += _compare(topic, await self._config(topic.name))
+            if topic.name in configs:
+                findings += _compare(topic, configs[topic.name])
         # The owners of emitters create and delete these topics. That must not stop the decisions of other tenants.
         findings += (
             Finding(
@@ -172,6 +193,20 @@ class TopicAdmin:
         return {entry[0]: entry[1] for answer in answers for entry in answer.resources[0][4]}
 
 
+def _as_long_as_events(wanted: list[Topic], events: Mapping[str, str | None]) -> list[Topic]:
+    """Return the topics with states that stay as long as events do where a person keeps events for longer.
+
+    Events that are kept for ever (-1) are an exception, since the topic would never be compacted.
+    """
+    kept = int(events.get("retention.ms") or 0)
+    return [
+        topic._replace(config={**topic.config, _LAG: str(max(kept, int(topic.config[_LAG])))})
+        if _LAG in topic.config
+        else topic
+        for topic in wanted
+    ]
+
+
 def _compare(topic: Topic, config: Mapping[str, str | None]) -> Iterator[Finding]:
     """Yield each setting of a topic that is not as it should be."""
     for name, value in topic.config.items():
@@ -179,7 +214,17 @@ def _compare(topic: Topic, config: Mapping[str, str | None]) -> Iterator[Finding
         least = "at least " if name in _AT_LEAST else ""
         if actual != value and not (least and actual is not None and _is_at_least(actual, value)):
             stops = name in _REQUIRED
-            yield Finding(f"topic {topic.name} has {name}={actual}, and {_NEEDS[stops]} {least}{value}", stops=stops)
+            cure = _lag_cure(topic.name, value) if name == _LAG else ""
+            text = f"topic {topic.name} has {name}={actual}, and {_NEEDS[stops]} {least}{value}{cure}"
+            yield Finding(text, stops=stops)
+
+
+def _lag_cure(topic: str, value: str) -> str:
+    """Return why a topic should not be compacted sooner, and what to do."""
+    return (
+        ", else `sleepctl replay` may not know where a range begins: run `kafka-configs.sh --alter --entity-type "
+        f"topics --entity-name {topic} --add-config {_LAG}={value}`, which takes disk space"
+    )
 
 
 def _is_at_least(actual: str, wanted: str) -> bool:

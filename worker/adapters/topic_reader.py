@@ -1,7 +1,8 @@
 """Reads topics from one offset to another, and asks where the workers' group is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -115,9 +116,47 @@ class TopicReader:
             raise unreachable(self._settings, error) from None
         return {at.partition: OffsetRange(starts[at], ends[at]) for at in wanted}
 
+    async def offsets_at(self, topic: str, at: int) -> dict[int, int]:
+        """Return the first offset of each partition of a topic whose record has a time or a later one.
+
+        Args:
+            topic: its name.
+            at: the time, ms. Where every record is earlier, the offset is the partition's end.
+
+        Raises:
+            NoTopicError: if the topic does not exist.
+            TopicReadError: if Kafka does not answer.
+        """
+        ranges = await self.bounds(topic)
+        wanted = {TopicPartition(topic, number): max(at, 0) for number in ranges}
+        try:
+            found = await self._consumer.offsets_for_times(wanted)
+        except KafkaError as error:
+            raise unreachable(self._settings, error) from None
+        offsets = {}
+        for number, range_ in ranges.items():
+            place = found.get(TopicPartition(topic, number))
+            # The embedded broker looks up no time, and answers as if every record were earlier.
+            offsets[number] = await self._search(topic, number, range_, at) if place is None else place.offset
+        return offsets
+
+    async def _search(self, topic: str, partition: int, range_: OffsetRange, at: int) -> int:
+        """Return the first offset with a time or a later one by reading; the end if the last record is earlier."""
+        start, end = range_
+        if await self._first_later(topic, partition, OffsetRange(max(start, end - 1), end), at) == end:
+            return end
+        return await self._first_later(topic, partition, range_, at)
+
+    async def _first_later(self, topic: str, partition: int, range_: OffsetRange, at: int) -> int:
+        async with aclosing(self.read(topic, partition, *range_)) as pages:
+            async for page in pages:
+                if (later := next((record for record in page if record.timestamp >= at), None)) is not None:
+                    return later.offset
+        return range_.end
+
     async def read(
         self, topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = lambda _: None
-    ) -> AsyncIterator[list[SourceRecord]]:
+    ) -> AsyncGenerator[list[SourceRecord], None]:
         """Yield the records from an offset up to another, in order, page by page.
 
         Args:

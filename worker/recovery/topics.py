@@ -1,6 +1,6 @@
 """The topics of an installation, as a rebuild and a verification read them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
 from schemas.kafka.source_record import SourceRecord
@@ -103,6 +103,6 @@ class RecoveryTopics:
 
     def events(
         self, partition: int, start: int, end: int, advance: Advance = no_progress_bar
-    ) -> AsyncIterator[list[SourceRecord]]:
+    ) -> AsyncGenerator[list[SourceRecord], None]:
         """Yield the events of a partition from an offset up to another, page by page."""
         return self.reader.read(self._names.events, partition, start, end, advance)

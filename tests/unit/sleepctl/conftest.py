@@ -10,7 +10,7 @@ from schemas.kafka.source_record import Failure
 from sleepctl.main import app
 from tests.support.fakes import FakeClock, FakeKafka, FakeOutputs
 from tests.support.records import Source
-from tests.support.times import NOW
+from tests.support.times import MINUTE, NOW
 from tests.unit.sleepctl.fakes import REQUIRED, TOPICS, FakeApi, FakeLog, FakeReader, Installation
 from worker.fold.dead_letter import dead_letter
 
@@ -83,6 +83,8 @@ def installation(monkeypatch: pytest.MonkeyPatch) -> Installation:
     for module in ("rebuild", "verify"):
         monkeypatch.setattr(f"worker.recovery.{module}.TopicReader", lambda _: fake.reader)
         monkeypatch.setattr(f"worker.recovery.{module}.LaneStore.connect", lambda _: fake.store)
+    monkeypatch.setattr("worker.recovery.what_if.range_replay.TopicReader", lambda _: fake.reader)
+    monkeypatch.setattr("worker.recovery.what_if.range_finder.now_ms", lambda: NOW + MINUTE)
     monkeypatch.setattr("worker.recovery.rebuild.now_ms", lambda: NOW)
     monkeypatch.setattr("worker.recovery.rebuild.KafkaOutputs", lambda _: fake.outputs)
     return fake

@@ -1,6 +1,6 @@
 """Fakes at the edges of the command line: a log, an API, an outside world, and an installation's topics and store."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -138,12 +138,20 @@ class FakeReader:
 
     async def read(
         self, topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = id
-    ) -> AsyncIterator[list[SourceRecord]]:
+    ) -> AsyncGenerator[list[SourceRecord], None]:
         records: list[SourceRecord] = [
             record for record in self._kafka.log(topic, partition).records if start <= record.offset < end
         ]
-        yield records
+        if records:
+            yield records
         advance(end - start)
+
+    async def offsets_at(self, topic: str, at: int) -> dict[int, int]:
+        logs = [self._kafka.log(topic, number) for number in range(self.partitions)]
+        return {
+            log.partition: next((record.offset for record in log.records if record.timestamp >= at), log.end)
+            for log in logs
+        }
 
     async def members(self) -> int:
         return self.workers

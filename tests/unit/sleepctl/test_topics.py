@@ -41,9 +41,24 @@ def _put(monkeypatch: pytest.MonkeyPatch, answer: list[str] | Exception) -> None
 
 def test_create_names_what_it_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line a topic."""
-    _put(monkeypatch, ["sleep.events", "sleep.states"])
-    assert run("topics", "create").out == "created sleep.events\ncreated sleep.states\n"
-    assert json.loads(run("topics", "create", "--json").out) == {"created": ["sleep.events", "sleep.states"]}
+    _put(monkeypatch, ["sleep.events", "sleep.breakers"])
+    assert run("topics", "create").out == "created sleep.events\ncreated sleep.breakers\n"
+    assert json.loads(run("topics", "create", "--json").out) == {
+        "created": ["sleep.events", "sleep.breakers"],
+        "notes": [],
+    }
+
+
+def test_create_says_what_disk_space_the_states_take(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not compacted at once, so that a replay knows where its range begins."""
+    _put(monkeypatch, ["sleep.states"])
+    out = run("topics", "create").out
+    assert out.startswith(
+        "created sleep.states\nnote: sleep.states keeps every state for 7 days (min.compaction.lag.ms)"
+    )
+    assert "GB on each replica (SLEEP_REPLICATION is 1) for each state published a second" in out
+    [note] = json.loads(run("topics", "create", "--json").out)["notes"]
+    assert f"note: {note}\n" in out
 
 
 def test_create_says_where_nothing_was_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,14 @@ class Kafka:
     async def end_offsets(self, wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(wanted, 9)
 
+    async def offsets_for_times(
+        self, wanted: dict[TopicPartition, int]
+    ) -> dict[TopicPartition, SimpleNamespace | None]:
+        self._answer()
+        assert min(wanted.values()) >= 0  # Kafka takes no negative time.
+        found = {at: [record for record in self.records if record.timestamp >= time] for at, time in wanted.items()}
+        return {at: SimpleNamespace(offset=records[0].offset) if records else None for at, records in found.items()}
+
     def assign(self, _wanted: list[TopicPartition]) -> None:
         self._answer()
 
@@ -108,6 +116,46 @@ async def test_a_range_is_read_page_by_page_and_told(kafka: Kafka) -> None:
         assert pages == [[3, 4], [7]]
         assert [[record.offset for record in page] async for page in reader.read(TOPIC, 0, 3, 4)] == [[3]]
     assert (sum(passed), kafka.open) == (6, 0)
+
+
+async def test_a_time_is_found_in_a_topic(kafka: Kafka) -> None:
+    """The first record of that time or later; where there is none, the end."""
+    kafka.records[1].timestamp = kafka.records[2].timestamp = T + 5
+    async with TopicReader(SETTINGS) as reader:
+        assert await reader.offsets_at(TOPIC, T) == {0: 3}
+        assert await reader.offsets_at(TOPIC, -1) == {0: 3}
+        assert await reader.offsets_at(TOPIC, T + 1) == {0: 4}
+        assert await reader.offsets_at(TOPIC, T + 6) == {0: 9}
+
+
+async def test_a_time_is_found_by_reading_where_the_broker_looks_up_none(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded broker answers as if every record were earlier."""
+
+    async def nothing(wanted: dict[TopicPartition, int]) -> dict[TopicPartition, None]:
+        return dict.fromkeys(wanted)
+
+    monkeypatch.setattr(kafka, "offsets_for_times", nothing)
+    kafka.records = [Source(3, T, b"acme", b"{}"), Source(4, T + 5, b"acme", b"{}"), Source(8, T + 6, b"acme", b"{}")]
+    async with TopicReader(SETTINGS) as reader:
+        assert await reader.offsets_at(TOPIC, T + 1) == {0: 4}
+        assert await reader.offsets_at(TOPIC, T - 1) == {0: 3}
+        assert await reader.offsets_at(TOPIC, T + 7) == {0: 9}
+
+
+async def test_a_broker_that_goes_away_while_a_time_is_sought_is_told(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its topics were listed before."""
+
+    async def away(_wanted: object) -> None:
+        raise KafkaConnectionError
+
+    monkeypatch.setattr(kafka, "offsets_for_times", away)
+    async with TopicReader(SETTINGS) as reader:
+        with pytest.raises(TopicReadError, match="Kafka at kafka:9092 does not answer"):
+            await reader.offsets_at(TOPIC, T)
 
 
 async def test_who_is_in_the_group_and_what_was_applied(kafka: Kafka) -> None:

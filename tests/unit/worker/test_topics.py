@@ -9,8 +9,11 @@ from aiokafka.errors import IncompatibleBrokerVersion
 from structlog.testing import capture_logs
 
 from schemas.settings import Settings
+from tests.support.batches import apply_all
+from tests.support.events import breaker
 from tests.support.settings import settings_of
-from worker.adapters.kafka_topics import Finding, TopicAdmin, TopicsError, verify_topics, wanted_topics
+from tests.unit.worker.rebuilds import log_of
+from worker.adapters.kafka_topics import Finding, TopicAdmin, TopicsError, disk_cost, verify_topics, wanted_topics
 
 
 class _Answer:
@@ -98,7 +101,11 @@ def test_the_topics_are_those_of_the_design() -> None:
     delete = {"cleanup.policy": "delete"}
     assert actual == {
         "sleep.events": (16, clean | delete | log_time | {"retention.ms": str(7 * day)}),
-        "sleep.states": (16, clean | {"cleanup.policy": "compact", "delete.retention.ms": str(9 * day)}),
+        "sleep.states": (
+            16,
+            clean
+            | {"cleanup.policy": "compact", "delete.retention.ms": str(9 * day), "min.compaction.lag.ms": str(7 * day)},
+        ),
         "sleep.transitions": (16, clean | delete | {"retention.ms": str(30 * day)}),
         "sleep.breakers": (16, clean | delete | log_time | {"retention.ms": str(day)}),
         "sleep.deadletter": (16, clean | delete | {"retention.ms": str(30 * day)}),
@@ -129,6 +136,7 @@ async def test_topics_that_are_missing_are_created_and_those_that_stand_are_left
         "min.insync.replicas": "2",
         "cleanup.policy": "compact",
         "delete.retention.ms": "777600000",
+        "min.compaction.lag.ms": "604800000",
     }
 
 
@@ -239,6 +247,38 @@ async def test_a_topic_that_is_weaker_than_asked_is_told_and_stops_no_worker(
     assert [(entry["event"], entry["log_level"], entry["finding"]) for entry in logs] == [
         ("topic_finding", "warning", f"topic {name} has {finding}")
     ]
+
+
+@pytest.mark.parametrize(
+    ("retention", "lag", "least"),
+    [("604800000", "0", "604800000"), ("864000000", "604800000", "864000000"), ("-1", "3600000", "604800000")],
+)
+async def test_states_that_are_kept_for_less_time_than_events_are_told(
+    admin: _Admin, retention: str, lag: str, least: str
+) -> None:
+    """A replay would not know where its range begins. The finding says what to run."""
+    admin.have(settings_of())
+    admin.topics["sleep.events"][1]["retention.ms"] = retention
+    admin.topics["sleep.states"][1]["min.compaction.lag.ms"] = lag
+    async with TopicAdmin(settings_of()) as topics:
+        [finding] = await topics.check()
+    assert not finding.stops
+    assert finding.text.startswith(
+        f"topic sleep.states has min.compaction.lag.ms={lag}, and should have at least {least}, else `sleepctl replay`"
+    )
+    assert f"--entity-name sleep.states --add-config min.compaction.lag.ms={least}`" in finding.text
+
+
+def test_the_disk_cost_is_that_of_a_usual_state() -> None:
+    """Within a tenth: what a tenant that a breaker put to sleep publishes, with its key."""
+    lane = apply_all(log_of(breaker("open", "payments@pod-1", cause="5 of 10 calls timed out")))
+    [state] = lane.states
+    size = len(state.key or b"") + len(state.value or b"")
+    text = disk_cost(settings_of(replication=3))
+    stated = float(text.partition("about ")[2].partition(" GB")[0]) * 1e9 / (7 * 86_400)
+    assert 0.9 * size < stated < 1.1 * size
+    assert text.startswith("sleep.states keeps every state for 7 days")
+    assert "(SLEEP_REPLICATION is 3)" in text
 
 
 async def test_an_ingress_topic_of_others_that_is_not_there_is_told_and_stops_nobody(admin: _Admin) -> None:
