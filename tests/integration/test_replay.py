@@ -16,11 +16,11 @@ from tests.support.installation import Installation
 from tests.support.load import rules_for_all, tenant_load
 from tests.support.records import sent_breaker
 
-pytestmark = pytest.mark.needs_kafka(Lacks.DELETING)
+pytestmark = [pytest.mark.once, pytest.mark.needs_kafka(Lacks.DELETING)]
 
 SEED = 17
 PARTITIONS = 2
-EVENTS = 5_000
+EVENTS = 2_000
 FROZEN = "frozen"
 
 
