@@ -5,7 +5,7 @@ from typing import Final
 
 from docs.generator.markdown import table
 from schemas.metrics.catalog import API, PARENT, WORKER
-from schemas.metrics.definition import Definition, Label
+from schemas.metrics.definition import Definition, GaugeDefinition, Label
 
 _INTRO: Final = """\
 # Metrics
@@ -19,7 +19,8 @@ For operators. This page lists each metric that `/metrics` of the API and of the
 - With `--processes N` the page is the sum of all processes. For some gauges it is the lowest or the highest value, as
   the column _several processes_ says.
 
-[What to alert on](../runbooks/README.md#what-to-alert-on) says which values need a person.
+[Monitor with Prometheus and Grafana](../how-to/monitor.md) has alerts and a dashboard. [Alerts](../runbooks/alerts.md)
+says what to do.
 """
 _SECTIONS: Final = (
     ("API", "Of each API process, on the port `SLEEP_API_PORT`.", API),
@@ -43,7 +44,9 @@ def _metrics(metrics: Iterable[Definition]) -> str:
 
 
 def _parts(metric: Definition) -> tuple[str, str]:
-    return ", ".join(f"`{name}`" for name in metric.label_names), _MERGED[metric.merge]
+    return ", ".join(f"`{name}`" for name in metric.label_names), _MERGED[
+        metric.merge if isinstance(metric, GaugeDefinition) else "sum"
+    ]
 
 
 def _labels(metrics: Iterable[Definition]) -> str:

@@ -32,14 +32,12 @@ class Definition:
         name: as `/metrics` shows it. The name of a counter ends with `_total`.
         meaning: one sentence or two, for people. Prometheus shows it as the help text.
         labels: the labels, in the order in which values are given.
-        merge: how the values of several processes of one command become one.
     """
 
     name: str
     meaning: str
     labels: tuple[Label, ...] = ()
     kind: ClassVar[str]
-    merge: ClassVar[Merge] = "sum"
 
     @property
     def label_names(self) -> tuple[str, ...]:

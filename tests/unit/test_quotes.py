@@ -18,7 +18,7 @@ SOURCES: Final = sorted(
 MESSAGES: Final = messages_of(SOURCES)
 _NAME: Final = re.compile(r"(?<!\S)[a-z]+(?:_[a-z]+)+(?!\S)|sleep_(?:worker|api)_[a-z_]+")
 _SETTING: Final = re.compile(r"SLEEP_[A-Z]+(?:_[A-Z]+)*(?!_?\*)\b")
-_PUT_BEHIND: Final = re.compile(r"_bucket$")
+_PUT_BEHIND: Final = re.compile(r"_(?:bucket|count|sum)$")
 """What Prometheus puts behind the name of a histogram."""
 
 

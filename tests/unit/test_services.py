@@ -14,6 +14,7 @@ from tests.services.jars import cache_folder, kafka_jars, kafka_version
 from tests.services.opa import serve, start_opa
 from tests.services.opa_program import OPA_VERSION, built_opa, find_opa
 from tests.services.processes import available_jars
+from tests.services.promtool_program import find_promtool
 from tests.services.skips import pass_over, skip_lines
 from tests.services.valkey import bundled_valkey, redis_program
 
@@ -213,6 +214,27 @@ def test_an_opa_in_the_cache_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_pa
     program = tmp_path / f"opa-{OPA_VERSION}" / "opa"
     program.touch()
     assert find_opa(tmp_path) == program
+
+
+def test_a_promtool_on_the_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Debian's, whatever its version; the cache is not touched."""
+    program = tmp_path / "bin" / "promtool"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert find_promtool(tmp_path / "cache") == program
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_promtool_in_the_cache_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It was built there once; without it, the missing program is named."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="go"):
+        find_promtool(tmp_path)
+    [folder] = tmp_path.glob("promtool-*")
+    (folder / "promtool").touch()
+    assert find_promtool(tmp_path) == folder / "promtool"
 
 
 @pytest.mark.parametrize("kind", [Kind.PROCESSES, Kind.EMBEDDED])
