@@ -15,6 +15,47 @@ FOLDER: Final = ROOT / "deploy" / "prometheus"
 RUNBOOK: Final = ROOT / "docs" / "runbooks" / "alerts.md"
 PARTS: Final = ("You see", "It means", "Check", "Cure", "It worked when")
 """What each section of the runbook has, in this order."""
+_REDRIVEN: Final = (
+    "integration/test_deadletters.py::test_records_on_a_wrong_partition_are_redriven_in_order_to_the_right_one"
+)
+CURED_BY: Final = {
+    "SleepLaneStopped": "integration/test_damage.py::test_a_state_from_the_future_of_the_log_is_named_and_repaired",
+    "SleepPartitionWithoutOwner": (
+        "acceptance/test_many_workers.py::test_two_workers_share_the_partitions_and_one_that_is_killed_returns"
+    ),
+    "SleepStandingPartition": (
+        "faults/test_outages.py::test_an_outage_is_answered_with_503_and_both_processes_recover"
+    ),
+    "SleepRedisWentBack": "integration/test_aof.py::test_a_file_cut_within_a_command_is_a_rollback_and_heals",
+    "SleepDeadLettersOfOwnCode": _REDRIVEN,
+    "SleepDeadLetters": _REDRIVEN,
+    "SleepMassSleep": (
+        "integration/test_commands.py::test_new_rules_reach_a_sleeping_tenant_without_an_event_of_its_own"
+    ),
+    "SleepOpenEndedClaim": (
+        "integration/test_prometheus.py::test_the_cure_of_an_open_ended_claim_ends_what_its_alert_sees"
+    ),
+    "SleepPolicyUnavailable": (
+        "integration/test_opa.py::test_no_request_passes_while_opa_is_killed_and_service_returns"
+    ),
+    "SleepDependencyDown": "faults/test_outages.py::test_an_outage_is_answered_with_503_and_both_processes_recover",
+    "SleepRedisNotADatabase": (
+        "integration/test_prometheus.py::test_the_cure_of_a_redis_that_evicts_ends_what_its_alert_sees"
+    ),
+    "SleepProcessRestarts": "acceptance/test_many_processes.py::test_requests_go_on_while_a_killed_child_is_started_again",
+}
+"""The test that runs what the cure asks of our programs. A rollback of a bad deploy is for people."""
+CURED_BY_PEOPLE: Final = {
+    "SleepLagRising": "more machines, or a slower emitter",
+    "SleepFenceRefusals": "another installation is stopped",
+    "SleepTimersLate": "clocks are synchronised, or a slow service is restored",
+    "SleepPolicySlow": "OPA gets more processor time, or an earlier policy",
+    "SleepPolicyRefusing": "a policy, an issuer or a client is corrected",
+    "SleepNoApi": "an API is started, or the scrape configuration corrected",
+    "SleepClockSkew": "the clock of an emitter is synchronised",
+    "SleepConnectionsRefused": "a client is corrected, or a setting raised",
+}
+"""Alerts whose cure is outside this project, so no test runs it."""
 _PART: Final = re.compile(r"^\*\*([^*:]+):\*\*(.*?)(?=^\*\*[^*:]+:\*\*|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -134,6 +175,19 @@ def test_an_alert_is_tested_both_ways(rule: Rule) -> None:
         if expected.alertname == rule.alert
     ]
     assert set(fires) == {True, False}
+
+
+def test_each_cure_is_run_by_a_test_or_is_for_people() -> None:
+    """A test that is renamed must be found again."""
+    assert CURED_BY.keys() | CURED_BY_PEOPLE.keys() == {rule.alert for rule in RULES}
+    assert not CURED_BY.keys() & CURED_BY_PEOPLE.keys()
+    gone = [
+        test
+        for test in CURED_BY.values()
+        for path, _, name in [test.partition("::")]
+        if f"def {name}" not in (ROOT / "tests" / path).read_text(encoding="utf-8")
+    ]
+    assert gone == []
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS.tests, ids=lambda scenario: scenario.name)
