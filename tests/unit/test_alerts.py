@@ -42,7 +42,9 @@ CURED_BY: Final = {
     "SleepRedisNotADatabase": (
         "integration/test_prometheus.py::test_the_cure_of_a_redis_that_evicts_ends_what_its_alert_sees"
     ),
-    "SleepProcessRestarts": "acceptance/test_many_processes.py::test_requests_go_on_while_a_killed_child_is_started_again",
+    "SleepProcessRestarts": (
+        "acceptance/test_many_processes.py::test_requests_go_on_while_a_killed_child_is_started_again"
+    ),
 }
 """The test that runs what the cure asks of our programs. A rollback of a bad deploy is for people."""
 CURED_BY_PEOPLE: Final = {
