@@ -6,7 +6,6 @@ The faults of two alerts are made on a running installation, and the cures of th
 import asyncio
 import json
 import math
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,9 +19,7 @@ from schemas.metrics import catalog
 from schemas.metrics.definition import Definition
 from tests.services import Namespace, Services
 from tests.services.cluster import RedisClusterService
-from tests.services.jars import cache_folder
-from tests.services.promtool_program import find_promtool
-from tests.services.skips import pass_over
+from tests.services.go_programs import PROMTOOL
 from tests.support.configured_redis import configured
 from tests.support.dashboard import shipped
 from tests.support.installation import ApiClient, Installation
@@ -41,15 +38,6 @@ class Running(NamedTuple):
     api: ApiClient
 
 
-@pytest.fixture(scope="module")
-def promtool() -> Path:
-    """The program."""
-    try:
-        return find_promtool(cache_folder())
-    except FileNotFoundError:
-        pass_over("needs promtool: there is neither Debian's package `prometheus` nor Go")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(
     services: Services, module_namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
@@ -62,13 +50,6 @@ async def running(
             while (await client.post("/api/brain/sleep_mode", json={"target_state": "active"})).status_code != 200:
                 await asyncio.sleep(0.2)
         yield Running(worker, api)
-
-
-def call(program: Path, *arguments: str, text: str = "") -> str:
-    """Run promtool, and return what it says; empty if it finds nothing wrong."""
-    command = [str(program), *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 async def text_of(url: str) -> str:
@@ -109,11 +90,11 @@ def strays(text: str, defined: tuple[Definition, ...]) -> list[str]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_promtool_finds_nothing_wrong_with_the_metrics(running: Running, promtool: Path) -> None:
+async def test_promtool_finds_nothing_wrong_with_the_metrics(running: Running) -> None:
     """Names and kinds follow the conventions of Prometheus, in each process."""
     for url in (running.worker, running.api.url):
-        assert call(promtool, "check", "metrics", text=await text_of(url)) == ""
-    assert "no help text" in call(promtool, "check", "metrics", text="sleep_worker_x 1\n")
+        assert PROMTOOL.complaint("check", "metrics", text=await text_of(url)) == ""
+    assert "no help text" in PROMTOOL.complaint("check", "metrics", text="sleep_worker_x 1\n")
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -123,20 +104,20 @@ async def test_real_processes_export_the_labels_of_the_catalog(running: Running)
     assert strays(await text_of(running.api.url), catalog.API) == []
 
 
-def test_each_alert_fires_where_it_must_and_only_there(promtool: Path) -> None:
+def test_each_alert_fires_where_it_must_and_only_there() -> None:
     """The scenarios beside the rules."""
-    assert call(promtool, "check", "rules", str(RULES / "rules.yaml")) == ""
-    assert call(promtool, "test", "rules", str(RULES / "rules_test.yaml")) == ""
+    assert PROMTOOL.complaint("check", "rules", str(RULES / "rules.yaml")) == ""
+    assert PROMTOOL.complaint("test", "rules", str(RULES / "rules_test.yaml")) == ""
 
 
-def test_prometheus_understands_each_query_of_the_dashboard(promtool: Path, tmp_path: Path) -> None:
+def test_prometheus_understands_each_query_of_the_dashboard(tmp_path: Path) -> None:
     """A recording rule takes the same language. JSON is YAML too."""
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(shipped().queries)]
     file = tmp_path / "queries.yaml"
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
-    assert call(promtool, "check", "rules", str(file)) == ""
+    assert PROMTOOL.complaint("check", "rules", str(file)) == ""
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": [{"record": "q", "expr": "sum("}]}]}))
-    assert "parse error" in call(promtool, "check", "rules", str(file))
+    assert "parse error" in PROMTOOL.complaint("check", "rules", str(file))
 
 
 @pytest.mark.asyncio(loop_scope="module")

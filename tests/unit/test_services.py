@@ -10,11 +10,11 @@ import pytest
 from tests.services import Kind, Namespace, Service, ServiceError, Services, UnavailableError
 from tests.services.broker_config import as_environment, as_properties, broker_config
 from tests.services.choose import wanted_kinds, wants_cluster
+from tests.services.go_programs import HELM, PROMTOOL, GoProgram
 from tests.services.jars import cache_folder, kafka_jars, kafka_version
 from tests.services.opa import serve, start_opa
 from tests.services.opa_program import OPA_VERSION, built_opa, find_opa
 from tests.services.processes import available_jars
-from tests.services.promtool_program import find_promtool
 from tests.services.skips import pass_over, skip_lines
 from tests.services.valkey import bundled_valkey, redis_program
 
@@ -216,25 +216,29 @@ def test_an_opa_in_the_cache_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert find_opa(tmp_path) == program
 
 
-def test_a_promtool_on_the_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Debian's, whatever its version; the cache is not touched."""
-    program = tmp_path / "bin" / "promtool"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent))
-    assert find_promtool(tmp_path / "cache") == program
+@pytest.mark.parametrize("program", [PROMTOOL, HELM], ids=lambda program: program.name)
+def test_a_go_program_on_the_path_is_taken(program: GoProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever its version; the cache is not touched."""
+    place = tmp_path / "bin" / program.name
+    place.parent.mkdir()
+    place.write_text("#!/bin/sh\n")
+    place.chmod(0o755)
+    monkeypatch.setenv("PATH", str(place.parent))
+    assert program.find(tmp_path / "cache") == place
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_promtool_in_the_cache_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", [PROMTOOL, HELM], ids=lambda program: program.name)
+def test_a_go_program_in_the_cache_needs_no_go(
+    program: GoProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """It was built there once; without it, the missing program is named."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="go"):
-        find_promtool(tmp_path)
-    [folder] = tmp_path.glob("promtool-*")
-    (folder / "promtool").touch()
-    assert find_promtool(tmp_path) == folder / "promtool"
+        program.find(tmp_path)
+    [folder] = tmp_path.glob(f"{program.name}-*")
+    (folder / program.name).touch()
+    assert program.find(tmp_path) == folder / program.name
 
 
 @pytest.mark.parametrize("kind", [Kind.PROCESSES, Kind.EMBEDDED])
