@@ -6,6 +6,7 @@ records, so the open-ended ones are read a few at a time, and the oldest of a pa
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from math import inf, nan
 from typing import Final
 
@@ -50,13 +51,14 @@ class Census:
     async def watch(self, store: Store, pause: Pause = asyncio.sleep) -> None:
         """Sample for ever. Run this as a task."""
         while True:
+            # The dependency is already logged and shown in `/status`.
             try:
                 self._know(await store.totals())
+            except UnavailableError:
+                self._forget()
+            with suppress(UnavailableError):
                 for _ in range(STEPS):
                     await self._step(store)
-            except UnavailableError:
-                # The dependency is already logged and shown in `/status`.
-                self._forget()
             await pause(SAMPLE_SECONDS)
 
     def _know(self, totals: Totals) -> None:
@@ -67,7 +69,11 @@ class Census:
         self._counts, self.open_ended = {}, nan
 
     async def _step(self, store: Store) -> None:
-        """Read some open-ended tenants, and go on to the next partition after the last ones of a partition."""
+        """Read some open-ended tenants, and go on to the next partition after the last ones of a partition.
+
+        If Redis does not answer, or a record cannot be read, the next sample takes the same step again. The age of the
+        oldest claim then stays that of the last pass.
+        """
         scanned = await store.scan(self._partition, self._cursor, STEP, open_ended=True)
         self._earliest = min([self._earliest, *_beginnings(scanned)])
         self._cursor = scanned.cursor
