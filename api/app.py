@@ -27,6 +27,7 @@ from api.http.facade import Facade
 from api.http.head import HeadAsGet
 from api.http.head_bounds import LeanHead
 from api.http.middleware import RequestMiddleware
+from api.observability.census import Census
 from api.observability.lag import Lag
 from api.observability.metrics import Metrics
 from api.observability.pages import pages_of
@@ -146,13 +147,15 @@ def wire(
     log = KafkaEvents.of(settings, kafka, log_time)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
     keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), monotonic, jwks)
-    lag, metrics = Lag(), Metrics()
+    lag, census, metrics = Lag(), Census(settings.partitions), Metrics()
     redis_watch = RedisWatch(
         Primaries(watch_client, store.probes), durable=not embedded, clock=clock, last_write=writes
     )
     transitions = Dependency("transitions")
     metrics.watch((kafka, redis, opa, jwks, transitions))
-    metrics.watch_lag(lag, monotonic)
+    metrics.watch_lag(lag, settings.partitions, monotonic)
+    metrics.watch_census(census)
+    metrics.watch_redis(redis_watch)
     traces = SharedTraces(log)
     open_reader, reads = opener(settings), Reads(store, log_time.now, traces)
     feed = Feed(open_reader, settings.partitions, transitions, metrics)
@@ -163,6 +166,7 @@ def wire(
         lambda: keep(transitions, feed.run, feed.lost),
         lambda: keep(jwks, keys.run, keys.lost),
         lambda: lag.watch(store, log.ends, monotonic),
+        lambda: census.watch(store),
         redis_watch.run,
     ]
     authoriser: Authoriser
@@ -171,7 +175,7 @@ def wire(
     else:
         opa_client = OpaClient(f"{settings.opa_url.rstrip('/')}{ENDPOINT}")
         closing.append(opa_client.aclose)
-        server = OpaServer(opa_client, opa)
+        server = OpaServer(opa_client, opa, metrics.policy_answered)
         authoriser = server
         tasks.append(lambda: keep(opa, server.run, server.lost))
     status = Status(

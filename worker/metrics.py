@@ -1,21 +1,19 @@
-"""The worker's metrics, on their own registry. Their names and labels are defined here only."""
+"""What the worker counts, in a registry of its own. `schemas.metrics.worker` defines names and labels."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from schemas.kafka.source_record import Failure
+from schemas.metrics import worker as definitions
+from schemas.metrics.labels import BOUND
+from schemas.redis.watch import RedisWatch
 from worker.fold.dead_letter import count_of
 from worker.fold.decoding import Decoded
 from worker.fold.piece import Piece
 from worker.ports import Output
 from worker.runtime.refusals import LINES, Refusals
-
-_BATCH_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_BATCH_RECORDS: Final = (1, 10, 100, 500, 1_000, 2_000)
-_LAG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class Metrics:
@@ -27,70 +25,34 @@ class Metrics:
 
     def __init__(self, lines: float = LINES) -> None:
         self.registry = CollectorRegistry()
-        self._events = Counter(
-            "sleep_worker_events", "Records applied, by type of event.", ["type"], registry=self.registry
-        )
-        self._dead_letters = Counter(
-            "sleep_worker_dead_letters",
-            "Records set aside, by whose fault it is.",
-            ["fault"],
-            registry=self.registry,
-        )
+        self._events = definitions.EVENTS.register(self.registry)
+        self._dead_letters = definitions.DEAD_LETTERS.register(self.registry)
         for fault in ("ours", "theirs"):
             # Starts at 0, so that an alert on the increase notices the first one too.
             self._dead_letters.labels(fault)
-        self._forwarded = Counter(
-            "sleep_worker_ingress_forwarded", "Breaker events passed on, by ingress topic.", ["topic"],
-            registry=self.registry,
-        )  # fmt: skip
-        self._delayed = Counter(
-            "sleep_worker_ingress_delayed", "Breaker events that waited for their tenant's limit, by ingress topic.",
-            ["topic"], registry=self.registry,
-        )  # fmt: skip
-        self._replaced = Counter(
-            "sleep_worker_ingress_replaced", "Waiting breaker events that a later one replaced, by ingress topic.",
-            ["topic"], registry=self.registry,
-        )  # fmt: skip
-        self._skipped = Counter(
-            "sleep_worker_ingress_skipped",
-            "Parts of messages that make no event, by ingress topic and reason: no_transition, repeat, no_tenant (an "
-            "alert without its label), truncated (an alert that Alertmanager left out).",
-            ["topic", "reason"], registry=self.registry,
-        )  # fmt: skip
-        self.ingress_waiting = Gauge(
-            "sleep_worker_ingress_waiting", "Breaker events that wait for their tenant's limit, by ingress topic.",
-            ["topic"], registry=self.registry,
-        )  # fmt: skip
+        self._forwarded = definitions.INGRESS_FORWARDED.register(self.registry)
+        self._delayed = definitions.INGRESS_DELAYED.register(self.registry)
+        self._replaced = definitions.INGRESS_REPLACED.register(self.registry)
+        self._skipped = definitions.INGRESS_SKIPPED.register(self.registry)
+        self.ingress_waiting = definitions.INGRESS_WAITING.register(self.registry)
         self.refusals = Refusals(self.registry, lines=lines)
-        self._published = Counter(
-            "sleep_worker_states_published", "Tenants' records published.", registry=self.registry
-        )
-        self._batch_seconds = Histogram(
-            "sleep_worker_batch_seconds", "Time from taking a batch to answering its callers.",
-            registry=self.registry, buckets=_BATCH_SECONDS,
-        )  # fmt: skip
-        self._batch_records = Histogram(
-            "sleep_worker_batch_records", "Records a batch.", registry=self.registry, buckets=_BATCH_RECORDS
-        )
-        self._timer_lag = Histogram(
-            "sleep_worker_timer_lag_seconds", "From a timer's due time to its record in the log.",
-            registry=self.registry, buckets=_LAG_SECONDS,
-        )  # fmt: skip
-        self.rollbacks = Counter(
-            "sleep_worker_rollbacks", "Lanes that began behind their last position, because Redis went back.",
-            registry=self.registry,
-        )  # fmt: skip
-        self.connections = Gauge(
-            "sleep_worker_connections", "HTTP connections to the status page.", registry=self.registry
-        )
-        self.connections_refused = Counter(
-            "sleep_worker_connections_refused",
-            "HTTP connections above a bound, by the bound: client (one address) or process.",
-            ["bound"], registry=self.registry,
-        )  # fmt: skip
-        self.lanes = Gauge(
-            "sleep_worker_lanes", "Partitions owned, by whether they run.", ["state"], registry=self.registry
-        )
+        self._published = definitions.STATES_PUBLISHED.register(self.registry)
+        self._batch_seconds = definitions.BATCH_SECONDS.register(self.registry)
+        self._batch_records = definitions.BATCH_RECORDS.register(self.registry)
+        self._timer_lag = definitions.TIMER_LAG.register(self.registry)
+        self.rollbacks = definitions.ROLLBACKS.register(self.registry)
+        self.fence_refusals = definitions.FENCE_REFUSALS.register(self.registry)
+        self._redis_findings = definitions.REDIS_FINDINGS.register(self.registry)
+        self.connections = definitions.CONNECTIONS.register(self.registry)
+        self.connections_refused = definitions.CONNECTIONS_REFUSED.register(self.registry)
+        for bound in BOUND.values:
+            self.connections_refused.labels(bound)
+        self.lanes = definitions.LANES.register(self.registry)
+
+    def watch_redis(self, redis: RedisWatch) -> None:
+        """Show how many findings there are on how Redis is run."""
+        self._redis_findings.labels("bad").set_function(lambda: float(len(redis.bad)))
+        self._redis_findings.labels("warning").set_function(lambda: float(len(redis.health.warnings)))
 
     @contextmanager
     def batch(self, records: int) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from math import nan
 from typing import Final, NamedTuple
 
 from api.adapters.dependency import Pause, UnavailableError
@@ -37,6 +38,7 @@ class Lag:
 
     def __init__(self) -> None:
         self._backlogs: dict[int, _Backlog] = {}
+        self._known = False
 
     def sample(self, applied: Mapping[int, int], ends: Mapping[int, int], now: int) -> None:
         """Record the offsets of all partitions at `now`, in milliseconds."""
@@ -49,10 +51,19 @@ class Lag:
             since = last.since if last is not None and last.next == offset else now
             backlogs[partition] = _Backlog(offset, since, end - offset)
         self._backlogs = backlogs
+        self._known = True
 
     def forget(self) -> None:
         """Drop all samples: while Kafka or Redis does not answer, nothing is known."""
         self._backlogs = {}
+        self._known = False
+
+    def waiting(self, partition: int) -> float:
+        """Return how many records of a partition wait, NaN while that is unknown."""
+        if not self._known:
+            return nan
+        backlog = self._backlogs.get(partition)
+        return 0.0 if backlog is None else float(backlog.waiting)
 
     def stalled(self, now: int) -> list[StalledPartition]:
         """Return the stalled partitions, in order."""

@@ -1,21 +1,25 @@
-"""What the API counts, in a registry of its own."""
+"""What the API counts, in a registry of its own. `schemas.metrics.api` defines names and labels."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from api.adapters.dependency import Dependency
 from api.errors.catalog import KINDS
+from api.observability.census import Census
 from api.observability.lag import Lag
 from schemas.clock import Clock
+from schemas.domain.state import LABELS
 from schemas.formats.report import Skipped
 from schemas.http.connections import Connections
+from schemas.metrics import api as definitions
+from schemas.metrics.labels import BOUND
+from schemas.redis.watch import RedisWatch
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_BUCKETS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 def _value(dependency: Dependency) -> float:
@@ -32,79 +36,30 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "sleep_api_requests",
-            "HTTP requests answered, by route, method and status.",
-            ("route", "method", "status"),
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "sleep_api_request_seconds",
-            "Time from a request to the end of its answer, waiting included.",
-            ("route", "method"),
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self._problems = Counter(
-            "sleep_api_problems",
-            "Requests answered with a problem, by its code.",
-            ("code",),
-            registry=self._registry,
-        )
+        self._requests = definitions.REQUESTS.register(self._registry)
+        self._seconds = definitions.REQUEST_SECONDS.register(self._registry)
+        self._problems = definitions.PROBLEMS.register(self._registry)
         for code in KINDS:
             # From 0 on, so that an alert on the increase sees the first one too.
             self._problems.labels(code)
-        self._commands = Counter(
-            "sleep_api_commands",
-            "Commands by type and result: done, a refusal's code, accepted, unavailable or outcome_unknown.",
-            ("type", "result"),
-            registry=self._registry,
-        )
-        self.waiting = Gauge(
-            "sleep_api_waiting_callers",
-            "Callers that wait for an outcome at this moment.",
-            registry=self._registry,
-        )
-        self.streams = Gauge(
-            "sleep_api_streams",
-            "Streams of events that are open at this moment.",
-            registry=self._registry,
-        )
-        self._streams_ended = Counter(
-            "sleep_api_streams_ended",
-            "Streams that ended, by reason: left, slow (the client did not read), expired (its token), lost, stopping.",
-            ("reason",),
-            registry=self._registry,
-        )
-        self._skipped = Counter(
-            "sleep_api_reports_skipped",
-            "Parts of accepted reports that make no event, by format and reason: no_transition, no_tenant (an alert "
-            "without its label), truncated (an alert that Alertmanager left out).",
-            ("format", "reason"),
-            registry=self._registry,
-        )
-        self._up = Gauge(
-            "sleep_api_dependency_up",
-            "Whether a dependency answered when last asked: 1 or 0.",
-            ("dependency",),
-            registry=self._registry,
-        )
-        self._connections = Gauge(
-            "sleep_api_connections",
-            "HTTP connections that are open at this moment.",
-            registry=self._registry,
-        )
-        self._connections_refused = Counter(
-            "sleep_api_connections_refused",
-            "HTTP connections above a bound, by the bound: client (one address) or process.",
-            ("bound",),
-            registry=self._registry,
-        )
-        self._stalled_partitions = Gauge(
-            "sleep_api_standing_partitions",
-            "Partitions in which records wait and nothing is applied; above 0 the status is degraded.",
-            registry=self._registry,
-        )
+        self._commands = definitions.COMMANDS.register(self._registry)
+        self.waiting = definitions.WAITING_CALLERS.register(self._registry)
+        self.streams = definitions.STREAMS.register(self._registry)
+        self._streams_ended = definitions.STREAMS_ENDED.register(self._registry)
+        self._skipped = definitions.REPORTS_SKIPPED.register(self._registry)
+        self._up = definitions.DEPENDENCY_UP.register(self._registry)
+        self._policy_seconds = definitions.POLICY_SECONDS.register(self._registry)
+        self._redis_findings = definitions.REDIS_FINDINGS.register(self._registry)
+        self._connections = definitions.CONNECTIONS.register(self._registry)
+        self._connections_refused = definitions.CONNECTIONS_REFUSED.register(self._registry)
+        for bound in BOUND.values:
+            self._connections_refused.labels(bound)
+        self._partitions = definitions.PARTITIONS.register(self._registry)
+        self._stalled_partitions = definitions.STANDING_PARTITIONS.register(self._registry)
+        self._waiting_records = definitions.WAITING_RECORDS.register(self._registry)
+        self._tenants = definitions.TENANTS.register(self._registry)
+        self._open_ended = definitions.OPEN_ENDED_TENANTS.register(self._registry)
+        self._oldest = definitions.OPEN_ENDED_OLDEST.register(self._registry)
 
         # A route's counters are looked up once: routes, methods and statuses are few.
         self._of_request = cache(self._look_up)
@@ -117,9 +72,24 @@ class Metrics:
         for dependency in dependencies:
             self._up.labels(dependency.name).set_function(partial(_value, dependency))
 
-    def watch_lag(self, lag: Lag, clock: Clock) -> None:
-        """Show how many partitions stand still."""
+    def watch_lag(self, lag: Lag, partitions: int, clock: Clock) -> None:
+        """Show how many partitions there are, how many stand still, and how many records wait in each."""
+        self._partitions.set(partitions)
         self._stalled_partitions.set_function(lambda: float(len(lag.stalled(clock()))))
+        for partition in range(partitions):
+            self._waiting_records.labels(str(partition)).set_function(partial(lag.waiting, partition))
+
+    def watch_census(self, census: Census) -> None:
+        """Show how many tenants sleep how deep, and those that sleep without an end."""
+        for label in LABELS:
+            self._tenants.labels(label).set_function(partial(census.tenants, label))
+        self._open_ended.set_function(lambda: census.open_ended)
+        self._oldest.set_function(lambda: census.oldest_ms / 1_000)
+
+    def watch_redis(self, redis: RedisWatch) -> None:
+        """Show how many findings there are on how Redis is run."""
+        self._redis_findings.labels("bad").set_function(lambda: float(len(redis.bad)))
+        self._redis_findings.labels("warning").set_function(lambda: float(len(redis.health.warnings)))
 
     def watch_connections(self, connections: Connections) -> None:
         """Show how many connections are open."""
@@ -138,6 +108,10 @@ class Metrics:
     def problem(self, code: str) -> None:
         """Count a request that was answered with a problem."""
         self._problems.labels(code).inc()
+
+    def policy_answered(self, seconds: float) -> None:
+        """Measure a question to an OPA server, answered or not."""
+        self._policy_seconds.observe(seconds)
 
     def command(self, type_: str, result: str) -> None:
         """Count a command."""

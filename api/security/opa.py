@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from api.adapters.dependency import Dependency, Pause, UnavailableError, describe
@@ -81,24 +83,37 @@ class OpaServer:
     Args:
         client: asks the server's endpoint `ENDPOINT`; a decision takes at most `DECISION_SECONDS`.
         dependency: is marked up or down as the server decides.
+        took: is told of each question how long it took, answered or not, in seconds.
+        now: monotonic, in seconds.
     """
 
     lost = (UnavailableError,)
 
-    def __init__(self, client: OpaClient, dependency: Dependency) -> None:
+    def __init__(
+        self,
+        client: OpaClient,
+        dependency: Dependency,
+        took: Callable[[float], object] = lambda _: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._dependency = dependency
+        self._took = took
+        self._now = now
         # Whether the policy echoes a nonce. Only then is a nonce part of the input.
         self._echoes = False
 
     async def decide(self, question: Question) -> Decision:
         """Ask the server. An error status, or a late or invalid answer, makes it unavailable."""
+        began = self._now()
         try:
             async with running_timeout(DECISION_SECONDS):
                 answer = await self._ask(question)
         except _NO_ANSWER as error:
             self._dependency.mark_down(describe(error))
             raise UnavailableError(self._dependency.name, describe(error)) from error
+        finally:
+            self._took(self._now() - began)
         return decision_of(answer.get("result"), answer.get("decision_id"), self._dependency)
 
     async def _ask(self, question: Question) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Final
 from docs.generator.errors_page import errors_page
 from docs.generator.fields_pages import events_page, records_page
 from docs.generator.json_schemas import DOCUMENTS, EVENTS, json_schema
+from docs.generator.metrics_page import metrics_page
 from docs.generator.settings_page import settings_page
 from docs.generator.states_page import states_page
 
@@ -25,6 +26,7 @@ def generated() -> dict[str, str]:
     pages = {
         "errors": errors_page(),
         "events": events_page(),
+        "metrics": metrics_page(),
         "records": records_page(),
         "settings": settings_page(),
         "states": states_page(),

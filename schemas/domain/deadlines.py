@@ -4,6 +4,7 @@ Expirations are applied lazily, at their own deadlines. A reader with the record
 `settle`, as the worker will at the tenant's next event. So no worker is needed to know the present.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -76,6 +77,13 @@ def is_open_ended(record: Record, terms: Terms) -> bool:
         claim.source == "pin" or (claim.expires_at is None and depth_of(claim, terms) > SleepState.active)
         for claim in record.claims.values()
     )
+
+
+def never_ending(record: Record, terms: Terms) -> Iterator[Claim]:
+    """Yield each claim that asks for sleep and does not expire."""
+    for claim in record.claims.values():
+        if claim.expires_at is None and depth_of(claim, terms) > SleepState.active:
+            yield claim
 
 
 def retires_at(record: Record, terms: Terms) -> int | None:

@@ -1,6 +1,7 @@
 """Makes one text of metrics of those of several processes."""
 
 from collections.abc import Callable, Iterable, Iterator
+from math import isnan
 from operator import add
 from typing import Final
 
@@ -10,19 +11,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from schemas.metrics.catalog import ALL
+from schemas.metrics.definition import GaugeDefinition, Merge
+
 _Labels = tuple[tuple[str, str], ...]
 
-GAUGES: Final[dict[str, Callable[[float, float], float]]] = {
-    "sleep_api_dependency_up": min,
-    # Each process sees the same partitions.
-    "sleep_api_standing_partitions": max,
-}
-"""How the gauges of two processes become one, by name. Those of all other gauges are added."""
+_MERGES: Final[dict[Merge, Callable[[float, float], float]]] = {"sum": add, "min": min, "max": max}
+_GAUGES: Final = {metric.name: metric.merge for metric in ALL.values() if isinstance(metric, GaugeDefinition)}
 _CREATED: Final = "_created"
 
 
 def merged(texts: Iterable[str]) -> str:
-    """Return the metrics of all texts together: counters and histograms added, gauges by `GAUGES`."""
+    """Return the metrics of all texts together: counters and histograms added, gauges as their definitions say."""
     families: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, _Labels], float]] = {}
     for text in texts:
@@ -54,7 +54,12 @@ def _merge_of(family: Metric) -> Callable[[float, float], float]:
     # When a counter was created. The text shows it as a gauge.
     if family.name.endswith(_CREATED):
         return min
-    return GAUGES.get(family.name, add) if family.type == "gauge" else add
+    return _known(_MERGES[_GAUGES.get(family.name, "sum")]) if family.type == "gauge" else add
+
+
+def _known(merge: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    """Return a merge that leaves out a value that a process does not know (NaN)."""
+    return lambda one, other: other if isnan(one) else one if isnan(other) else merge(one, other)
 
 
 def _is_gauge(family: Metric) -> bool:

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from schemas.backoff import Backoff
 from schemas.http.pages import Page, PageName
+from schemas.metrics.parent import BY_COMMAND
 from schemas.tasks import end_tasks
 from sleepctl.processes import pages
 from sleepctl.processes.metrics import text_of
@@ -25,11 +26,6 @@ KILL_SECONDS: Final = STOP_SECONDS + 2
 """How long children may take to stop. They end themselves after `STOP_SECONDS`, unless they are stopped or blocked."""
 FRESH_SECONDS: Final = 0.1
 """How old a page may be: children are asked at most ten times a second, whoever asks for pages."""
-_NAMES: Final = {
-    "api": ("sleep_api_processes", "sleep_api_process_restarts"),
-    "worker": ("sleep_worker_processes", "sleep_worker_process_restarts"),
-}
-"""The parent's own metrics: how many processes run, and how often each was started again."""
 _FAILED: Final = 1
 _ENDED_WELL: Final = (None, 0, -signal.SIGTERM)
 """Exit statuses after a stop. A child that has not begun to serve has no handler of SIGTERM yet."""
@@ -96,13 +92,15 @@ class Parent:
         return pages.metrics([text_of(self._metrics()), *(text for slot in self._slots for text in slot.metrics)])
 
     def _metrics(self) -> Iterator[Metric]:
-        states, restarts_name = _NAMES[self._command]
-        processes = GaugeMetricFamily(states, "Processes of this command, by whether they run.", labels=["state"])
+        metrics = BY_COMMAND[self._command]
+        labels = metrics.processes.label_names
+        processes = GaugeMetricFamily(metrics.processes.name, metrics.processes.meaning, labels=labels)
         running = sum(slot.running for slot in self._slots)
         processes.add_metric(["running"], running)
         processes.add_metric(["ended"], len(self._slots) - running)
         yield processes
-        restarts = CounterMetricFamily(restarts_name, "How often a process was started again.", labels=["process"])
+        labels = metrics.restarts.label_names
+        restarts = CounterMetricFamily(metrics.restarts.name, metrics.restarts.meaning, labels=labels)
         for slot in self._slots:
             restarts.add_metric([str(slot.number)], slot.restarts)
         yield restarts

@@ -1,37 +1,22 @@
 """A Redis that is not run as a database is named by the pages of worker and API: one server, and a cluster."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
-import redis
 
 from tests.services import Namespace, Services
 from tests.services.cluster import ClusterNode, RedisClusterService
+from tests.support.configured_redis import configured
 from tests.support.installation import Installation
 
 Page = dict[str, Any]
 EVICTS = "maxmemory-policy is allkeys-lru"
 AOF = "the AOF is off"
 REPLICA = "no replica is connected"
-
-
-@contextmanager
-def configured(url: str, **settings: str) -> Iterator[None]:
-    """Change a server's settings within the block."""
-    with closing(redis.Redis.from_url(url)) as client:
-        before = {name: str(cast("dict[str, str]", client.config_get(name))[name]) for name in settings}
-        try:
-            for name, value in settings.items():
-                client.config_set(name, value)
-            yield
-        finally:
-            for name, value in before.items():
-                client.config_set(name, value)
 
 
 async def pages(installation: Installation, wanted: Callable[[Page], bool]) -> list[tuple[int, Page]]:

@@ -10,6 +10,7 @@ import pytest
 from tests.services import Kind, Namespace, Service, ServiceError, Services, UnavailableError
 from tests.services.broker_config import as_environment, as_properties, broker_config
 from tests.services.choose import wanted_kinds, wants_cluster
+from tests.services.go_programs import HELM, PROMTOOL, GoProgram
 from tests.services.jars import cache_folder, kafka_jars, kafka_version
 from tests.services.opa import serve, start_opa
 from tests.services.opa_program import OPA_VERSION, built_opa, find_opa
@@ -213,6 +214,32 @@ def test_an_opa_in_the_cache_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_pa
     program = tmp_path / f"opa-{OPA_VERSION}" / "opa"
     program.touch()
     assert find_opa(tmp_path) == program
+
+
+@pytest.mark.parametrize("program", [PROMTOOL, HELM], ids=lambda program: program.name)
+def test_a_go_program_on_the_path_is_taken(program: GoProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever its version; the cache is not touched."""
+    place = tmp_path / "bin" / program.name
+    place.parent.mkdir()
+    place.write_text("#!/bin/sh\n")
+    place.chmod(0o755)
+    monkeypatch.setenv("PATH", str(place.parent))
+    assert program.find(tmp_path / "cache") == place
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("program", [PROMTOOL, HELM], ids=lambda program: program.name)
+def test_a_go_program_in_the_cache_needs_no_go(
+    program: GoProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was built there once; without it, the missing program is named."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "environment" / "python"))
+    with pytest.raises(FileNotFoundError, match="go"):
+        program.find(tmp_path)
+    [folder] = tmp_path.glob(f"{program.name}-*")
+    (folder / program.name).touch()
+    assert program.find(tmp_path) == folder / program.name
 
 
 @pytest.mark.parametrize("kind", [Kind.PROCESSES, Kind.EMBEDDED])

@@ -172,6 +172,7 @@ class Lane:
                     after = await self._processor.process(pending, position)
                     if after is None:
                         self._log.warning("fence_refused", position=position)
+                        self._context.metrics.fence_refusals.inc()
                         return False
                     position = self.position = self._last_position = after
                     self.fetch_buffer.applied(after)

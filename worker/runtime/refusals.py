@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Final, get_args
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from schemas.errors import printable
+from schemas.metrics import worker as definitions
 from schemas.wire.events import BREAKER, CANCEL, MODE, OPERATION, POLICY
 from schemas.wire.operation import RefusalCode
 from worker.fold.dead_letter import OURS, count_of
@@ -52,14 +53,8 @@ class Refusals:
         self._now = now
         self._lines = lines
         self._windows: dict[str, _Window] = {}
-        self._refused = Counter(
-            "sleep_worker_refusals", "Events that the fold refused, by code and type of event.", ["code", "type"],
-            registry=registry,
-        )  # fmt: skip
-        self._set_aside = Counter(
-            "sleep_worker_set_aside", "Records set aside, by code and by the topic that they came from.",
-            ["code", "topic"], registry=registry,
-        )  # fmt: skip
+        self._refused = definitions.REFUSALS.register(registry)
+        self._set_aside = definitions.SET_ASIDE.register(registry)
         for code in get_args(RefusalCode):
             for type_ in [BREAKER] if code in _OF_BREAKERS else _COMMANDS:
                 # Starts at 0, so that an alert on the increase notices the first refusal too.

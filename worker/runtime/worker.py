@@ -76,6 +76,7 @@ class Worker:
         self.redis_watch = RedisWatch(
             self.store.primaries(settings.partitions), durable=not embedded, clock=clock.now, pause=clock.sleep
         )
+        self.metrics.watch_redis(self.redis_watch)
         self.lanes = LaneManager(
             LaneContext(
                 store=self.store,

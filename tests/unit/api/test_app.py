@@ -26,6 +26,7 @@ from api.serve import Ready, serve
 from schemas.environment import SettingsError
 from schemas.http.server import HttpServer
 from schemas.redis.client import OUTAGE
+from schemas.redis.health import RedisHealth
 from schemas.settings import Settings
 from tests.support.tokens import AUDIENCE, ISSUER
 from tests.unit.api.application import ApiOverFakes
@@ -64,16 +65,29 @@ async def test_a_partition_that_stands_still_is_a_metric() -> None:
     services = wiring.services
     services.status.lag.sample({1: 7}, {0: 3, 1: 7}, clock())
     assert b"sleep_api_standing_partitions 0.0\n" in services.metrics.render()
+    assert b'sleep_api_waiting_records{partition="0"} 3.0\n' in services.metrics.render()
     clock.now += STALLED_MS
     assert b"sleep_api_standing_partitions 1.0\n" in services.metrics.render()
     await _close(wiring)
 
 
+async def test_findings_on_redis_are_metrics() -> None:
+    """What `/status` says of Redis can be alerted on, bad findings and warnings apart."""
+    wiring = wire(_settings())
+    services = wiring.services
+    services.status.redis.health = RedisHealth(bad=("maxmemory-policy is allkeys-lru",), warnings=("a", "b"))
+    text = services.metrics.render()
+    assert b'sleep_api_redis_findings{severity="bad"} 1.0\n' in text
+    assert b'sleep_api_redis_findings{severity="warning"} 2.0\n' in text
+    assert b"sleep_api_partitions 8.0\n" in text
+    await _close(wiring)
+
+
 async def test_the_embedded_policy_needs_no_task() -> None:
-    """Kafka, Redis, keys and lag do; nothing connects."""
+    """Kafka, Redis, keys, lag and census do; nothing connects."""
     wiring = wire(_settings())
     assert isinstance(wiring.services.authoriser, EmbeddedPolicy)
-    assert len(wiring.tasks) == 6
+    assert len(wiring.tasks) == 7
     names = [dependency.name for dependency in wiring.services.status.dependencies]
     assert names == ["kafka", "redis", "opa", "jwks", "transitions"]
     await _close(wiring)
@@ -83,12 +97,12 @@ async def test_an_opa_server_is_watched() -> None:
     """One task more."""
     wiring = wire(_settings(opa_url="http://opa:8181"))
     assert isinstance(wiring.services.authoriser, OpaServer)
-    assert len(wiring.tasks) == 7
+    assert len(wiring.tasks) == 8
     await _close(wiring)
 
 
 async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `keep` is given, the lag, and how Redis is run."""
+    """What `keep` is given, the lag, the census, and how Redis is run."""
     remaining: list[str] = []
 
     async def keep(dependency: Dependency, connect: object, lost: tuple[type[Exception], ...]) -> None:
@@ -99,17 +113,21 @@ async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPa
     async def watch(*_: object) -> None:
         remaining.append("lag")
 
+    async def count(*_: object) -> None:
+        remaining.append("census")
+
     monkeypatch.setattr("api.app.keep", keep)
 
     async def look(_: object) -> None:
         remaining.append("how redis is run")
 
     monkeypatch.setattr("api.observability.lag.Lag.watch", watch)
+    monkeypatch.setattr("api.observability.census.Census.watch", count)
     monkeypatch.setattr("schemas.redis.watch.RedisWatch.run", look)
     wiring = wire(_settings(opa_url="http://opa:8181"))
     for task in wiring.tasks:
         await task()
-    assert remaining == ["kafka", "redis", "transitions", "jwks", "lag", "how redis is run", "opa"]
+    assert remaining == ["kafka", "redis", "transitions", "jwks", "lag", "census", "how redis is run", "opa"]
     await _close(wiring)
 
 

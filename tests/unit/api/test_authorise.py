@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -290,6 +291,18 @@ async def test_a_slow_opa_server_allows_nothing(monkeypatch: pytest.MonkeyPatch)
     server, _ = _server(hang)
     with pytest.raises(UnavailableError, match="TimeoutError"):
         await server.decide(_question("read", ()))
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_each_question_to_an_opa_server_is_measured(status: int) -> None:
+    """Whether it gives a decision or not."""
+    took: list[float] = []
+    answer = connecting(lambda _: httpx.Response(status, json={"result": {"allow": True}}))
+    client = OpaClient(f"http://opa:8181{ENDPOINT}", answer)
+    server = OpaServer(client, Dependency("opa"), took.append, iter([10.0, 10.25]).__next__)
+    with nullcontext() if status == 200 else pytest.raises(UnavailableError):
+        await server.decide(_question("read", ()))
+    assert took == [0.25]
 
 
 async def test_an_opa_server_is_asked_now_and_then() -> None:

@@ -1,6 +1,7 @@
 """The small parts: preferences, ids, receipts, dependencies, lag."""
 
 import asyncio
+from math import isnan
 from typing import NoReturn
 from uuid import UUID
 
@@ -155,6 +156,16 @@ def test_a_partition_stands_still_when_nothing_is_applied_while_records_wait() -
     ]
     lag.sample({1: 12, 3: 1}, {1: 12, 3: 1}, NOW + STALLED_MS)
     assert lag.stalled(NOW + STALLED_MS) == []
+
+
+def test_waiting_records_are_known_while_kafka_and_redis_answer() -> None:
+    """Zero is not the same as unknown."""
+    lag = Lag()
+    assert isnan(lag.waiting(0))
+    lag.sample({0: 5, 1: 5}, {0: 5, 1: 9}, NOW)
+    assert [lag.waiting(0), lag.waiting(1)] == [0, 4]
+    lag.forget()
+    assert isnan(lag.waiting(1))
 
 
 async def test_progress_is_watched_while_kafka_and_redis_answer() -> None:

@@ -31,6 +31,7 @@ async def test_a_refused_call_makes_the_lane_look_again_and_go_on_from_there(wor
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["fence_refused"]
     assert lane.position == 1
     assert lane.problem is None
+    assert world.worker.metrics.registry.get_sample_value("sleep_worker_fence_refusals_total") == 1
     assert_fenced(vars(applied[0]), vars(world.stored()))
     assert before[0] != applied[0]
     world.log(breaker("acme", "closed"))

@@ -7,6 +7,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from structlog.testing import capture_logs
 
+from schemas.redis.health import RedisHealth
 from tests.support.fakes import settle
 from tests.support.settings import settings_of
 from tests.unit.worker.process_rig import NotedStore, ProcessRig
@@ -317,6 +318,17 @@ async def test_a_worker_looks_at_how_its_redis_is_run(
     )
     rig.stop.set()
     await running
+
+
+async def test_findings_on_redis_are_metrics_of_the_worker(rig: ProcessRig) -> None:
+    """Bad ones and warnings apart, so that an alert may wait longer for one of them."""
+    worker = rig.worker()
+    worker.redis_watch.health = RedisHealth(bad=("maxmemory-policy is allkeys-lru",), warnings=("a", "b"))
+    shown = [
+        worker.metrics.registry.get_sample_value("sleep_worker_redis_findings", {"severity": severity})
+        for severity in ("bad", "warning")
+    ]
+    assert shown == [1, 2]
 
 
 async def test_without_an_ingress_topic_nobody_joins_its_group(rig: ProcessRig) -> None:

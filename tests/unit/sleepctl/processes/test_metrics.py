@@ -1,11 +1,12 @@
 """The metrics of several processes as one text."""
 
+from math import isnan
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.observability.metrics import Metrics as ApiMetrics
-from sleepctl.processes.metrics import GAUGES, counts_of, merged
-from worker.metrics import Metrics as WorkerMetrics
+from sleepctl.processes.metrics import counts_of, merged
 
 
 def text(events: float, open_: float, seconds: float) -> str:
@@ -73,17 +74,8 @@ def test_of_a_process_that_has_ended_only_counts_remain() -> None:
     assert "events_created" in counts_of(text(2, 3, 0.5))
 
 
-def test_every_gauge_is_known_to_be_added_or_not() -> None:
-    """Decide about a new gauge: may the values of several processes be added?"""
-    texts = (ApiMetrics().render().decode(), generate_latest(WorkerMetrics().registry).decode())
-    families = [family for one in texts for family in text_string_to_metric_families(one)]
-    gauges = {family.name for family in families if family.type == "gauge" and not family.name.endswith("_created")}
-    added = {
-        "sleep_api_waiting_callers",
-        "sleep_api_streams",
-        "sleep_api_connections",
-        "sleep_worker_ingress_waiting",
-        "sleep_worker_connections",
-        "sleep_worker_lanes",
-    }
-    assert gauges == added | GAUGES.keys()
+def test_a_value_that_one_process_does_not_know_is_that_of_the_others() -> None:
+    """A process without Redis must not hide what the others see."""
+    texts = [f"# TYPE sleep_api_partitions gauge\nsleep_api_partitions {number}\n" for number in ("NaN", "8", "NaN")]
+    assert value(merged(texts), "sleep_api_partitions") == 8
+    assert isnan(value(merged(texts[:1]), "sleep_api_partitions"))
