@@ -1,8 +1,8 @@
 """Programs that Go builds: from the PATH or the environment, else built once and kept in a cache folder.
 
 A wheel brings `helm` on x86-64. `go/NAME/go.mod` pins the version of each, and `go.sum` the content of every module. A
-build takes minutes of processor time, because both programs bring the clients of Kubernetes. Debian has `promtool` in the
-package `prometheus`.
+build takes minutes of processor time, because both programs bring the clients of Kubernetes. Debian has `promtool` in
+the package `prometheus`.
 """
 
 import fcntl
