@@ -24,6 +24,8 @@ from tests.support.configured_redis import configured
 from tests.support.dashboard import shipped
 from tests.support.installation import ApiClient, Installation
 
+pytestmark = pytest.mark.once
+
 RULES: Final = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 TENANT: Final = "open-ended"
 OLDEST: Final = "sleep_api_open_ended_oldest_timestamp_seconds"
