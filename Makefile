@@ -103,6 +103,7 @@ lint: install ## ruff: rules and format
 
 types: install ## mypy, strict
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file clients/python/pyproject.toml
 
 generated: install ## whether the generated files are what the code says
 	$(PYTHON) -m docs.generator --check
