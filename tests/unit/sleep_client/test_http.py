@@ -1,6 +1,9 @@
 """One request over httpx: what it sends, and the bounds of what it reads."""
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -44,22 +47,23 @@ def test_a_batch_is_posted_with_the_token_and_bounds_of_time(caplog: pytest.LogC
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("error", [httpx.ConnectError("no"), httpx.ReadTimeout("no"), OSError("no")])
-def test_a_failure_of_the_network_is_no_answer(error: Exception) -> None:
-    """Its text says which, without the token."""
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ReadTimeout, OSError])
+def test_a_failure_of_the_network_is_no_answer(error: type[Exception]) -> None:
+    """Its text says which."""
 
     def handle(_: httpx.Request) -> httpx.Response:
-        raise type(error)(f"no {TOKEN} here")
+        raise error("no route")
 
-    with pytest.raises(NoAnswerError, match=r"^\w+Error: no \[token\] here$|^ReadTimeout: no \[token\] here$"):
+    with pytest.raises(NoAnswerError, match=f"^{error.__name__}: no route$"):
         post(httpx.MockTransport(handle))
 
 
-def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_log() -> None:
-    """Some show the headers of a request."""
-    echo = httpx.ByteStream(f"Authorization: Bearer {TOKEN}".encode())
-    answer = post(httpx.MockTransport(lambda _: httpx.Response(500, stream=echo)))
-    assert answer.body == b"Authorization: Bearer [token]"
+def test_the_first_request_imports_nothing() -> None:
+    """A fork in the middle of an import leaves the child without the module."""
+    code = "import sys, sleep_client; print('encodings.idna' in sys.modules)"
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "True\n"
 
 
 class _Endless(httpx.SyncByteStream):

@@ -42,7 +42,7 @@ class Thread:
     def _token(self) -> str:
         if not self.tokens.empty():
             raise self.tokens.get()
-        return "secret"
+        return "secret-token"
 
     def report(self, state: Any = "open", breaker: str = "payments") -> None:  # noqa: ANN401 - a state
         """Report a breaker."""
@@ -135,14 +135,23 @@ def test_a_function_without_a_token_is_an_outage_and_no_secret_is_logged(
     thread: Thread, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its error may have the secret in its text."""
-    thread.tokens.put(RuntimeError("secret"))
+    thread.tokens.put(RuntimeError("secret-token"))
     thread.courier.step()
     assert "there is no usable token (RuntimeError)" in caplog.text
     assert "secret" not in caplog.text
     thread.clock.now += 1
     thread.courier.step()
-    assert thread.poster.posted.get()[1] == "secret"
+    assert thread.poster.posted.get()[1] == "secret-token"
     assert thread.courier.status is Status.READY
+
+
+def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_log(
+    thread: Thread, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some show the headers of a request."""
+    thread.poster.answers.put(lambda: answer(500, {"detail": "got Bearer secret-token"}))
+    thread.courier.step()
+    assert "got Bearer [token]" in caplog.text
 
 
 def test_the_last_request_of_a_close_is_bounded_by_it(thread: Thread) -> None:

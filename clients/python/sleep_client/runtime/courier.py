@@ -18,6 +18,8 @@ _LONGEST_PAUSE: Final = 3600.0
 """Some systems refuse to wait for weeks."""
 _AFTER_ERROR_SECONDS: Final = 1.0
 """How long the thread waits after a defect, so that it does not use a whole core."""
+_SHORTEST_SECRET: Final = 8
+"""Shorter tokens are no secrets, and may be part of any word."""
 
 log = logging.getLogger("sleep_client")
 
@@ -49,6 +51,7 @@ class Courier:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._rung = False
         self._thread: Thread | None = None
+        self._sent_token = ""
 
     @property
     def status(self) -> Status:
@@ -163,6 +166,7 @@ class Courier:
         except Exception as error:  # noqa: BLE001 - a function of the caller may raise anything, and its text may be secret
             self._failed(f"there is no usable token ({type(error).__name__})")
             return
+        self._sent_token = token
         try:
             answer = self._poster.post(body, token, self._session.remaining(sent, REQUEST_SECONDS))
         except NoAnswerError as error:
@@ -179,4 +183,8 @@ class Courier:
         with self._lock:
             notices = self._session.notices()
         for notice in notices:
-            log.log(notice.level, "%s", notice.text)
+            text = notice.text
+            if len(self._sent_token) >= _SHORTEST_SECRET:
+                # A server or a proxy may show the headers of a request in its answer.
+                text = text.replace(self._sent_token, "[token]")
+            log.log(notice.level, "%s", text)
