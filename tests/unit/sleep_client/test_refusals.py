@@ -97,6 +97,20 @@ def test_a_tenant_that_is_refused_holds_up_no_other_tenant(emission: Emission, r
     assert line.text.startswith(f"Reports of tenant bad wait for {seconds:.0f} s: HTTP {refusal.status}")
 
 
+def test_a_tenant_that_stays_refused_is_one_line(emission: Emission) -> None:
+    """Until a report of it is accepted."""
+    for _ in range(2):
+        for _ in range(3):
+            emission.report("open")
+            emission.refuse(problem(429, "quota_exceeded", **{"retry-after": "1"}))
+            emission.now += 2
+        emission.accept()
+        emission.report("closed")
+        emission.accept()
+    lines = [notice.text for notice in emission.notices if notice.text.startswith("Reports of tenant acme wait")]
+    assert len(lines) == 2
+
+
 def test_a_batch_above_the_quota_of_a_tenant_is_sent_in_parts(emission: Emission) -> None:
     """A batch that is larger than the limit never passes."""
     for number in range(50):

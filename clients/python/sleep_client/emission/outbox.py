@@ -25,6 +25,8 @@ MOST_EVENTS: Final = 200
 """Events in a batch. About as many fit into the 64 KiB of a body."""
 _SKEW_MS: Final = 60_000
 """An event that is further ahead of the log is refused by the server, so it cannot make a later one stale."""
+_REFUSAL_REMEMBERED_SECONDS: Final = 3600.0
+"""How long after the time to try again a refused tenant is remembered, so that the log has one line about it."""
 _REPEATED_TOGETHER: Final = 0.1
 """The part of the period by which a repeat may come early, to share a request with another one."""
 
@@ -61,7 +63,7 @@ class Outbox:
         """In the order of their repeats, since all have the same period."""
         self._settled: dict[Key, _Entry] = {}
         self._parked: dict[str, float] = {}
-        """Tenants that the server refuses now, and when to try again."""
+        """Tenants that the server has refused since it last accepted them, and when to try again."""
         self._batch: list[_Entry] = []
         self._limit = MOST_EVENTS
         self._forgotten = 0
@@ -103,16 +105,17 @@ class Outbox:
 
     def due_at(self, now: float) -> float | None:
         """Return when the next event has to be sent: `now` or later; None if nothing has to be sent."""
-        self._parked = {tenant: until for tenant, until in self._parked.items() if until > now}
-        if next(self._sendable(), None) is not None:
+        if self._parked:
+            self._parked = {tenant: at for tenant, at in self._parked.items() if at > now - _REFUSAL_REMEMBERED_SECONDS}
+        if next(self._sendable(now), None) is not None:
             return now
         moments = [*(self._parked[key.tenant] for key in self._waiting), *self._repeats()]
         return max(now, min(moments)) if moments else None
 
-    def _sendable(self) -> Iterator[_Entry]:
+    def _sendable(self, now: float) -> Iterator[_Entry]:
         if not self._parked:
             return iter(self._waiting.values())
-        return (entry for key, entry in self._waiting.items() if key.tenant not in self._parked)
+        return (entry for key, entry in self._waiting.items() if self._parked.get(key.tenant, now) <= now)
 
     @property
     def waiting(self) -> int:
@@ -125,7 +128,7 @@ class Outbox:
         The batch is under way until `accepted` or one of the `refused` methods. If none is called, it is sent again.
         """
         self._repeat_due(now)
-        self._batch = list(islice(self._sendable(), self._limit))
+        self._batch = list(islice(self._sendable(now), self._limit))
         return [self._event(entry, now, server_time) for entry in self._batch]
 
     def _repeat_due(self, now: float) -> None:
@@ -164,6 +167,7 @@ class Outbox:
         self._limit = min(self._limit * 2, MOST_EVENTS)
         for entry in self._batch[:count]:
             key = entry.report.key
+            self._parked.pop(key.tenant, None)
             if self._waiting.get(key) is not entry:
                 continue  # A later state took its place while the request was under way.
             del self._waiting[key]
@@ -201,15 +205,16 @@ class Outbox:
         Halves of the batch find the tenant. Its events then wait, so that those of other tenants do not.
 
         Returns:
-            The tenant whose events now wait until `until`; None if it is not known yet.
+            The tenant whose events now wait until `until`; None if it is not known yet, or has been refused before.
         """
         tenants = {entry.report.key.tenant for entry in self._batch[:count]}
         self._limit = max(1, count // 2)
         if len(tenants) > 1:
             return None
         (tenant,) = tenants
+        known = tenant in self._parked
         self._parked[tenant] = until
-        return tenant
+        return None if known else tenant
 
     def release(self, now: float) -> None:
         """Report as closed whatever the server may hold, and forget other states that mean sleep."""
