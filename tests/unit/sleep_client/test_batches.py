@@ -1,5 +1,6 @@
 """A batch fits into the bounds of the server."""
 
+import pytest
 from pydantic_core import from_json
 
 from api.commands.cloudevents import BATCH, read_breaker_events
@@ -15,13 +16,20 @@ def _event(number: int, report: Report) -> Event:
     return Event(f"0123abcd-{number}", 1_795_334_400_000 + number, report)
 
 
-def test_events_that_do_not_fit_into_a_body_stay_for_the_next_one() -> None:
-    """Those at the end."""
-    report = read("t" * 128, "\U0001f4a5" * 200, "open", '"' * 200, "\U0001f4a5" * 256, 0.0)
+@pytest.mark.parametrize(
+    "report",
+    [
+        read("t" * 128, "\U0001f4a5" * 200, "open", '"' * 200, "\U0001f4a5" * 256, 0.0),
+        read("acme", "payments", "open", "", None, 0.0),
+    ],
+    ids=["large", "small"],
+)
+def test_events_that_do_not_fit_into_a_body_stay_for_the_next_one(report: Report) -> None:
+    """Those at the end; one more would not have fitted."""
     events = [_event(number, report) for number in range(MOST_EVENTS)]
     body, count = encode(events, SOURCE)
     assert 15 < count < MOST_EVENTS
-    assert MAX_BYTES - 5_000 < len(body) <= MAX_BYTES
+    assert len(body) <= MAX_BYTES < len(body) + len(encode(events[count : count + 1], SOURCE)[0])
     assert [each["id"] for each in from_json(body)] == [event.id for event in events[:count]]
 
 

@@ -137,6 +137,7 @@ def test_a_batch_above_the_quota_of_a_tenant_is_sent_in_parts(emission: Emission
         (problem(404, "not_found"), "check the URL"),
         (answer(301), "check the URL"),
         (answer(200, "<html>"), "check the URL"),
+        (answer(200, {"accepted": 0}), "check the URL"),
         (answer(202, {"accepted": 3}), "check the URL"),
         (answer(202, ["accepted"]), "check the URL"),
         (problem(422, "invalid_request"), "check the URL"),

@@ -19,9 +19,11 @@ def test_a_state_is_read_in_the_spellings_of_libraries(spelling: str) -> None:
     ("name", "fields"),
     [
         ("tenant", ("", "payments", "open", "")),
+        ("tenant", ("t" * 129, "payments", "open", "")),
         ("tenant", ("ac me", "payments", "open", "")),
         ("tenant", (None, "payments", "open", "")),
         ("breaker", ("acme", "", "open", "")),
+        ("breaker", ("acme", "b" * 201, "open", "")),
         ("breaker", ("acme", "a@b", "open", "")),
         ("breaker", ("acme", "\ud800", "open", "")),
         ("state", ("acme", "payments", "ajar", "")),

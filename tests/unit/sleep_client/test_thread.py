@@ -21,12 +21,14 @@ from tests.unit.sleep_client.conftest import LIMIT_SECONDS, PERIOD, FakePoster, 
 
 
 class Clock:
-    """A time that a test sets."""
+    """A time that a test sets; it tells how often it was read."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.reads = threading.Semaphore(0)
 
     def __call__(self) -> float:
+        self.reads.release()
         return self.now
 
 
@@ -66,6 +68,9 @@ def test_a_report_wakes_the_thread(thread: Thread) -> None:
     """It had nothing to do before."""
     thread.courier.start()
     assert thread.poster.next() == []
+    # Before the request, as it is sent, after it, and to find that nothing else is due: then the thread waits.
+    for _ in range(4):
+        assert thread.clock.reads.acquire(timeout=LIMIT_SECONDS)
     thread.report()
     (event,) = thread.poster.next()
     assert (event["subject"], event["source"]) == ("acme", "urn:sleep-client:pod-1")
