@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 CLIENT: Final = ROOT / "clients" / "python"
 # What the examples of the page leave to the reader, and an end.
 BEFORE: Final = 'import pybreaker\n\ntoken = "token"\nbreaker = pybreaker.CircuitBreaker(name="orders")\n'
-AFTER: Final = "breaker.open()\nassert emitter.close(release=False)\n"
+AFTER: Final = "breaker.open()\nassert emitter.close(release=False, timeout_seconds=60)\n"
 
 pytestmark = pytest.mark.timeout(300)
 
