@@ -103,6 +103,7 @@ lint: install ## ruff: rules and format
 
 types: install ## mypy, strict
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file clients/python/pyproject.toml
 
 generated: install ## whether the generated files are what the code says
 	$(PYTHON) -m docs.generator --check
@@ -143,7 +144,7 @@ soak: install ## the long runs: 100,000 simulations, half an hour of chaos, an h
 	$(PYTHON) -m tests.attack.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1)
 
 bench: install ## measure throughput, latency and timer lag here (ARGS selects)
-	$(PYTHON) -m tests.benchmarks $(ARGS)
+	PYTHONPATH=clients/python $(PYTHON) -m tests.benchmarks $(ARGS)
 
 lock: install ## resolve requirements/*.lock anew (ARGS=--upgrade takes newer versions)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv

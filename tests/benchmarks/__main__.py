@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.benchmarks.commands import commands, opa_commands
+from tests.benchmarks.emitter import emitter
 from tests.benchmarks.figures import Figure, WrongEndError, header, row, write_json
 from tests.benchmarks.freshness import freshness
 from tests.benchmarks.neighbour import neighbour
@@ -32,6 +33,7 @@ BENCHMARKS: Final[dict[str, Callable[[Services, Path], Coroutine[Any, Any, list[
     "scaling": scaling,
     "tenants": tenants,
     "takeover": takeover,
+    "emitter": emitter,
 }
 
 

@@ -16,10 +16,17 @@ ARROWS: dict[str, set[str]] = {
     "worker": {"schemas"},
     "sleepctl": {"api", "worker", "schemas"},
     "docs": {"api", "schemas"},
+    "sleep_client": set(),
 }
-"""specification.md#packages: these arrows and no others."""
+"""specification.md#packages: these arrows and no others. Nothing but tests imports the client."""
+_PLACES = {"sleep_client": "clients/python/sleep_client"}
+"""Packages that are not at the root: distributions of their own."""
 _OURS = {*ARROWS, "tests"}
-_FOLDERS = {str(path.parent.relative_to(ROOT)) for package in _OURS for path in (ROOT / package).rglob("__init__.py")}
+_FOLDERS = {
+    str(path.parent.relative_to(ROOT))
+    for package in _OURS
+    for path in (ROOT / _PLACES.get(package, package)).rglob("__init__.py")
+}
 _BESIDE_THE_FOLD = {"worker.ports", "worker.partition.stored_records"}
 """What the fold imports beside its own folder: the values of the core, and how a store's bytes are read."""
 _IO = {"aiohttp", "aiokafka", "asyncio", "faust", "fastapi", "httpx", "redis", "socket", "time", "urllib"}
@@ -57,7 +64,7 @@ def imports(source: str) -> Iterator[tuple[int, str]]:
 
 def modules(package: str) -> list[Path]:
     """Return the sources of a package."""
-    return sorted((ROOT / package).rglob("*.py"))
+    return sorted((ROOT / _PLACES.get(package, package)).rglob("*.py"))
 
 
 def wrong_arrows(package: str, name: str, source: str) -> list[str]:
@@ -92,6 +99,14 @@ def test_a_package_imports_only_along_the_arrows(package: str) -> None:
 def test_another_arrow_would_be_found(source: str) -> None:
     """The test can fail."""
     assert len(wrong_arrows("api", "api/x.py", source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "source"), [("sleep_client", "import schemas.clock"), ("sleepctl", "from sleep_client import Emitter")]
+)
+def test_the_client_and_the_project_do_not_import_each_other(package: str, source: str) -> None:
+    """The client is installed without the project, and the project without the client."""
+    assert len(wrong_arrows(package, "x.py", source)) == 1
 
 
 @pytest.mark.parametrize("package", ARROWS)
@@ -168,6 +183,25 @@ def test_the_formats_of_libraries_are_pure() -> None:
     assert wrong == []
 
 
+def test_the_core_of_the_client_is_pure() -> None:
+    """Time and random numbers are arguments; it names levels of the log, and logs nothing."""
+    wrong = [
+        f"{path.name} imports {name}"
+        for path in modules("clients/python/sleep_client/emission")
+        for _, name in imported_modules(path.read_text(encoding="utf-8"))
+        if name.partition(".")[0] in _IO | {"random", "secrets", "threading", "queue", "os"}
+        or (name.startswith("sleep_client") and not name.startswith("sleep_client.emission"))
+    ]
+    assert wrong == []
+
+
+def test_the_client_loads_httpx_and_no_breaker() -> None:
+    """The binding needs an extra."""
+    loaded = loaded_by("sleep_client", "clients/python")
+    assert "httpx" in loaded
+    assert not loaded & {"pybreaker", "pydantic", "structlog", *ARROWS} - {"sleep_client"}
+
+
 def named_parts(package: Path) -> set[str]:
     """Return what the docstring of a package names in backticks, as modules and folders are spelled."""
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) or ""
@@ -176,7 +210,7 @@ def named_parts(package: Path) -> set[str]:
 
 def exists(package: Path, name: str) -> bool:
     """Tell whether a name is that of a folder or module of a package, or of ours by its full name."""
-    places = [root.joinpath(*name.split(".")) for root in (package, ROOT)]
+    places = [root.joinpath(*name.split(".")) for root in (package, ROOT, ROOT / "clients" / "python")]
     return any(place.is_dir() or place.with_suffix(".py").is_file() for place in places)
 
 
@@ -232,10 +266,10 @@ def test_what_recovery_decides_folds_and_compares_is_pure() -> None:
     assert impurities == []
 
 
-def loaded_by(module: str) -> set[str]:
+def loaded_by(module: str, folder: str = ".") -> set[str]:
     """Return the first names of all modules that importing one of ours loads, in a process of its own."""
     code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / folder, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
