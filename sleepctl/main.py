@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "rules": Lazy("rules:app", "Show or apply the rules."),
     "deadletters": Lazy("deadletters:app", "List dead letters, or put their records back."),
     "verify": Lazy("verify:verify", "Compare the log, Redis and the states topic."),
-    "replay": Lazy("replay:replay", "Fold a range of the log again and show what would have been different."),
+    "replay": Lazy("replay:replay", "Fold a range of the log again and show what would change."),
     "rebuild": Lazy("rebuild:rebuild", "Restore Redis from the states topic and the log."),
     "token": Lazy("token:token", "Print a token for development."),
     "send": Lazy("send:app", "Send a breaker event or a command."),

@@ -1,6 +1,8 @@
 """`sleepctl replay`: folds a range of the log again, under the recorded rules or others, and shows what differs."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -47,7 +49,7 @@ def replay(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Fold a range of the log again and show what would have been different.
+    """Fold a range of the log again and show what would change.
 
     A time is such as 2026-11-30T09:00:00Z, or milliseconds since the epoch. With a position P:O only its partition is
     replayed. Nothing is written, and workers may run meanwhile.
@@ -119,6 +121,15 @@ def _policy_in(file: Path) -> Policy:
         raise CommandError(f"{file} is not JSON: {error}", WRONG_SETTINGS) from None
 
 
+@contextmanager
+def _bounds_as_settings() -> Iterator[None]:
+    """Raise a wrong bound as a mistake of the caller; exit status 2."""
+    try:
+        yield
+    except InvalidBoundError as error:
+        raise CommandError(str(error), WRONG_SETTINGS) from None
+
+
 def _replayed(
     settings: Settings, from_: Place | None, to: Place | None, tenants: list[str], alternative: Alternative
 ) -> Report:
@@ -129,11 +140,8 @@ def _replayed(
                 bar.begin(sum(range_.next - range_.read_from for range_ in ranges))
                 return await opened.replay(ranges, alternative, tenants, bar.advance)
 
-    try:
-        with as_command_errors():
-            return run(replayed())
-    except InvalidBoundError as error:
-        raise CommandError(str(error), WRONG_SETTINGS) from None
+    with as_command_errors(), _bounds_as_settings():
+        return run(replayed())
 
 
 def _explained(
@@ -145,11 +153,8 @@ def _explained(
         async with RangeReplay.open(settings) as opened:
             return await opened.explain((partition, offset), index, alternative, from_)
 
-    try:
-        with as_command_errors():
-            document = run(explained())
-    except InvalidBoundError as error:
-        raise CommandError(str(error), WRONG_SETTINGS) from None
+    with as_command_errors(), _bounds_as_settings():
+        document = run(explained())
     if tenants and document["tenant"] not in tenants:
         raise CommandError(f"{partition}:{offset} is an event of tenant {document['tenant']}", WRONG_SETTINGS)
     return document

@@ -24,7 +24,7 @@ _POSITION: Final = re.compile(r"[0-9]+:[0-9]+")
 _MILLISECONDS: Final = re.compile(r"[0-9]+")
 
 
-class InvalidBoundError(ValueError):
+class InvalidBoundError(RecoveryError):
     """A text is neither a time nor a position; the error says what is expected."""
 
 
