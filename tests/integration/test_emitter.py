@@ -22,7 +22,7 @@ from sleep_client.pybreaker import SleepListener
 from sleepctl.io.signing_keys import TokenClaims
 from tests.support.installation import AUDIENCE, ISSUER, ApiClient, Installation
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.once, pytest.mark.asyncio(loop_scope="module")]
 
 T = TypeVar("T")
 PODS: Final = 24
