@@ -12,6 +12,7 @@ from tests.unit.api.application import ApiOverFakes
 
 URL = "/api/brain/sleep_events"
 ALL = "/api/tenants/events"
+STATES = "/api/states/events"
 
 
 class Connection:

@@ -73,9 +73,9 @@ async def test_the_embedded_policy_needs_no_task() -> None:
     """Kafka, Redis, keys and lag do; nothing connects."""
     wiring = wire(_settings())
     assert isinstance(wiring.services.authoriser, EmbeddedPolicy)
-    assert len(wiring.tasks) == 6
+    assert len(wiring.tasks) == 7
     names = [dependency.name for dependency in wiring.services.status.dependencies]
-    assert names == ["kafka", "redis", "opa", "jwks", "transitions"]
+    assert names == ["kafka", "redis", "opa", "jwks", "transitions", "states"]
     await _close(wiring)
 
 
@@ -83,7 +83,7 @@ async def test_an_opa_server_is_watched() -> None:
     """One task more."""
     wiring = wire(_settings(opa_url="http://opa:8181"))
     assert isinstance(wiring.services.authoriser, OpaServer)
-    assert len(wiring.tasks) == 7
+    assert len(wiring.tasks) == 8
     await _close(wiring)
 
 
@@ -109,7 +109,7 @@ async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPa
     wiring = wire(_settings(opa_url="http://opa:8181"))
     for task in wiring.tasks:
         await task()
-    assert remaining == ["kafka", "redis", "transitions", "jwks", "lag", "how redis is run", "opa"]
+    assert remaining == ["kafka", "redis", "transitions", "states", "jwks", "lag", "how redis is run", "opa"]
     await _close(wiring)
 
 
