@@ -121,7 +121,7 @@ class StatesFeed:
             async with asyncio.timeout(START_SECONDS):
                 await self._settled.wait()
         except TimeoutError:
-            finding = f"the states were not read within {START_SECONDS:g} s, and are read further; try again"
+            finding = f"the states were not read within {START_SECONDS:g} s, and are read further"
             raise UnavailableError("kafka" if self._lists else "redis", finding, finding) from None
         self.require()
 

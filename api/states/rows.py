@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import structlog
 from pydantic_core import from_json
 
-from schemas.domain.policy import Rules, parse_rules
+from schemas.domain.policy import InvalidDocumentError, Rules, parse_rules
 from schemas.domain.record import Record
 from schemas.kafka.source_record import SourceRecord, Unreadable
 from schemas.names import rules_key
@@ -49,7 +49,7 @@ def row_of(record: SourceRecord) -> TenantRow | Rules | None:
     try:
         key = record.key or b""
         return _rules(key, record.value) if key.startswith(_RULES) else _tenant(key.decode(), record)
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, InvalidDocumentError) as error:
         log.warning("state_unreadable", partition=record.partition, offset=record.offset, error=str(error))
         return None
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from aiokafka import ConsumerRecord
 
-from api.adapters.dependency import Dependency, UnavailableError
+from api.adapters.dependency import Dependency, UnavailableError, keep
 from api.adapters.redis_states import Doubted, Slice
 from api.adapters.transitions import OffsetRange, Reader
 from api.observability.metrics import Metrics
@@ -50,6 +50,11 @@ class FakeStatesTopic:
         )
         log.append(record)
         return len(log) - 1
+
+    async def changed(self) -> None:
+        """Wait until `heard` is called."""
+        async with self._changed:
+            await self._changed.wait()
 
     async def heard(self) -> None:
         """Wake every reader, and let all that follows from it happen."""
@@ -229,14 +234,23 @@ class StatesSetup:
         )
 
     async def __aenter__(self) -> Self:
-        self.running = asyncio.create_task(self.feed.run())
+        self.running = asyncio.create_task(keep(self.dependency, self.feed.run, self.feed.lost, self._pause))
         return self
+
+    async def _pause(self, _seconds: float) -> None:
+        """Try again as soon as the topic is heard."""
+        await self.topic.changed()
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
         if self.running is not None:
             self.running.cancel()
             await asyncio.gather(self.running, return_exceptions=True)
+
+    async def leave(self) -> None:
+        """End all clients."""
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
 
     async def client(
         self, tenants: Sequence[str] | None = None, last_id: str | None = None, seconds: float = 60.0
