@@ -14,8 +14,8 @@ from schemas.names import PartitionKeys
 from schemas.redis.client import RedisClient
 from schemas.redis.script import Script
 
-SLICE: Final = 200
-"""How many records one round trip asks for. That takes a few milliseconds, and requests are served in between."""
+SLICE: Final = 100
+"""How many records one round trip asks for. They take some milliseconds, and requests are served in between."""
 _ATTEMPTS: Final = 3
 _SCRIPT: Final = Script(resources.files("api.adapters.lua").joinpath("states.lua").read_text("utf-8"))
 

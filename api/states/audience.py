@@ -64,19 +64,21 @@ class Audience:
     def __init__(self) -> None:
         self._of_all: set[Client] = set()
         self._of_key: defaultdict[str, set[Client]] = defaultdict(set)
+        self._keys: dict[Client, list[str]] = {}
 
     def join(self, client: Client, keys: Iterable[str] | None) -> None:
         """Have a client get the events with these keys from now on, all of them with None."""
         if keys is None:
             self._of_all.add(client)
-        else:
-            for key in keys:
-                self._of_key[key].add(client)
+            return
+        self._keys[client] = list(keys)
+        for key in self._keys[client]:
+            self._of_key[key].add(client)
 
     def leave(self, client: Client) -> None:
         """Forget a client."""
         self._of_all.discard(client)
-        for key in [key for key, clients in self._of_key.items() if client in clients]:
+        for key in self._keys.pop(client, ()):
             self._of_key[key].discard(client)
             if not self._of_key[key]:
                 del self._of_key[key]

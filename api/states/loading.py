@@ -53,12 +53,12 @@ async def _load(
             from_here = start if piece.states_next is None else piece.states_next
         now = clock()
         for tenant, record in piece.records.items():
-            own = piece.rules[record.rules_number].terms
+            default = piece.rules[record.rules_number].terms.schedule[SleepState.active]
             rest = rest_of_record(record, piece.rules[record.rules_number].terms_for(record.policy))
             # By the rules that the record was last folded under. A tenant at an older default takes the new one at
             # once, until its own record arrives.
-            if listed_until(rest, own.schedule[SleepState.active]) > now:
-                held.add(row_of_record(tenant, partition, record, piece.rules))
+            if listed_until(rest, default) > now:
+                held.add(row_of_record(tenant, partition, record, piece.rules, rest))
         await asyncio.sleep(0)  # Requests are served between two slices.
     held.rows_end(piece.next, piece.rules[-1], max(start, from_here - earlier // partitions))
     return held

@@ -9,7 +9,7 @@ from schemas.domain.policy import InvalidDocumentError, Rules, parse_rules
 from schemas.domain.record import Record
 from schemas.kafka.source_record import SourceRecord, Unreadable
 from schemas.names import rules_key
-from schemas.wire.listing import Rest, parse_public_state, rest_of, rest_of_record
+from schemas.wire.listing import Rest, parse_public_state, rest_of
 from schemas.wire.state_record import POSITION_HEADER, parse_position
 from schemas.wire.tenant_view import encoded_state
 
@@ -33,12 +33,10 @@ class TenantRow(NamedTuple):
     rest: Rest | None
 
 
-def row_of_record(tenant: str, partition: int, record: Record, rules: list[Rules]) -> TenantRow:
-    """Return the state that a record in Redis stands for."""
+def row_of_record(tenant: str, partition: int, record: Record, rules: list[Rules], rest: Rest | None) -> TenantRow:
+    """Return the state that a record in Redis stands for; `rest` is that of the record."""
     terms = rules[record.rules_number].terms_for(record.policy)
-    return TenantRow(
-        tenant, record.offset, encoded_state(tenant, partition, record, terms), rest_of_record(record, terms)
-    )
+    return TenantRow(tenant, record.offset, encoded_state(tenant, partition, record, terms), rest)
 
 
 def row_of(record: SourceRecord) -> TenantRow | Rules | None:
