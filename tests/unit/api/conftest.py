@@ -115,3 +115,10 @@ async def host(api: ApiOverFakes) -> AsyncIterator[Host]:
     yield Host(api)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def setup() -> AsyncIterator[StatesSetup]:
+    """A list of states that is kept, and its clients."""
+    async with StatesSetup() as made:
+        yield made

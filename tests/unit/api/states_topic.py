@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from aiokafka import ConsumerRecord
+from msgspec.structs import replace
 
 from api.adapters.dependency import Dependency, UnavailableError, keep
 from api.adapters.redis_states import Doubted, Slice
@@ -20,10 +21,18 @@ from schemas.domain.record import Record
 from schemas.kafka.partitioner import partition_of
 from schemas.kafka.source_record import SourceRecord
 from schemas.wire.cloudevents import Headers
+from schemas.wire.tenant_view import encoded_state
+from tests.support.claims import breaker, folded
 from tests.support.sse import Event, parse_block
+from tests.support.times import NOW
 from tests.unit.api.fakes import FakeClock
 
 PARTITIONS: Final = 4
+ACME: Final = partition_of("acme", PARTITIONS)
+OTHERS: Final = [
+    name for name in (f"tenant-{number}" for number in range(50)) if partition_of(name, PARTITIONS) == ACME
+]
+"""Tenants of acme's partition."""
 
 
 class FakeStatesTopic:
@@ -198,7 +207,8 @@ class StatesClient:
     @property
     def last_id(self) -> str:
         """The last id that came."""
-        return next(event.id for event in reversed(self.events) if event.id)
+        ids = [event.id for event in self.events if event.id]
+        return ids[-1]
 
 
 class StatesSetup:
@@ -266,3 +276,36 @@ class StatesSetup:
         client = await self.client(**options)
         await client.until("ready")
         return client
+
+
+def asleep(offset: int, expires_at: int | None = None) -> Record:
+    """A record of a tenant that a breaker put to sleep."""
+    return replace(folded([breaker("a@1", "open", expires_at)]).record, offset=offset)
+
+
+def awake(offset: int) -> Record:
+    """A record of a tenant that is awake, at the default."""
+    return replace(folded([]).record, offset=offset)
+
+
+def value(tenant: str, record: Record) -> bytes:
+    """The public record, as a worker publishes it."""
+    return encoded_state(tenant, partition_of(tenant, PARTITIONS), record, BUILT_IN_RULES.terms)
+
+
+def publish(setup: StatesSetup, tenant: str, record: Record) -> int:
+    """Append a tenant's state to the topic, and return its offset there."""
+    return setup.topic.put(partition_of(tenant, PARTITIONS), tenant, value(tenant, record), timestamp=NOW)
+
+
+def commit(setup: StatesSetup, tenant: str, record: Record) -> None:
+    """Write a tenant's record into Redis, with the progress; what is on the topic is committed with it."""
+    partition = partition_of(tenant, PARTITIONS)
+    setup.rows.put(tenant, record)
+    setup.rows.next[partition] = max(setup.rows.next.get(partition, 0), record.offset + 1)
+    setup.rows.states_next[partition] = len(setup.topic.logs[partition])
+
+
+def states(events: list[Any]) -> list[tuple[str, str]]:
+    """Tenant and position of each `state`."""
+    return [(event.data["tenant"], event.data["position"]) for event in events if event.name == "state"]
