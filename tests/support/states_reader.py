@@ -6,7 +6,8 @@ from schemas.kafka.partitioner import partition_of
 from tests.support.sse import Event
 
 
-def _offset(position: str | None) -> int:
+def offset_of(position: str | None) -> int:
+    """Return the offset of a position, -1 without one."""
     return -1 if position is None else int(position.partition(":")[2])
 
 
@@ -58,12 +59,12 @@ class StatesReader:
         if self._snapshot is not None:
             self._snapshot.add(tenant)
         known = self.records.get(tenant)
-        if known is None or _offset(record["position"]) >= _offset(known["position"]):
+        if known is None or offset_of(record["position"]) >= offset_of(known["position"]):
             self.records[tenant] = record
 
     def _gone(self, data: dict[str, Any]) -> None:
         known = self.records.get(data["tenant"])
-        if known is not None and _offset(data["position"]) >= _offset(known["position"]):
+        if known is not None and offset_of(data["position"]) >= offset_of(known["position"]):
             del self.records[data["tenant"]]
 
     def _ready(self) -> None:
@@ -72,8 +73,8 @@ class StatesReader:
             return
         self.snapshots += 1
         for tenant in self.records.keys() - self._snapshot:
-            until = _offset(self.rules[self.partition(tenant)]["position"])
-            if _offset(self.records[tenant]["position"]) <= until:
+            until = offset_of(self.rules[self.partition(tenant)]["position"])
+            if offset_of(self.records[tenant]["position"]) <= until:
                 del self.records[tenant]
         self._snapshot = None
 
