@@ -39,6 +39,7 @@ class _Chaos:
             (40, self.log_events),
             (4, self.take_away),
             (6, self.give_back),
+            (6, self.delay_commit),
             (4, self.lose_an_answer),
             (3, lambda: setattr(self, "_snapshot", world.store.snapshot())),
             (2, lambda: world.store.restore(self._snapshot)),
@@ -46,7 +47,7 @@ class _Chaos:
             (4, self.compact),
             (2, self.set_rules),
             (10, lambda: self.random.choice(self.followers).cut()),
-            (2, self.replace_process),
+            (6, self.replace_process),
         ]
 
     def log_events(self) -> None:
@@ -85,6 +86,11 @@ class _Chaos:
     def give_back(self) -> None:
         for faults in (self.world.store.faults, self.world.outputs.faults, self.world.broker):
             faults.heal()
+
+    def delay_commit(self) -> None:
+        """Publish states, and let their commit take a while: nobody publishes them again."""
+        self.world.store.faults.hold("commit")
+        self.log_events()
 
     def lose_an_answer(self) -> None:
         self.world.store.faults.lost.append("commit")
