@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from api.adapters import redis_states
 from api.adapters.dependency import UnavailableError
 from api.adapters.redis_states import RedisStates, Slice
 from api.adapters.redis_store import connect
@@ -114,26 +113,3 @@ async def test_the_partitions_that_lack_data_are_named(rows: RedisStates, real: 
     assert await rows.incomplete([0, 1]) == "Redis has no data of partition 1"
     await redis.hset(real.keys(0).progress, "next", "-1")
     assert await rows.incomplete([0]) == "partition 0 is being rebuilt"
-
-
-async def test_another_process_of_redis_begins_the_scan_again(
-    rows: RedisStates, real: LaneStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cursor means nothing to it. After three times the caller has to try again."""
-    assert await real.commit(0, commit(0, 3, records=dict.fromkeys(NAMES, PACKED)))
-    run, calls, restarts = redis_states._SCRIPT.run, 0, 1  # noqa: SLF001 - a restart takes seconds
-
-    async def restarted(*arguments: object) -> object:
-        nonlocal calls
-        calls += 1
-        answer = await run(*arguments)  # type: ignore[arg-type]
-        answer[0] = b"%d" % min(calls // 3, restarts)
-        return answer
-
-    monkeypatch.setattr(redis_states._SCRIPT, "run", restarted)  # noqa: SLF001
-    pieces = await _slices(rows)
-    assert [number for number, piece in enumerate(pieces) if piece.first] == [0, 2]
-    assert {tenant for piece in pieces[2:] for tenant in piece.records} == set(NAMES)
-    calls, restarts = 0, 100
-    with pytest.raises(UnavailableError, match="another server answered 3 times"):
-        await _slices(rows)

@@ -108,8 +108,8 @@ async def test_a_reader_that_reconnects_ends_equal_to_what_the_api_answers(insta
                 while True:
                     answer = (await client.get("/api/brain/sleep_mode", headers={"X-Tenant-Id": tenant})).json()
                     read = [reader.state(tenant, answer["now"]) for reader in readers]
-                    states, parameters = {state for state, _ in read}, [values for _, values in read]
-                    if states == {answer["state"]} and parameters == [pytest.approx(answer["parameters"])] * 3:
+                    depths, parameters = {state for state, _ in read}, [values for _, values in read]
+                    if depths == {answer["state"]} and parameters == [pytest.approx(answer["parameters"])] * 3:
                         break
                     await asyncio.sleep(0.1)
                     assert not any(task.done() for task in following)
