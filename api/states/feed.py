@@ -21,10 +21,7 @@ from api.states.board import Event, PartitionList
 from api.states.loading import load
 from api.states.rows import TenantRow, row_of, row_of_record
 from schemas.clock import Clock
-from schemas.domain.policy import Rules
-from schemas.domain.record import Record
 from schemas.kafka.source_record import SourceRecord
-from schemas.wire.listing import rest_of_record
 
 REMEMBERED: Final = 65_536
 """Tenants of all partitions whose latest change is known. Each takes about 200 bytes."""
@@ -295,13 +292,9 @@ class StatesFeed:
             except UnavailableError as error:
                 log.warning("doubts_unsettled", partition=held.partition, tenants=len(tenants), error=error.finding)
                 return
-            rows = {tenant: _row(tenant, held, record, found.rules) for tenant, record in found.records.items()}
+            rows = {
+                tenant: None if record is None else row_of_record(tenant, held.partition, record, found.rules)
+                for tenant, record in found.records.items()
+            }
             for event in held.settle(found.next, rows, self.clock()):
                 self._tell(event)
-
-
-def _row(tenant: str, held: PartitionList, record: Record | None, rules: list[Rules]) -> TenantRow | None:
-    if record is None:
-        return None
-    rest = rest_of_record(record, rules[record.rules_number].terms_for(record.policy))
-    return row_of_record(tenant, held.partition, record, rules, rest)

@@ -8,6 +8,9 @@ from api.adapters.transitions import OffsetRange
 from api.states.board import PartitionList
 from api.states.rows import row_of_record
 from schemas.clock import Clock
+from schemas.domain.policy import Rules
+from schemas.domain.record import Record
+from schemas.domain.schedule import ParameterSet
 from schemas.domain.state import SleepState
 from schemas.wire.listing import listed_until, rest_of_record
 
@@ -53,12 +56,20 @@ async def _load(
             from_here = start if piece.states_next is None else piece.states_next
         now = clock()
         for tenant, record in piece.records.items():
-            default = piece.rules[record.rules_number].terms.schedule[SleepState.active]
-            rest = rest_of_record(record, piece.rules[record.rules_number].terms_for(record.policy))
             # By the rules that the record was last folded under. A tenant at an older default takes the new one at
             # once, until its own record arrives.
-            if listed_until(rest, default) > now:
-                held.add(row_of_record(tenant, partition, record, piece.rules, rest))
+            rules = piece.rules[record.rules_number]
+            default = rules.terms.schedule[SleepState.active]
+            if record.decided is SleepState.active and _is_at_rest(record, rules, default, now):
+                continue
+            row = row_of_record(tenant, partition, record, piece.rules)
+            if listed_until(row.rest, default) > now:
+                held.add(row)
         await asyncio.sleep(0)  # Requests are served between two slices.
     held.rows_end(piece.next, piece.rules[-1], max(start, from_here - earlier // partitions))
     return held
+
+
+def _is_at_rest(record: Record, rules: Rules, default: ParameterSet, now: int) -> bool:
+    """Tell whether a tenant is not listed, without making its public record. Of an awake tenant that takes little."""
+    return listed_until(rest_of_record(record, rules.terms_for(record.policy)), default) <= now
