@@ -5,7 +5,7 @@ append and what Redis lost and a worker folds again change nothing here. See doc
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
@@ -224,12 +224,23 @@ class PartitionList:
         body = events.rules(self.partition, self._partitions, self._number, self.highest, self._default)
         return Event(rules_event_key(self.partition), body)
 
-    def is_listed(self, entry: Entry, now: int) -> bool:
-        """Tell whether an entry has not ended."""
-        return listed_until(entry.rest, self._default) > now
+    def listed(self, tenant: str, now: int) -> bytes:
+        """Return the event of a tenant, empty if it is not listed."""
+        entry = self.entries.get(tenant)
+        return b"" if entry is None or listed_until(entry.rest, self._default) <= now else entry.body
 
-    def changed(self, since: int) -> Iterable[Event]:
-        """Return the latest event of each tenant with a record at or after an offset of the topic.
+    def latest(self, tenant: str) -> bytes:
+        """Return the latest event of a tenant that has changed, empty if that waits for Redis."""
+        if (entry := self.entries.get(tenant)) is not None:
+            return entry.body
+        if tenant in self.doubts:
+            return b""
+        change = self._changes.get(tenant)
+        offset = self.highest if change is None or change.offset < 0 else change.offset
+        return events.gone(tenant, self.partition, offset)
+
+    def changed(self, since: int) -> list[str]:
+        """Return each tenant with a record at or after an offset of the topic, in the order of the latest ones.
 
         Raises:
             ResetError: if the offset is before what is remembered, or after the end.
@@ -238,14 +249,10 @@ class PartitionList:
             raise ResetError("beyond_end")
         if since < self._floor:
             raise ResetError("too_old")
-        changed: list[Event] = []
+        changed: list[str] = []
         for tenant, change in reversed(self._changes.items()):
             if change.at < since:
                 break
-            entry = self.entries.get(tenant)
-            if entry is None and tenant not in self.doubts:
-                offset = self.highest if change.offset < 0 else change.offset
-                changed.append(Event(tenant, events.gone(tenant, self.partition, offset)))
-            elif entry is not None:
-                changed.append(Event(tenant, entry.body))
-        return reversed(changed)
+            changed.append(tenant)
+        changed.reverse()
+        return changed

@@ -8,7 +8,7 @@ from typing import Final
 from api.errors.problems import ProblemError
 from api.states import events
 from api.states.audience import Client
-from api.states.board import Event, PartitionList, rules_event_key
+from api.states.board import PartitionList, rules_event_key
 from api.states.events import ResetError
 from api.states.feed import StatesFeed
 from api.streaming import sse
@@ -20,6 +20,9 @@ AT_ONCE: Final = 4
 LARGE: Final = 1_000
 """Tenants of a large snapshot. A smaller one takes about a megabyte, and needs no place."""
 _RETRY_AFTER: Final = {"Retry-After": "2"}
+
+
+_Tenants = tuple[PartitionList, list[str]]
 
 
 class SnapshotPlaces:
@@ -99,21 +102,18 @@ class StatesSession:
                 begin += events.reset(error)
         # Nothing is awaited until the client gets changes and the names are known, so no change comes in between.
         self._lists = self._feed.attach(client, self._keys())
-        names: list[tuple[PartitionList, list[str]]] = []
-        try:
-            missed = None if since is None else self._missed(since)
-        except ResetError as error:
-            begin += events.reset(error)
-            missed = None
-        if missed is None:
-            names = self._names()
-        else:
-            for event in missed:
-                client.put(event)
+        changed: list[_Tenants] | None = None
+        if since is not None:
+            try:
+                changed = self._changed(since)
+            except ResetError as error:
+                begin += events.reset(error)
+        snapshot = changed is None
+        names = self._all() if changed is None else changed
         large = sum(len(of_list) for _, of_list in names) > LARGE
         with self._places.place() if large else nullcontext():
             yield begin + b"".join(self._lists[number].rules().body for number in self._partitions)
-            for chunk in self._snapshot(names):
+            for chunk in self._events(names, snapshot=snapshot):
                 yield chunk
         offsets, left = self._offsets(), client.waiting
         while left:
@@ -154,37 +154,38 @@ class StatesSession:
             return None
         return [*self._tenants, *(rules_event_key(number) for number in self._partitions)]
 
-    def _missed(self, since: Mapping[int, int]) -> list[Event]:
-        """Return the latest event of each tenant that has changed.
+    def _changed(self, since: Mapping[int, int]) -> list[_Tenants]:
+        """Return the tenants that have changed, by partition.
 
         Raises:
             ResetError: if that is not known.
         """
-        wanted = None if self._tenants is None else frozenset(self._tenants)
-        changed = (self._lists[number].changed(offset) for number, offset in since.items())
-        return [event for of_list in changed for event in of_list if wanted is None or event.key in wanted]
+        changed = [(self._lists[number], self._lists[number].changed(offset)) for number, offset in since.items()]
+        if self._tenants is None:
+            return changed
+        wanted = frozenset(self._tenants)
+        return [(held, [tenant for tenant in tenants if tenant in wanted]) for held, tenants in changed]
 
-    def _names(self) -> list[tuple[PartitionList, list[str]]]:
+    def _all(self) -> list[_Tenants]:
         """Return the tenants of a snapshot, by partition."""
         if self._tenants is None:
             return [(held, list(held.entries)) for held in self._lists]
-        return [
-            (held, [tenant])
-            for tenant in self._tenants
-            if tenant in (held := self._lists[partition_of(tenant, self._feed.partitions)]).entries
-        ]
+        return [(self._lists[partition_of(tenant, self._feed.partitions)], [tenant]) for tenant in self._tenants]
 
-    def _snapshot(self, names: list[tuple[PartitionList, list[str]]]) -> Iterator[bytes]:
-        """Yield the latest events of these tenants, in chunks. A tenant that has gone meanwhile waits as `gone`."""
+    def _events(self, names: list[_Tenants], *, snapshot: bool) -> Iterator[bytes]:
+        """Yield the latest events of these tenants, in chunks: in a snapshot only of those that are listed.
+
+        A tenant that changes meanwhile waits for the client too.
+        """
         parts: list[bytes] = []
         size = 0
         for held, tenants in names:
             for tenant in tenants:
-                entry = held.entries.get(tenant)
-                if entry is None or not held.is_listed(entry, self._feed.clock()):
+                body = held.listed(tenant, self._feed.clock()) if snapshot else held.latest(tenant)
+                if not body:
                     continue
-                parts.append(entry.body)
-                size += len(entry.body)
+                parts.append(body)
+                size += len(body)
                 if size >= CHUNK_BYTES:
                     yield b"".join(parts)
                     parts, size = [], 0

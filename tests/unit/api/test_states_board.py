@@ -59,11 +59,11 @@ class Setup:
 
     def listed(self, now: int = NOW) -> dict[str, int]:
         """The listed tenants, with the offsets of their positions."""
-        return {tenant: entry.offset for tenant, entry in self.held.entries.items() if self.held.is_listed(entry, now)}
+        return {tenant: entry.offset for tenant, entry in self.held.entries.items() if self.held.listed(tenant, now)}
 
     def changed(self, since: int) -> list[tuple[str, Any]]:
         """Name and data of each event that a client gets after an id."""
-        return [told(event) for event in self.held.changed(since)]
+        return [told(Event(tenant, self.held.latest(tenant))) for tenant in self.held.changed(since)]
 
 
 def told(event: Event | None) -> tuple[str, Any]:
