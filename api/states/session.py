@@ -16,7 +16,7 @@ from api.streaming.session import CHUNK_BYTES, RETRY_MS
 from schemas.kafka.partitioner import partition_of
 
 AT_ONCE: Final = 4
-"""Large snapshots that are sent at the same time."""
+"""Large snapshots, or large answers to an id, that are sent at the same time."""
 LARGE: Final = 1_000
 """Tenants of a large snapshot. A smaller one takes about a megabyte, and needs no place."""
 _RETRY_AFTER: Final = {"Retry-After": "2"}
