@@ -6,6 +6,7 @@ from pydantic_core import to_json
 from api.adapters.dependency import UnavailableError
 from api.errors.problems import ProblemError
 from api.states import feed, session
+from schemas.kafka.source_record import Failure, Unreadable
 from schemas.names import rules_key
 from schemas.wire.cloudevents import Headers
 from schemas.wire.state_record import POSITION_HEADER
@@ -44,6 +45,18 @@ async def test_a_partition_that_was_lost_later_gives_no_new_stream(setup: States
     publish(setup, "acme", asleep(2))
     await setup.topic.heard()
     assert states(await first.chunk()) == [("acme", f"{ACME}:2")]
+
+
+async def test_a_list_that_is_not_complete_in_time_gives_no_stream(
+    setup: StatesSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is filled further, and serves the client when it comes again."""
+    monkeypatch.setattr(feed, "START_SECONDS", 0.0)
+    with pytest.raises(UnavailableError, match="are read further"):
+        await setup.ready()
+    monkeypatch.setattr(feed, "START_SECONDS", 20.0)
+    await setup.ready()
+    assert setup.rows.scans == PARTITIONS
 
 
 async def test_redis_away_gives_no_stream(setup: StatesSetup) -> None:
@@ -169,3 +182,14 @@ async def test_a_record_that_is_none_changes_nothing(
     events = await client.chunk()
     assert [event.name for event in events] == ["state"]
     assert states(events) == [(OTHERS[0], f"{ACME}:6")]
+
+
+async def test_a_batch_that_cannot_be_read_changes_nothing(setup: StatesSetup) -> None:
+    """The next record counts."""
+    client = await setup.ready()
+    failure = Failure("unreadable_batch", "its codec is unknown")
+    batch = Unreadable("states", ACME, 0, 0, NOW, 1, None, b"raw", (), failure)
+    setup.topic.logs[ACME].append(batch)
+    publish(setup, "acme", asleep(6))
+    await setup.topic.heard()
+    assert states(await client.chunk()) == [("acme", f"{ACME}:6")]

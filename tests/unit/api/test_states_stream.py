@@ -143,6 +143,30 @@ async def test_the_time_of_the_log_comes_every_few_seconds(setup: StatesSetup) -
     assert (event.name, event.data, event.id) == ("time", {"now": NOW + 15 * SECOND}, client.last_id)
 
 
+async def test_many_events_come_in_chunks_and_the_last_one_has_the_id(
+    setup: StatesSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the snapshot, in what changes while it is sent, and later."""
+    for module in ("session", "audience"):
+        monkeypatch.setattr(f"api.states.{module}.CHUNK_BYTES", 1)
+    for number, tenant in enumerate(OTHERS[:3]):
+        commit(setup, tenant, asleep(number))
+    client = await setup.client()
+    await client.chunk()
+    assert states(await client.chunk()) == [(OTHERS[0], f"{ACME}:0")]
+    for number, tenant in enumerate(OTHERS[3:5], 10):
+        publish(setup, tenant, asleep(number))
+    await setup.topic.heard()
+    await client.until("ready")
+    assert [tenant for tenant, _ in states(client.events)] == OTHERS[:5]
+    assert [event.name for event in client.events if event.id] == ["ready"]
+    for number, tenant in enumerate(OTHERS[:2], 20):
+        publish(setup, tenant, asleep(number))
+    await setup.topic.heard()
+    first, last = await client.chunk(), await client.chunk()
+    assert [[event.id for event in chunk] for chunk in (first, last)] == [[None], [client.last_id]]
+
+
 # Resuming
 
 
@@ -229,6 +253,11 @@ async def test_what_may_be_old_is_decided_by_redis(setup: StatesSetup, monkeypat
     commit(setup, "acme", asleep(9))
     await setup.topic.heard()
     assert states(await client.chunk()) == [(OTHERS[0], f"{ACME}:2")]
+    setup.rows.down = True
+    setup.seconds += 1
+    await setup.topic.heard()
+    assert (client.client.waiting, setup.dependency.up) == (0, True), "it is asked again once Redis is back"
+    setup.rows.down = False
     setup.seconds += 1
     publish(setup, OTHERS[0], asleep(3))
     await setup.topic.heard()
