@@ -37,7 +37,14 @@ async def installation(
     """One worker on four partitions."""
     directory: Path = tmp_path_factory.mktemp("states")
     async with Installation.open(services, module_namespace, directory, partitions=PARTITIONS) as opened:
+        opened.start("worker")
         yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def doors(installation: Installation) -> list[ApiClient]:
+    """Two API processes."""
+    return [await installation.open_door(SLEEP_RATE_LIMITS='{"*": "1000000/minute"}') for _ in range(2)]
 
 
 def _breaker(tenant: str, state: str, number: int) -> Sent:
@@ -75,11 +82,11 @@ async def _follow(reader: StatesReader, doors: list[ApiClient], chance: random.R
                             break
 
 
-async def test_a_reader_that_reconnects_ends_equal_to_what_the_api_answers(installation: Installation) -> None:
+async def test_a_reader_that_reconnects_ends_equal_to_what_the_api_answers(
+    installation: Installation, doors: list[ApiClient]
+) -> None:
     """While breakers open and close, the worker is killed, and the rules change. No tenant goes backwards."""
     chance = random.Random(11)
-    installation.start("worker")
-    doors = [await installation.open_door(SLEEP_RATE_LIMITS='{"*": "1000000/minute"}') for _ in range(2)]
     await installation.write(_breaker(tenant, "open", 0) for tenant in TENANTS)
     await installation.caught_up()
     readers, done = [StatesReader() for _ in range(3)], asyncio.Event()
@@ -120,9 +127,11 @@ async def test_a_reader_that_reconnects_ends_equal_to_what_the_api_answers(insta
     assert all(reader.snapshots == 1 for reader in readers), "an id of one process resumes at the other"
 
 
-async def test_some_tenants_are_followed_by_those_who_may_read_them(installation: Installation) -> None:
+async def test_some_tenants_are_followed_by_those_who_may_read_them(
+    installation: Installation, doors: list[ApiClient]
+) -> None:
     """One charge, and nothing of another tenant."""
-    door = await installation.open_door()
+    door = doors[0]
     async with asyncio.timeout(60), _http(door, "sleep:read-any") as client:
         async with client.stream("GET", URL, params={"tenants": "tenant-1,tenant-2"}) as response:
             reader = StatesReader()
