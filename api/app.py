@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from api.adapters.dependency import Dependency, describe, keep
 from api.adapters.kafka_events import KafkaEvents
 from api.adapters.redis_limiter import RedisLimiter
 from api.adapters.redis_receipts import RedisReceipts
+from api.adapters.redis_states import RedisStates
 from api.adapters.redis_store import REDIS, RedisStore, Writes, connect
 from api.adapters.redis_turns import RedisTurns
 from api.adapters.transitions import opener
@@ -32,10 +34,11 @@ from api.observability.lag import Lag
 from api.observability.metrics import Metrics
 from api.observability.pages import pages_of
 from api.observability.status import Status
-from api.queries.completeness import SharedTraces
+from api.queries.completeness import SharedTraces, require_known
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
 from api.routes import breakers, events, mode, operations, policy, reports, service, sleep, tenants
+from api.routes import states as states_routes
 from api.security.embedded_policy import EmbeddedPolicy, policy_folder
 from api.security.in_flight import InFlight
 from api.security.jwks import JwksKeys, fetch_from
@@ -46,6 +49,8 @@ from api.security.rate_limits import parse_limits
 from api.security.refused_budget import RefusedRequests
 from api.security.tokens import Verifier
 from api.services import Services
+from api.states.feed import StatesFeed
+from api.states.streams import StateStreams
 from api.streaming.catchup import Catchup
 from api.streaming.feed import Feed
 from api.streaming.streams import Streams
@@ -64,7 +69,8 @@ from schemas.tasks import end_tasks
 DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
 
 ROUTERS: Final = tuple(
-    subject.router for subject in (sleep, operations, mode, policy, breakers, reports, events, tenants, service)
+    subject.router
+    for subject in (sleep, operations, mode, policy, breakers, reports, events, states_routes, tenants, service)
 )
 """Every endpoint, by subject."""
 PAGES_A_SECOND: Final = 100
@@ -151,19 +157,29 @@ def wire(
     redis_watch = RedisWatch(
         Primaries(watch_client, store.probes), durable=not embedded, clock=clock, last_write=writes
     )
-    transitions = Dependency("transitions")
-    metrics.watch((kafka, redis, opa, jwks, transitions))
+    transitions, states = Dependency("transitions"), Dependency("states")
+    metrics.watch((kafka, redis, opa, jwks, transitions, states))
     metrics.watch_lag(lag, settings.partitions, monotonic)
     metrics.watch_census(census)
     metrics.watch_redis(redis_watch)
     traces = SharedTraces(log)
-    open_reader, reads = opener(settings), Reads(store, log_time.now, traces)
+    open_reader, reads = opener(settings, settings.topics.transitions), Reads(store, log_time.now, traces)
     feed = Feed(open_reader, settings.partitions, transitions, metrics)
+    states_feed = StatesFeed(
+        opener(settings, settings.topics.states),
+        RedisStates(commands_client, settings.redis_prefix, settings.partitions, turns),
+        partial(require_known, store, traces),
+        settings.partitions,
+        states,
+        metrics,
+        log_time.now,
+    )
     closing = [client.aclose, commands_client.aclose, replies_client.aclose, watch_client.aclose]
     tasks: list[Task] = [
         lambda: keep(kafka, log.run, log.lost),
         lambda: keep(redis, replies.run, replies.lost),
         lambda: keep(transitions, feed.run, feed.lost),
+        lambda: keep(states, states_feed.run, states_feed.lost),
         lambda: keep(jwks, keys.run, keys.lost),
         lambda: lag.watch(store, log.ends, monotonic),
         lambda: census.watch(store),
@@ -179,10 +195,16 @@ def wire(
         authoriser = server
         tasks.append(lambda: keep(opa, server.run, server.lost))
     status = Status(
-        (kafka, redis, opa, jwks, transitions), lag, monotonic, redis_watch, [log_time.finding], lambda: log.health
+        (kafka, redis, opa, jwks, transitions, states),
+        lag,
+        monotonic,
+        redis_watch,
+        [log_time.finding],
+        lambda: log.health,
     )
     own_pages = pages_of(status, metrics)
     limiter = RedisLimiter(commands_client, settings.redis_prefix, settings.partitions, limits, receipts, writes, turns)
+    streams = Streams(feed, Catchup(open_reader), reads, store, metrics, clock)
     services = Services(
         clock=clock,
         verifier=Verifier(keys, str(settings.jwt_issuer), str(settings.jwt_audience), settings.jwt_tenant_claim),
@@ -203,7 +225,8 @@ def wire(
         metrics=metrics,
         status=status,
         pages=own_pages if member is None else member.pages_of_all(own_pages),
-        streams=Streams(feed, Catchup(open_reader), reads, store, metrics, clock),
+        streams=streams,
+        states=StateStreams(states_feed, streams),
         tenants=Tenants(store, traces, settings.partitions, log_time.now),
         formats=http_formats(settings.http_formats),
     )
@@ -211,6 +234,7 @@ def wire(
     def release() -> None:
         replies.release()
         feed.release()
+        states_feed.release()
 
     return Wiring(services, tasks, release, closing)
 

@@ -13,6 +13,7 @@ from api.security.opa import Authoriser
 from api.security.rate_limits import Limiter
 from api.security.refused_budget import RefusedRequests
 from api.security.tokens import Verifier
+from api.states.streams import StateStreams
 from api.streaming.streams import Streams
 from schemas.clock import Clock
 from schemas.formats.settings import HttpFormat
@@ -40,5 +41,6 @@ class Services:
     status: Status
     pages: Pages
     streams: Streams
+    states: StateStreams
     tenants: Tenants
     formats: dict[str, HttpFormat]

@@ -10,6 +10,7 @@ Action = Literal[
     "cognitive_sleep_policy",
     "emit",
     "list",
+    "watch",
 ]
 """The actions of callers, as named in the authorisation policy and the rate limits."""
 Budget = Literal[Action, "wake", "refused"]

@@ -42,7 +42,7 @@ _NEWER: Final = "Redis holds data of a newer release, to which this API must be 
 _REACHED: Final = ("next", "refolds_to")
 
 # Parsing rules costs more than the rest of a read, and most partitions hold the same bytes.
-_rules: Final = lru_cache(maxsize=64)(unpack_rules)
+rules_in: Final = lru_cache(maxsize=64)(unpack_rules)
 
 
 class TenantView(NamedTuple):
@@ -174,7 +174,7 @@ async def asking(client: RedisClient, turns: RedisTurns) -> AsyncIterator[None]:
 
 
 def _scanned(cursor: bytes | int, packed: Mapping[bytes, bytes], packed_rules: bytes | None) -> Scanned:
-    rules = _rules(packed_rules)
+    rules = rules_in(packed_rules)
     return Scanned(int(cursor), {tenant.decode(): unpack(record, rules) for tenant, record in packed.items()}, rules)
 
 
@@ -213,9 +213,9 @@ class RedisStore:
             pipeline.execute_command("HGET", keys.tenants, tenant)
             pipeline.execute_command("HGET", keys.progress, "rules")
             reached, packed, packed_rules = await pipeline.execute()
-            rules = _rules(packed_rules)
+            rules = rules_in(packed_rules)
             record = None if packed is None else unpack(packed, rules)
-            return TenantView(partition, record, rules, complete=not _why_incomplete(partition, *reached))
+            return TenantView(partition, record, rules, complete=not incompleteness(partition, *reached))
 
     async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
         """Return a command's record, else its receipt, in one round trip."""
@@ -289,7 +289,7 @@ class RedisStore:
         """Return why a partition is incomplete; see `Store`."""
         async with asking(self._client, self._turns):
             reached = await self._client.execute_command("HMGET", self._keys[partition].progress, *_REACHED)
-            return _why_incomplete(partition, *reached)
+            return incompleteness(partition, *reached)
 
     async def _operations(
         self, keys: PartitionKeys, older: Sequence[str], tenant: str, operation_ids: Sequence[str]
@@ -310,7 +310,7 @@ def _first(packed: bytes | None, older: bytes | None) -> bytes | None:
     return older if packed is None else packed
 
 
-def _why_incomplete(partition: int, position: bytes | None, refolds_to: bytes | None) -> str:
+def incompleteness(partition: int, position: bytes | None, refolds_to: bytes | None) -> str:
     """Return why a partition is incomplete, or an empty text. During a rebuild its position is negative."""
     if position is None:
         return f"Redis has no data of partition {partition}"

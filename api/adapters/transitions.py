@@ -1,4 +1,4 @@
-"""The transitions topic in Kafka, and a reader of it: for streams, and for other code that reads a page of it.
+"""A reader of a topic in Kafka, for streams, and for other code that reads a page of it.
 
 Nothing here bounds the number of readers, and each is a connection to Kafka. The bound of `api.streaming.catchup`
 counts its own readers only. Other code that opens readers needs a bound too.
@@ -104,8 +104,8 @@ class KafkaReader:
         return [record for page in fetched.values() for record in page]
 
 
-def opener(settings: Settings) -> OpenReader:
-    """Return a context manager that connects to the installation's transitions for its block."""
+def opener(settings: Settings, topic: str) -> OpenReader:
+    """Return a context manager that connects to a topic of the installation for its block."""
 
     @asynccontextmanager
     async def open_reader() -> AsyncIterator[Reader]:
@@ -121,7 +121,7 @@ def opener(settings: Settings) -> OpenReader:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await consumer.start()
-                reader = KafkaReader(consumer, settings.topics.transitions)
+                reader = KafkaReader(consumer, topic)
                 await reader.check(settings.partitions)
             yield reader
         finally:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, aclosing
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import structlog
 from fastapi import Response
@@ -52,15 +52,45 @@ class _SlowError(ApiError):
     """The client does not read its stream."""
 
 
-class EventStream(Response):
+class Client(Protocol):
+    """A client, as its stream needs it: `ended` is set once the stream must end, with the reason."""
+
+    @property
+    def ended(self) -> "asyncio.Future[Any]":
+        """The reason."""
+
+
+_Listener = TypeVar("_Listener", bound=Client)
+_Heard_co = TypeVar("_Heard_co", bound=Client, covariant=True)
+_Sent_contra = TypeVar("_Sent_contra", bound=Client, contravariant=True)
+
+
+class Source(Protocol[_Heard_co]):
+    """What is read for streams."""
+
+    def require(self) -> None:
+        """Raise UnavailableError if the last attempt to read it failed."""
+
+    def listener(self) -> AbstractContextManager[_Heard_co]:
+        """Return a client for a block."""
+
+
+class Content(Protocol[_Sent_contra]):
+    """The bytes of one stream."""
+
+    def chunks(self, listener: _Sent_contra, seconds: float, /) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes for ever; something at least every so many seconds."""
+
+
+class EventStream(Response, Generic[_Listener]):
     """A response that ends when the client leaves or is too slow, its token expires, or the process stops."""
 
     media_type = sse.MEDIA_TYPE
 
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
-        session: Session,
-        feed: Feed,
+        session: Content[_Listener],
+        feed: Source[_Listener],
         metrics: Metrics,
         clock: Clock,
         pace: Pace,
@@ -103,7 +133,7 @@ class EventStream(Response):
         if reason != "left":
             await self._finish(receive, send, scope.get("extensions", {}).get(ABORT))
 
-    async def _hold(self, listener: Listener, receive: Receive, send: Send) -> str:
+    async def _hold(self, listener: _Listener, receive: Receive, send: Send) -> str:
         """Send until there is a reason to end, and return the reason."""
         serving = asyncio.create_task(self._serve(listener, send))
         leaving = asyncio.create_task(_left(receive))
@@ -114,7 +144,8 @@ class EventStream(Response):
             if leaving.done():
                 return "left"
             if listener.ended.done():
-                return listener.ended.result()
+                reason: str = listener.ended.result()
+                return reason
             if not serving.done():
                 return "expired"
             try:
@@ -132,7 +163,7 @@ class EventStream(Response):
                 task.cancel()
             await asyncio.gather(serving, leaving, return_exceptions=True)
 
-    async def _serve(self, listener: Listener, send: Send) -> None:
+    async def _serve(self, listener: _Listener, send: Send) -> None:
         async with aclosing(self._session.chunks(listener, self._pace.heartbeat)) as chunks:
             async for chunk in chunks:
                 try:
@@ -189,7 +220,7 @@ class Streams:
 
     def open(
         self, tenant: str | None, last_id: str | None, expires_at: int, holder: Payer | None = None
-    ) -> EventStream:
+    ) -> EventStream[Listener]:
         """Return the response that serves a stream.
 
         Args:
@@ -201,15 +232,30 @@ class Streams:
         Raises:
             ProblemError: `too_many_streams`.
         """
-        payer: Holder = holder or tenant
+        session = Session(self._feed, self._catchup, self._reads, self._store, tenant=tenant, last_id=last_id)
+        return self.serve(session, self._feed, expires_at, holder or tenant)
+
+    def serve(
+        self, session: Content[_Listener], feed: Source[_Listener], expires_at: int, payer: Holder
+    ) -> EventStream[_Listener]:
+        """Return the response that serves a stream of any content.
+
+        Args:
+            session: makes the bytes.
+            feed: what they are made of.
+            expires_at: the end of the client's token, and so of the stream, in milliseconds.
+            payer: whose streams are counted.
+
+        Raises:
+            ProblemError: `too_many_streams`.
+        """
         of_payer, of_all = self._open_streams[payer], self._open_streams.total()
         if of_payer >= MOST_OF_TENANT or of_all >= MOST_STREAMS:
             detail = f"{of_payer} are open for the same, {of_all} in this process; close some"
             raise ProblemError("too_many_streams", detail, headers={"Retry-After": "5"})
-        session = Session(self._feed, self._catchup, self._reads, self._store, tenant=tenant, last_id=last_id)
         return EventStream(
             session,
-            self._feed,
+            feed,
             self._metrics,
             self._clock,
             self._pace,

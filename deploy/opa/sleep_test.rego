@@ -71,6 +71,11 @@ test_nobody_owns_the_absent_tenant if {
 	allowed(asked({"tenant": null, "token_tenant": null, "action": "list", "scopes": ["sleep:operate"]}))
 }
 
+test_all_tenants_are_watched_by_readers_of_any_and_by_operators if {
+	watchers := {scope | some scope, _ in data.sleep_roles; asked({"tenant": null, "action": "watch", "scopes": [scope]}).allow}
+	watchers == {"sleep:read-any", "sleep:operate"}
+}
+
 test_an_unknown_action_is_refused_to_the_operator_too if {
 	refused(asked({"action": "format", "scopes": ["sleep:operate"]}), "no role allows this action")
 }

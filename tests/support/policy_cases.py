@@ -63,7 +63,7 @@ def _contract() -> Iterator[Case]:
         "sleep:override": {"cognitive_sleep_override"},
         "sleep:emit": {"emit"},
     }
-    anywhere = {"sleep:read-any": {"read"}, "sleep:emit-any": {"emit"}, "sleep:operate": set(ACTIONS)}
+    anywhere = {"sleep:read-any": {"read", "watch"}, "sleep:emit-any": {"emit"}, "sleep:operate": set(ACTIONS)}
     for tenant, table in (("acme", own | anywhere), ("globex", anywhere)):
         for action in ACTIONS:
             enough = sorted(scope for scope, actions in table.items() if action in actions)
@@ -123,6 +123,10 @@ def _actions() -> Iterator[Case]:
 def _tenants() -> Iterator[Case]:
     yield _case("nobody owns the absent tenant", "this needs the scope sleep:operate", tenant=None, token_tenant=None)
     yield _case("an operator lists no tenant", tenant=None, token_tenant=None, action="list", scopes=list(OPERATOR))
+    for scope in ("sleep:read-any", "sleep:operate"):
+        yield _case(f"{scope} watches all tenants", tenant=None, token_tenant=None, action="watch", scopes=[scope])
+    needed = "this needs the scope sleep:operate or sleep:read-any"
+    yield _case("a reader of its own tenant watches none", needed, tenant=None, action="watch", scopes=["sleep:read"])
     yield _case("a token without a tenant", "this needs the scope sleep:operate", token_tenant=None)
     for tenant in ("", "ACME", "acme ", 'ac"me', "ac\\me", "acme\0", "a\ncme", "{}", "\N{SNOWMAN}", "x" * 100_000):
         yield _case(f"tenant {tenant[:9]!r}", "this needs the scope sleep:operate", tenant=tenant)

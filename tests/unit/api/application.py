@@ -9,6 +9,7 @@ from api.adapters.dependency import Dependency
 from api.services import Services
 from api.streaming.feed import Feed
 from tests.unit.api.fakes import FakeAuthoriser, FakeClock, FakeLimiter, FakeLog, FakeReplies, FakeStore
+from tests.unit.api.states_topic import StatesSetup
 from tests.unit.api.topic import FakeTopic
 
 
@@ -28,3 +29,4 @@ class ApiOverFakes:
     topic: FakeTopic
     feed: Feed
     limiter: FakeLimiter
+    states: StatesSetup

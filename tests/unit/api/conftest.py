@@ -26,6 +26,7 @@ from api.security.jwks import parse_jwks, pick
 from api.security.refused_budget import RefusedRequests
 from api.security.tokens import Verifier
 from api.services import Services
+from api.states.streams import StateStreams
 from api.streaming.catchup import Catchup
 from api.streaming.feed import Feed
 from api.streaming.streams import Streams
@@ -35,6 +36,7 @@ from tests.unit.api.application import ApiOverFakes
 from tests.unit.api.connection import Host
 from tests.unit.api.contract import judge
 from tests.unit.api.fakes import FakeAuthoriser, FakeClock, FakeLimiter, FakeLog, FakeReplies, FakeStore, unasked_redis
+from tests.unit.api.states_topic import StatesSetup
 from tests.unit.api.topic import PARTITIONS, FakeTopic
 
 
@@ -65,6 +67,7 @@ async def api() -> AsyncIterator[ApiOverFakes]:
     feed = Feed(topic.open, PARTITIONS, Dependency("transitions"), metrics)
     count = itertools.count(1)
     status = Status(dependencies, Lag(), clock, unasked_redis())
+    streams, states = Streams(feed, Catchup(topic.open), reads, store, metrics, clock), StatesSetup(metrics, PARTITIONS)
     services = Services(
         clock=clock,
         verifier=Verifier(FixedKeys(), ISSUER, AUDIENCE, "tenant_id"),
@@ -86,7 +89,8 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         metrics=metrics,
         status=status,
         pages=pages_of(status, metrics),
-        streams=Streams(feed, Catchup(topic.open), reads, store, metrics, clock),
+        streams=streams,
+        states=StateStreams(states.feed, streams),
         tenants=Tenants(store, log, PARTITIONS, clock),
         formats=http_formats(),
     )
@@ -98,7 +102,7 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         transport=transport, base_url="http://api", headers=headers, event_hooks=hooks
     ) as client:
         yield ApiOverFakes(
-            app, client, clock, log, store, replies, authoriser, dependencies, services, topic, feed, limiter
+            app, client, clock, log, store, replies, authoriser, dependencies, services, topic, feed, limiter, states
         )
 
 
@@ -111,3 +115,10 @@ async def host(api: ApiOverFakes) -> AsyncIterator[Host]:
     yield Host(api)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def setup() -> AsyncIterator[StatesSetup]:
+    """A list of states that is kept, and its clients."""
+    async with StatesSetup() as made:
+        yield made

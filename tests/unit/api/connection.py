@@ -12,12 +12,13 @@ from tests.unit.api.application import ApiOverFakes
 
 URL = "/api/brain/sleep_events"
 ALL = "/api/tenants/events"
+STATES = "/api/states/events"
 
 
 class Connection:
     """A client at the ASGI boundary, which may stop reading, or leave."""
 
-    def __init__(self, url: str, headers: dict[str, str]) -> None:
+    def __init__(self, url: str, headers: dict[str, str], query: str = "") -> None:
         self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -25,7 +26,7 @@ class Connection:
             "method": "GET",
             "path": url,
             "raw_path": url.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "root_path": "",
             "scheme": "http",
             "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
@@ -88,9 +89,11 @@ class Host:
         self.app = api.app
 
     @asynccontextmanager
-    async def connect(self, url: str = URL, **headers: str) -> AsyncIterator[tuple[Connection, "asyncio.Task[None]"]]:
+    async def connect(
+        self, url: str = URL, *, query: str = "", **headers: str
+    ) -> AsyncIterator[tuple[Connection, "asyncio.Task[None]"]]:
         """Connect, and see at the end that nothing is left of it."""
-        connection = Connection(url, {"Authorization": f"Bearer {token()}"} | headers)
+        connection = Connection(url, {"Authorization": f"Bearer {token()}"} | headers, query)
         served = asyncio.create_task(self.app(connection.scope, connection.receive, connection.send))
         try:
             yield connection, served

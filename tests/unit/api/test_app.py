@@ -87,9 +87,9 @@ async def test_the_embedded_policy_needs_no_task() -> None:
     """Kafka, Redis, keys, lag and census do; nothing connects."""
     wiring = wire(_settings())
     assert isinstance(wiring.services.authoriser, EmbeddedPolicy)
-    assert len(wiring.tasks) == 7
+    assert len(wiring.tasks) == 8
     names = [dependency.name for dependency in wiring.services.status.dependencies]
-    assert names == ["kafka", "redis", "opa", "jwks", "transitions"]
+    assert names == ["kafka", "redis", "opa", "jwks", "transitions", "states"]
     await _close(wiring)
 
 
@@ -97,7 +97,7 @@ async def test_an_opa_server_is_watched() -> None:
     """One task more."""
     wiring = wire(_settings(opa_url="http://opa:8181"))
     assert isinstance(wiring.services.authoriser, OpaServer)
-    assert len(wiring.tasks) == 8
+    assert len(wiring.tasks) == 9
     await _close(wiring)
 
 
@@ -127,7 +127,7 @@ async def test_each_task_looks_after_one_dependency(monkeypatch: pytest.MonkeyPa
     wiring = wire(_settings(opa_url="http://opa:8181"))
     for task in wiring.tasks:
         await task()
-    assert remaining == ["kafka", "redis", "transitions", "jwks", "lag", "census", "how redis is run", "opa"]
+    assert remaining == ["kafka", "redis", "transitions", "states", "jwks", "lag", "census", "how redis is run", "opa"]
     await _close(wiring)
 
 

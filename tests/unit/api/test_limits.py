@@ -100,6 +100,13 @@ def test_a_read_of_another_tenant_is_paid_by_its_subject() -> None:
     assert payer_of("read", "other", OTHER) == Payer("tenant", "other")
 
 
+def test_whoever_watches_all_tenants_pays_as_a_subject() -> None:
+    """Not as an operator of the same name, whose budget another tenant's subject could otherwise use up."""
+    watcher, operator = OTHER, OTHER._replace(scopes=("sleep:operate",))
+    assert payer_of("watch", None, watcher) == payer_of("read", "acme", watcher)
+    assert payer_of("watch", None, operator) == payer_of("read", "acme", operator) != payer_of("watch", None, watcher)
+
+
 def test_an_operator_pays_alone_and_cannot_pass_for_anybody() -> None:
     """The subject is free text, so it is in no key as it came."""
     payers = [
