@@ -24,7 +24,7 @@ PYTEST := $(PYTHON) -m pytest
 # Of the unit tests; measured once in CI, since it doubles their time.
 COVERAGE := --cov --cov-report=term
 # The services themselves come first: when they break their promises, what follows means nothing.
-LEVELS := tests/services tests/integration tests/acceptance
+LEVELS := tests/services tests/integration
 # With `--jobs`, what only computes gives way to the levels, which mostly wait. Read in a recipe, where it is known.
 ASIDE   = $(if $(findstring jobserver,$(MAKEFLAGS)),nice)
 
@@ -67,14 +67,14 @@ run: install ## start everything embedded, play the scenario, serve until Ctrl-C
 test: install ## all tests, with the best services that this machine can get
 	@failures="$$SLEEP_TEST_FAILURES"; status=0; \
 	test -n "$$failures" || { failures="$$(mktemp)" && trap 'rm -f "$$failures"' EXIT; }; \
-	SLEEP_TEST_FAILURES="$$failures" $(MAKE) --no-print-directory --keep-going unit levels simulation faults || status=$$?; \
+	SLEEP_TEST_FAILURES="$$failures" $(MAKE) --no-print-directory --keep-going unit levels acceptance simulation faults || status=$$?; \
 	test "$$status" = 0 || { echo "failed tests:"; grep -E '^(FAILED|ERROR) ' "$$failures" || echo "none: see above"; }; \
 	exit "$$status"
 
 unit: install ## unit tests on all cores, with branch coverage: no socket, no sleep
 	$(ASIDE) $(PYTEST) tests/unit --numprocesses=auto $(COVERAGE) $(ARGS)
 
-levels: install ## tests/services, tests/integration and tests/acceptance
+levels: install ## tests/services and tests/integration
 	$(PYTEST) $(LEVELS) --durations=20 $(ARGS)
 
 simulation: install ## tests of whole workers in virtual time: 2,000 seeds, and that a missing safeguard is noticed
@@ -90,7 +90,7 @@ integration: install ## tests against Kafka, Redis and OPA
 	$(PYTEST) tests/integration $(ARGS)
 
 acceptance: install ## tests of the processes from outside
-	$(PYTEST) tests/acceptance $(ARGS)
+	$(PYTEST) tests/acceptance --durations=10 $(ARGS)
 
 clients: install ## generate clients in Python, TypeScript, Go and Java, compile them, call a running API with each
 	$(PYTEST) tests/clients --durations=8 $(ARGS)
