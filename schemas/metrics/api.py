@@ -53,7 +53,7 @@ REPORTS_SKIPPED: Final = CounterDefinition(
 DEPENDENCY_UP: Final = GaugeDefinition(
     "sleep_api_dependency_up",
     "Whether a dependency answered when last asked: 1 or 0.",
-    (Label("dependency", ("kafka", "redis", "opa", "jwks", "transitions")),),
+    (Label("dependency", ("kafka", "redis", "opa", "jwks", "transitions", "states")),),
     merge="min",
 )
 POLICY_SECONDS: Final = HistogramDefinition(
