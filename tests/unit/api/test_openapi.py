@@ -3,15 +3,18 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from api.errors.catalog import KINDS
+from api.errors.problems import ProblemError
 from api.openapi.document import document_of
 from api.openapi.headers import HEADERS
 from api.openapi.portable import ENUMERATIONS, components, portable
+from api.routes.states import parse_tenants
 from tests.unit.api.application import ApiOverFakes
 from tests.unit.api.endpoints import ENDPOINTS
 
@@ -198,3 +201,24 @@ def test_bounds_and_defaults_are_kept_in_other_words() -> None:
         "description": "Default: 1.5.",
     }
     assert made["properties"]["y"]["enum"] == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("names", "valid"),
+    [
+        ("acme", True),
+        ("acme,globex,acme", True),
+        (",".join(["a"] * 200), True),
+        ("", False),
+        ("acme,", False),
+        ("a b", False),
+        ("a" * 129, False),
+    ],
+)
+def test_a_list_of_tenants_is_what_the_document_says(document: dict[str, Any], names: str, *, valid: bool) -> None:
+    """The stream of states takes no other, and a generated client can check it."""
+    parameters = document["paths"]["/api/states/events"]["get"]["parameters"]
+    schema = next(parameter["schema"] for parameter in parameters if parameter["name"] == "tenants")
+    assert Draft202012Validator(schema).is_valid(names) is valid
+    with nullcontext() if valid else pytest.raises(ProblemError):
+        parse_tenants(names)
