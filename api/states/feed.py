@@ -227,14 +227,14 @@ class StatesFeed:
             self._settled.clear()
             self._lists = await self._load(bounds)
             bounds = await reader.bounds(range(self.partitions))
-        reader.seek({number: held.next for number, held in enumerate(self._lists)})
+        reader.seek({number: listed.next for number, listed in enumerate(self._lists)})
         complete = False
         doubted_at = self._now()
         while self._wanted():
-            if not complete and all(self._lists[number].next >= held.end for number, held in bounds.items()):
+            if not complete and all(self._lists[number].next >= offsets.end for number, offsets in bounds.items()):
                 complete = True
-                for held in self._lists:
-                    held.caught_up()
+                for listed in self._lists:
+                    listed.caught_up()
                 self._dependency.mark_up(_READ)
                 self._settled.set()
             page = await reader.page(IDLE_SECONDS)
@@ -246,8 +246,8 @@ class StatesFeed:
             if not page:
                 # Only this notices a broker that went away: an idle poll looks the same.
                 await reader.bounds(range(self.partitions))
-            for held in self._lists:
-                held.expire(self.clock())
+            for listed in self._lists:
+                listed.expire(self.clock())
             if self._now() - doubted_at > _DOUBT_SECONDS:
                 doubted_at = self._now()
                 await self._settle_doubts()
@@ -266,35 +266,35 @@ class StatesFeed:
         return (
             bool(self._lists)
             and self._now() - self._heard_at < _STALE_SECONDS
-            and all(held.start <= self._lists[number].next <= held.end for number, held in bounds.items())
+            and all(offsets.start <= self._lists[number].next <= offsets.end for number, offsets in bounds.items())
         )
 
     def _take(self, record: SourceRecord) -> None:
-        held, now = self._lists[record.partition], self.clock()
-        held.pass_over(record.offset, record.timestamp, now)
+        listed, now = self._lists[record.partition], self.clock()
+        listed.pass_over(record.offset, record.timestamp, now)
         row = row_of(record)
         if isinstance(row, TenantRow):
-            self._tell(held.take(row, record.offset, now))
+            self._tell(listed.take(row, record.offset, now))
         elif row is not None:
-            self._tell(held.take_rules(row))
+            self._tell(listed.take_rules(row))
 
     def _tell(self, event: Event | None) -> None:
         if event is not None:
             self._audience.tell(event)
 
     async def _settle_doubts(self) -> None:
-        for held in self._lists:
-            if not held.doubts:
+        for listed in self._lists:
+            if not listed.doubts:
                 continue
-            tenants = list(held.doubts)[:500]
+            tenants = list(listed.doubts)[:500]
             try:
-                found = await self._rows.doubted(held.partition, tenants)
+                doubted = await self._rows.doubted(listed.partition, tenants)
             except UnavailableError as error:
-                log.warning("doubts_unsettled", partition=held.partition, tenants=len(tenants), error=error.finding)
+                log.warning("doubts_unsettled", partition=listed.partition, tenants=len(tenants), error=error.finding)
                 return
             rows = {
-                tenant: None if record is None else row_of_record(tenant, held.partition, record, found.rules)
-                for tenant, record in found.records.items()
+                tenant: None if record is None else row_of_record(tenant, listed.partition, record, doubted.rules)
+                for tenant, record in doubted.records.items()
             }
-            for event in held.settle(found.next, rows, self.clock()):
+            for event in listed.settle(doubted.next, rows, self.clock()):
                 self._tell(event)

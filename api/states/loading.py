@@ -38,20 +38,20 @@ async def load(
     """
     partitions = len(bounds)
     lists = []
-    for partition, held in bounds.items():
+    for partition, offsets in bounds.items():
         await require_known(partition)
-        lists.append(await _load(rows, partition, partitions, held.start, clock, remembered // partitions, earlier))
+        lists.append(await _load(rows, partition, partitions, offsets.start, clock, remembered // partitions, earlier))
     return lists
 
 
 async def _load(
     rows: StateRows, partition: int, partitions: int, start: int, clock: Clock, remembered: int, earlier: int
 ) -> PartitionList:
-    held, from_here = PartitionList(partition, partitions, remembered), start
+    listed, from_here = PartitionList(partition, partitions, remembered), start
     async for piece in rows.slices(partition):
         if piece.first:
-            held = PartitionList(partition, partitions, remembered)
-            held.begin(piece.next, piece.rules[-1])
+            listed = PartitionList(partition, partitions, remembered)
+            listed.begin(piece.next, piece.rules[-1])
             # From there on records may not be applied yet. Where Redis does not know it, the whole topic is read.
             from_here = start if piece.states_next is None else piece.states_next
         now = clock()
@@ -64,10 +64,10 @@ async def _load(
                 continue
             row = row_of_record(tenant, partition, record, piece.rules)
             if listed_until(row.rest, default) > now:
-                held.add(row)
+                listed.add(row)
         await asyncio.sleep(0)  # Requests are served between two slices.
-    held.rows_end(piece.next, piece.rules[-1], max(start, from_here - earlier // partitions))
-    return held
+    listed.rows_end(piece.next, piece.rules[-1], max(start, from_here - earlier // partitions))
+    return listed
 
 
 def _is_at_rest(record: Record, rules: Rules, default: ParameterSet, now: int) -> bool:

@@ -164,12 +164,12 @@ class StatesSession:
         if self._tenants is None:
             return changed
         wanted = frozenset(self._tenants)
-        return [(held, [tenant for tenant in tenants if tenant in wanted]) for held, tenants in changed]
+        return [(states, [tenant for tenant in tenants if tenant in wanted]) for states, tenants in changed]
 
     def _all(self) -> list[_Tenants]:
         """Return the tenants of a snapshot, by partition."""
         if self._tenants is None:
-            return [(held, list(held.entries)) for held in self._lists]
+            return [(states, list(states.entries)) for states in self._lists]
         return [(self._lists[partition_of(tenant, self._feed.partitions)], [tenant]) for tenant in self._tenants]
 
     def _events(self, names: list[_Tenants], *, snapshot: bool) -> Iterator[bytes]:
@@ -179,9 +179,9 @@ class StatesSession:
         """
         parts: list[bytes] = []
         size = 0
-        for held, tenants in names:
+        for states, tenants in names:
             for tenant in tenants:
-                body = held.listed(tenant, self._feed.clock()) if snapshot else held.latest(tenant)
+                body = states.listed(tenant, self._feed.clock()) if snapshot else states.latest(tenant)
                 if not body:
                     continue
                 parts.append(body)
@@ -193,4 +193,4 @@ class StatesSession:
             yield b"".join(parts)
 
     def _offsets(self) -> list[int]:
-        return [held.resumable for held in self._lists]
+        return [states.resumable for states in self._lists]

@@ -41,7 +41,8 @@ _LAST_COMMIT_SECONDS: Final = 4.0
 
 async def _unused(*_: object, **__: object) -> Any:  # noqa: ANN401 - never returns
     """Stand in for what Faust requires of a consumer, and asks only for tables, its own topics, or its own loop."""
-    raise NotImplementedError
+    msg = "Faust asks this for tables, topics of its own or its own loop, and this app has none of them"
+    raise NotImplementedError(msg)
 
 
 class BatchConsumer(Consumer):
