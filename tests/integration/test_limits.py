@@ -52,7 +52,7 @@ async def test_of_a_hundred_callers_at_once_exactly_five_pass(services: Services
         await limiters[0].refund(tenants[0], "emit", 4)
         again = [await limiter.spend(tenants[0], "emit", 5) for limiter in limiters]
         assert [verdict.violated is None for verdict in again] == [True, False]
-        (key,) = [key async for key in clients[0].scan_iter("*:limit:emit:60:acme")]
+        (key,) = [key async for key in clients[0].scan_iter(f"{{{namespace.redis_prefix}:*}}:limit:emit:60:acme")]
         assert 0 < await clients[0].ttl(key) <= 60
     finally:
         for client in clients:
