@@ -9,12 +9,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from api.adapters.dependency import Dependency, UnavailableError, describe
-from api.adapters.running_timeout import running_timeout
 from api.commands.log_time import LogTime
 from api.errors.base import ApiError
 from schemas.clock_skew import broker_time
 from schemas.kafka.topic_check import TopicHealth, judge_topics
 from schemas.names import Topics
+from schemas.running_timeout import running_timeout
 from schemas.settings import Settings
 from schemas.wire.cloudevents import STRUCTURED_HEADERS
 

@@ -12,9 +12,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseErro
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.adapters.dependency import UnavailableError, describe
-from api.adapters.redis_shared import SharedRedis
 from api.adapters.redis_turns import PLACES, RedisTurns
-from api.adapters.running_timeout import running_timeout
 from api.commands.receipt import Receipt
 from schemas.domain.policy import Rules
 from schemas.domain.record import Record, unpack
@@ -27,7 +25,9 @@ from schemas.redis.client import OUTAGE, RedisClient, from_the_client
 from schemas.redis.command_memory import field_of
 from schemas.redis.command_memory import unpack as unpack_operation
 from schemas.redis.progress import unpack_rules
+from schemas.redis.shared import SharedRedis
 from schemas.redis.watch import LastWrite
+from schemas.running_timeout import running_timeout
 from schemas.settings import Settings
 from schemas.wire.operation import OperationRecord
 
@@ -117,8 +117,7 @@ def connect(settings: Settings, *, retries: int = 1, shared: bool = False) -> Re
     """
     retry = Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,))
     if shared and not settings.redis_is_cluster:
-        server = redis_client.connect(settings, seconds=None, retry=retry)
-        return SharedRedis.from_pool(server.connection_pool)  # type: ignore[union-attr]  # it is no cluster's
+        return SharedRedis.open(settings, retry=retry)
     return redis_client.connect(settings, seconds=ANSWER_SECONDS, retry=retry, pool=(PLACES, ANSWER_SECONDS))
 
 

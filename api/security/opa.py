@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 from api.adapters.dependency import Dependency, Pause, UnavailableError, describe
-from api.adapters.running_timeout import running_timeout
 from api.security.opa_client import NoEchoError, OpaClient
 from api.security.opa_connection import InvalidAnswerError
+from schemas.running_timeout import running_timeout
 
 DECISION_SECONDS: Final = 1.0
 """How long an OPA server may take for a decision."""

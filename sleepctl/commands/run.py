@@ -11,6 +11,7 @@ import typer
 from schemas.environment import SettingsError
 from schemas.settings import Ports
 from schemas.settings_loader import load_ports
+from sleepctl.runtime.collector import relax_collector
 from sleepctl.runtime.event_loop import serve_until_stopped
 from sleepctl.runtime.loading import loading
 from sleepctl.runtime.logs import configure_logging
@@ -89,6 +90,7 @@ def run(
             await live.run(stop)
             return live.unseen
 
+    relax_collector()
     report(serve_until_stopped(main), json=json)
 
 

@@ -13,6 +13,7 @@ from schemas.http.pages import Page, PageName, Pages, document
 from schemas.http.server import Member
 from schemas.tasks import end_tasks
 from sleepctl.processes.channel import Channel
+from sleepctl.runtime.collector import relax_collector
 from sleepctl.runtime.event_loop import serve_until_stopped
 
 ASK_SECONDS: Final = 3.0
@@ -78,6 +79,7 @@ def serve_in(place: Place | None, serve: Callable[[asyncio.Event, Member | None]
     Raises:
         CommandError: after a second signal, if it is the only process.
     """
+    relax_collector()
     if place is None:
         serve_until_stopped(lambda stop: serve(stop, None))
         return

@@ -31,7 +31,7 @@ _BESIDE_THE_FOLD = {"worker.ports", "worker.partition.stored_records"}
 """What the fold imports beside its own folder: the values of the core, and how a store's bytes are read."""
 _IO = {"aiohttp", "aiokafka", "asyncio", "faust", "fastapi", "httpx", "redis", "socket", "time", "urllib"}
 # Taking a URL apart asks nobody. The others are what worker and API do alike, and they may not import each other: they
-# end tasks, serve HTTP, read topics and the clock, connect to Redis and look at how it is run.
+# end tasks, serve HTTP, read topics and the clock, ask Redis within a time, and look at how it is run.
 _ALLOWED = {
     ("settings.py", "urllib"),
     ("setting_types.py", "urllib"),
@@ -50,6 +50,9 @@ _ALLOWED = {
     ("fetcher.py", "aiokafka"),
     ("frames.py", "aiokafka"),
     ("script.py", "redis"),
+    ("shared.py", "asyncio"),
+    ("shared.py", "redis"),
+    ("running_timeout.py", "asyncio"),
 }
 
 

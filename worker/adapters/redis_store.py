@@ -8,14 +8,14 @@ from typing import Any, Final, cast
 
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException
 
 from schemas.errors import describe
 from schemas.names import PartitionKeys
-from schemas.redis.client import Primaries, RedisClient, connect, from_the_client
+from schemas.redis.client import OUTAGE, Primaries, RedisClient, connect, from_the_client
 from schemas.redis.command_memory import FIXED_BYTES, field_of
 from schemas.redis.progress import Progress, known_layout
 from schemas.redis.script import Script
+from schemas.redis.shared import SharedRedis
 from schemas.settings import Settings
 from worker.ports import LOAD_BYTES, Commit, Due, Index, Loaded, OperationKey, PartitionStatus, StoreError
 
@@ -49,7 +49,12 @@ class LaneStore:
     def connect(cls, settings: Settings) -> "LaneStore":
         """Return a store on a client of its own; nothing is sent before the first call."""
         # Only the lane retries: after a commit whose answer was lost it must read progress first.
-        client = connect(settings, seconds=_TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0))
+        retry = Retry(NoBackoff(), 0)
+        client: RedisClient
+        if settings.redis_is_cluster:
+            client = connect(settings, seconds=_TIMEOUT_SECONDS, retry=retry)
+        else:
+            client = SharedRedis.open(settings, seconds=_TIMEOUT_SECONDS, retry=retry, resends=False)
         return cls(client, settings.redis_prefix)
 
     async def close(self) -> None:
@@ -245,6 +250,6 @@ def _client_errors() -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:
-        if not isinstance(error, RedisClusterException) and not from_the_client(error):
+        if not isinstance(error, OUTAGE) and not from_the_client(error):
             raise
         raise StoreError(describe(error)) from error

@@ -1,7 +1,6 @@
 """One worker process: what its lanes share, the consumers that it keeps running, and its stop in bounded time."""
 
 import asyncio
-import gc
 import random
 from typing import Final, cast
 
@@ -33,9 +32,6 @@ from worker.runtime.topic_watch import TopicWatch
 from worker.runtime.unreadable_batches import UnreadableBatches
 
 _CLOSE_SECONDS: Final = 2.0
-# A batch creates tens of thousands of short-lived tuples and no cycles. With Python's default threshold of 700 the
-# collector traverses them again and again: decoding took 16 us a record, and takes 7 us with these thresholds.
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 log = structlog.get_logger("worker.runtime.worker")
 
@@ -211,6 +207,4 @@ async def serve(
 ) -> None:
     """Run a worker until `stop` is set; it sets `ready` once Kafka answers and the topics are right."""
     mend_aiokafka()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
     await Worker(settings, embedded=embedded, member=member).run(stop, ready)

@@ -9,7 +9,7 @@ from redis.asyncio import Redis, RedisCluster
 from api.adapters.dependency import UnavailableError
 from api.adapters.redis_store import ANSWER_SECONDS, asking, connect, seconds_for
 from api.adapters.redis_turns import CALLER, RedisTurns
-from api.adapters.running_timeout import STEPS, running_timeout
+from schemas.running_timeout import STEPS, running_timeout
 from tests.support.settings import settings_of
 
 

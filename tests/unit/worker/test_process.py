@@ -279,8 +279,7 @@ async def test_serving_runs_one_worker_with_what_it_was_given(monkeypatch: pytes
             made.append(arguments)
 
     monkeypatch.setattr("worker.runtime.worker.Worker", _Worker)
-    for name in ("gc.freeze", "gc.set_threshold", "asyncio.set_event_loop_policy"):
-        monkeypatch.setattr(name, lambda *_: None)  # what holds for the whole process
+    monkeypatch.setattr("asyncio.set_event_loop_policy", lambda *_: None)  # which holds for the whole process
     settings, stop, ready = settings_of(), asyncio.Event(), asyncio.Event()
     await serve(settings, stop=stop, ready=ready, embedded=True)
     assert made == [(settings, {"embedded": True, "member": None}), (stop, ready)]

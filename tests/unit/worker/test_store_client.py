@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from redis.asyncio import Connection, Redis, RedisCluster
+from redis.asyncio import Connection, RedisCluster
 from redis.exceptions import RedisClusterException
 
 from schemas.redis.progress import ProgressUpdate
+from schemas.redis.shared import SharedRedis
 from tests.support.settings import settings_of
 from tests.unit.worker.redis_client import FakeRedis, store_of
 from worker.adapters.redis_store import LaneStore
@@ -48,7 +49,7 @@ async def test_a_client_neither_waits_for_ever_nor_repeats_a_command_by_itself()
     """A commit that was repeated blindly could only be refused; the lane looks first what became of it."""
     store = LaneStore.connect(settings_of(redis_url="rediss://:secret@redis.example:6380/2"))
     client = store._redis  # noqa: SLF001 - what the client was told is all there is to see without a socket
-    assert isinstance(client, Redis)
+    assert isinstance(client, SharedRedis)
     options = client.connection_pool.connection_kwargs
     assert (options["host"], options["port"], options["db"], options["password"]) == (
         "redis.example",
@@ -56,8 +57,8 @@ async def test_a_client_neither_waits_for_ever_nor_repeats_a_command_by_itself()
         2,
         "secret",
     )
-    assert options["socket_timeout"] == options["socket_connect_timeout"] == 5.0
     assert options["retry"].get_retries() == 0
+    assert (client.seconds, client.resends) == (5.0, False)
     await store.close()
 
 

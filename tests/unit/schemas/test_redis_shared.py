@@ -10,8 +10,8 @@ from redis.asyncio import Connection, ConnectionPool
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.adapters import redis_shared
-from api.adapters.redis_shared import SharedRedis
+from schemas.redis import shared
+from schemas.redis.shared import SharedRedis
 
 
 class FakeConnection(Connection):
@@ -71,9 +71,9 @@ class FakePool(ConnectionPool):
 class Server:
     """A client, and the connections that it makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the client's own
         self.pool = FakePool()
-        self.client = SharedRedis(connection_pool=self.pool)
+        self.client = SharedRedis(connection_pool=self.pool, **options)
 
     @property
     def connection(self) -> FakeConnection:
@@ -194,6 +194,33 @@ async def test_a_call_on_a_connection_that_breaks_is_sent_once_more(server: Serv
     assert await asyncio.gather(*calls) == [b"1", b"2"]
 
 
+async def test_a_client_that_resends_nothing_says_that_the_connection_broke() -> None:
+    """Its caller knows best whether the call may be carried out twice."""
+    server = Server(resends=False)
+    [call] = await server.calls("a")
+    server.connection.answer(RedisConnectionError("closed"))
+    with pytest.raises(RedisConnectionError, match="closed"):
+        await call
+    assert len(server.pool.made) == 1
+    [after] = await server.calls("a")
+    server.connection.answer(b"1")
+    assert await after == b"1"
+    await server.client.aclose()
+
+
+async def test_an_answer_that_does_not_come_in_time_fails_its_call_alone() -> None:
+    """Later calls get a new connection, since the server may hang."""
+    server = Server(seconds=0.05)
+    [call] = await server.calls("a")
+    with pytest.raises(TimeoutError):
+        await call
+    [after] = await server.calls("b")
+    server.connection.answer(b"2")
+    assert await after == b"2"
+    assert len(server.pool.made) == 2
+    await server.client.aclose()
+
+
 async def test_a_call_whose_connection_breaks_twice_fails(server: Server) -> None:
     """With what the second one said; the next call tries again."""
     [call] = await server.calls("a")
@@ -243,7 +270,7 @@ async def test_a_server_that_cannot_be_reached_fails_every_call_that_waits(serve
 
 async def test_a_connection_that_is_not_accepted_in_time_fails(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that is cut off meanwhile does not end the attempt of others."""
-    monkeypatch.setattr(redis_shared, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(shared, "CONNECT_SECONDS", 0.05)
     server.pool.hangs = True
     cut_off, waiting = await server.calls("a", "b")
     cut_off.cancel()

@@ -14,11 +14,14 @@ from typing import Any, Final
 
 from hiredis import pack_command
 from redis.asyncio import Connection, Redis
+from redis.asyncio.retry import Retry
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from api.adapters.running_timeout import running_timeout
 from schemas.errors import describe
+from schemas.redis.client import connect
+from schemas.running_timeout import running_timeout
+from schemas.settings import Settings
 from schemas.tasks import end_tasks
 
 CONNECT_SECONDS: Final = 1.0
@@ -28,14 +31,45 @@ Command = tuple[Any, ...]
 
 
 class SharedRedis(Redis):
-    """The client. A call that a broken connection ends is sent once more, on a new one."""
+    """The client.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as redis-py has them
+    Attributes:
+        seconds: how long an answer may take, None if each caller limits that itself.
+        resends: whether a call that a broken connection ends is sent once more, on a new one. It may then have been
+            carried out twice.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401 - as redis-py has them
+        seconds: float | None = None,
+        resends: bool = True,
+        **options: Any,  # noqa: ANN401 - as above
+    ) -> None:
         super().__init__(*arguments, **options)
+        self.seconds = seconds
+        self.resends = resends
         self._link: _Link | None = None
         self._links: set[_Link] = set()
         self._opening: asyncio.Task[_Link] | None = None
         self._is_closed = False
+
+    @classmethod
+    def open(
+        cls, settings: Settings, *, retry: Retry, seconds: float | None = None, resends: bool = True
+    ) -> "SharedRedis":
+        """Return a client of a single server; it connects when first used.
+
+        Args:
+            settings: name the server.
+            retry: how a connection that cannot be made is tried again.
+            seconds: see `SharedRedis`.
+            resends: see `SharedRedis`.
+        """
+        pool = connect(settings, seconds=None, retry=retry).connection_pool  # type: ignore[union-attr]  # no cluster's
+        client = cls(connection_pool=pool, seconds=seconds, resends=resends)
+        client.auto_close_connection_pool = True
+        return client
 
     async def execute_command(self, *command: Any, **options: Any) -> Any:  # noqa: ANN401 - each command has its own
         """Return the answer to a command, as redis-py does."""
@@ -54,16 +88,26 @@ class SharedRedis(Redis):
         """Send commands together and return their answers.
 
         Raises:
-            RedisError: the first error among the answers; or if the connection broke twice, or cannot be made.
-            TimeoutError: if the server does not accept the connection in time.
+            RedisError: the first error among the answers; or if the connection broke for the last time, or cannot be
+                made.
+            TimeoutError: if the server does not accept the connection in time, or does not answer in time.
         """
+        if self.seconds is None:
+            answers = await self._answers(commands)
+        else:
+            async with running_timeout(self.seconds):
+                answers = await self._answers(commands)
+        return [self._parsed(command[0], answer, options) for command, answer in zip(commands, answers, strict=True)]
+
+    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
         # redis-py has names of two words.
         packed = b"".join(pack_command((*name.split(), *arguments)) for name, *arguments in commands)
         try:
-            answers = await (await self._open_link()).ask(packed, len(commands))
+            return await (await self._open_link()).ask(packed, len(commands))
         except RedisConnectionError:
-            answers = await (await self._open_link()).ask(packed, len(commands))
-        return [self._parsed(command[0], answer, options) for command, answer in zip(commands, answers, strict=True)]
+            if not self.resends:
+                raise
+        return await (await self._open_link()).ask(packed, len(commands))
 
     def _parsed(self, name: str, answer: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
         if isinstance(answer, ResponseError):
