@@ -51,6 +51,7 @@ class FetchBuffer:
         self._clock = clock
         self._log = log
         self._queue: deque[SourceRecord] = deque()
+        self._sizes: deque[int] = deque()  # of the queued records, in bytes
         self._queued_bytes = 0
         self._unacknowledged: deque[tuple[int, Callable[[], object]]] = deque()
         self._arrived = asyncio.Event()
@@ -81,6 +82,7 @@ class FetchBuffer:
         self.generation = next(_generations)
         self._expected = self._seek_to = None
         self._queue.clear()
+        self._sizes.clear()
         self._queued_bytes = 0
         while self._unacknowledged:
             self._unacknowledged.popleft()[1]()
@@ -99,8 +101,10 @@ class FetchBuffer:
             return
         self._sought = False
         self.ahead_ms = max(0, fetched.records[-1].timestamp - self._clock.now())
+        sizes = [size_of(record) for record in fetched.records]
         self._queue.extend(fetched.records)
-        self._queued_bytes += sum(map(size_of, fetched.records))
+        self._sizes.extend(sizes)
+        self._queued_bytes += sum(sizes)
         self._expected = fetched.records[-1].offset + 1
         self._unacknowledged.append((self._expected, acknowledge))
         self._arrived.set()
@@ -136,11 +140,11 @@ class FetchBuffer:
         size = 0
         latest = self._clock.now() + _FUTURE_MS
         while self._queue and len(ready) < _MAX_RECORDS and _is_ready(self._queue[0], latest):
-            size += size_of(self._queue[0])
-            if ready and size > _MAX_BYTES:
+            if ready and size + self._sizes[0] > _MAX_BYTES:
                 break
+            size += self._sizes.popleft()
             ready.append(self._queue.popleft())
-        self._queued_bytes -= sum(map(size_of, ready))
+        self._queued_bytes -= size
         return ready
 
     async def _wait_for_the_future(self) -> None:
