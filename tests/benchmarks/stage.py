@@ -1,6 +1,7 @@
 """An installation to be measured: its workers and its API, and a warm-up that lasts until figures stand still."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ from tests.support.installation import ApiClient, Installation, Process
 
 UNLIMITED: Final = '{"*": "9000000/minute"}'
 """Rate limits that are counted, as they always are, but not met."""
-MOST_WARM_UP_ROUNDS: Final = 12
+MOST_WARM_UP_ROUNDS: Final = 24
 STEADY: Final = 0.05
-"""How far two rounds' processor time of Kafka for a unit may differ: its compiler has then done most of its work."""
+STEADY_ROUNDS: Final = 3
+"""How far the processor time of Kafka for a unit may differ among how many rounds in a row: its compiler has then done
+most of its work."""
 
 
 class Stage:
@@ -52,6 +55,7 @@ async def stage(
     Without an OPA server the API's policy is embedded.
     """
     async with Installation.open(services, Namespace.fresh(), directory) as installation:
+        installation.environment["SLEEP_LOG_FORMAT"] = "json"  # the default of the product
         started = [installation.start("worker") for _ in range(workers)]
         client = None
         if api:
@@ -67,16 +71,17 @@ async def stage(
 async def warm_up(meter: Meter, work: Callable[[], Awaitable[int]]) -> None:
     """Repeat work until Kafka's processor time for one unit of it stands still; `work` returns how many units it did.
 
-    Where Kafka is embedded, its time is not its own: half of the rounds are then made.
+    Where Kafka is embedded, its time is not its own: a quarter of the rounds are then made.
     """
-    last: float | None = None
+    last: deque[float] = deque(maxlen=STEADY_ROUNDS)
     for number in range(MOST_WARM_UP_ROUNDS):
         before = meter.read()
         units = await work()
-        now = meter.spent(before, units).get("kafka")
-        if now is None:
-            if number >= MOST_WARM_UP_ROUNDS // 2:
+        spent = meter.spent(before, units).get("kafka")
+        if spent is None:
+            if number >= MOST_WARM_UP_ROUNDS // 4:
                 return
-        elif last is not None and abs(now - last) <= STEADY * last:
+            continue
+        last.append(spent)
+        if len(last) == STEADY_ROUNDS and max(last) - min(last) <= STEADY * max(last):
             return
-        last = now

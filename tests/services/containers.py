@@ -13,7 +13,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 
 from tests.services.base import Service, ServiceError, UnavailableError
-from tests.services.broker_config import HEAP_OPTIONS, JVM_OPTIONS, as_environment, broker_config
+from tests.services.broker_config import HEAP_OPTIONS, as_environment, broker_config, jvm_options
 from tests.services.jars import kafka_version
 from tests.services.opa_program import OPA_VERSION
 from tests.services.probe import LOOPBACK, free_port, kafka_answers, opa_answers, redis_answers
@@ -178,7 +178,7 @@ def _kafka(host: str, *, local: bool, share_host: bool) -> Service:
     container.with_envs(
         **as_environment(config),
         KAFKA_HEAP_OPTS=" ".join(HEAP_OPTIONS),
-        KAFKA_JVM_PERFORMANCE_OPTS=" ".join(JVM_OPTIONS),
+        KAFKA_JVM_PERFORMANCE_OPTS=" ".join(jvm_options()),
     )
     if share_host:
         container.with_kwargs(network_mode="host")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.services.base import Service, ServiceError, UnavailableError
-from tests.services.broker_config import HEAP_OPTIONS, JVM_OPTIONS, as_properties, broker_config
+from tests.services.broker_config import HEAP_OPTIONS, as_properties, broker_config, jvm_options
 from tests.services.jars import kafka_jars
 from tests.services.probe import LOOPBACK, free_port, kafka_answers, redis_answers
 from tests.services.valkey import redis_program
@@ -124,7 +124,7 @@ class KafkaProcess(ProcessService):
     def __init__(self, folder: Path, java: str, jars: Path) -> None:
         port = free_port()
         super().__init__("Kafka", f"{LOOPBACK}:{port}", folder / "kafka")
-        self._java = [java, *HEAP_OPTIONS, *JVM_OPTIONS, "-Dlog4j2.level=WARN", "-cp", f"{jars}/*"]
+        self._java = [java, *HEAP_OPTIONS, *jvm_options(), "-Dlog4j2.level=WARN", "-cp", f"{jars}/*"]
         config = broker_config(
             listen=self.address,
             advertised=self.address,

@@ -137,7 +137,7 @@ class Installation:
             **namespace.environ(),
             "SLEEP_PARTITIONS": str(partitions),
             "SLEEP_WORKER_METRICS_PORT": "0",
-            "SLEEP_LOG_FORMAT": "json",
+            "SLEEP_LOG_FORMAT": "console",
         }
         self.settings = Settings(
             kafka_bootstrap=services.kafka,
