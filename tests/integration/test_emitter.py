@@ -3,12 +3,14 @@
 import asyncio
 import os
 import re
+import secrets
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -136,6 +138,37 @@ async def test_a_wrong_token_is_said_at_the_start(
 def close(emitter: Emitter) -> bool:
     """Close an emitter, in more time than a busy machine takes; return whether all was sent."""
     return emitter.close(timeout_seconds=60)
+
+
+def restart(url: str, token: str, tenant: str, old: Emitter, pod: int) -> Emitter:
+    """Stop the process of a pod and start the next one, whose breaker opens too."""
+    assert close(old)
+    new = Emitter(url, token, instance=f"pod-{pod}-new")
+    new.report(tenant, "payments", "open")
+    return new
+
+
+async def test_a_rolling_restart_leaves_no_claim_behind(door: ApiClient) -> None:
+    """Each old process releases what it held; the tenant sleeps until the last new one closes."""
+    tenant = f"roll-{secrets.token_hex(4)}"
+    token = door.token(tenant, "sleep:emit")
+    old = [Emitter(door.url, token, instance=f"pod-{pod}-old") for pod in range(PODS)]
+    for emitter in old:
+        emitter.report(tenant, "payments", "open")
+    async with door.client(tenant) as client:
+
+        async def held_by(age: str) -> bool:
+            return asleep(await read(client)) == {f"payments@pod-{pod}-{age}" for pod in range(PODS)}
+
+        await until(lambda: held_by("old"))
+        new = await in_threads(restart, repeat(door.url), repeat(token), repeat(tenant), old, range(PODS))
+        await until(lambda: held_by("new"))
+        assert all(await in_threads(close, new))
+        assert {reason for emitter in [*old, *new] for reason in emitter.dropped} == set()
+        try:
+            assert asleep(await until_state(client, "active")) == set()
+        except TimeoutError:
+            pytest.fail(f"not active: {await read(client)}")
 
 
 async def test_one_identity_for_many_pods_stays_within_its_limits(installation: Installation) -> None:

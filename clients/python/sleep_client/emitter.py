@@ -136,7 +136,7 @@ class Emitter:
             timeout_seconds: how long that may take.
 
         Returns:
-            Whether everything was sent in time.
+            Whether everything was sent in time, and the server refused none of it.
         """
         self._courier.begin_close(timeout_seconds, release=release)
         return self._courier.join(timeout_seconds + _GRACE_SECONDS) and self._courier.delivered

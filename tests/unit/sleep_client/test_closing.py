@@ -88,6 +88,17 @@ def test_a_tenant_that_is_refused_does_not_delay_a_close(emission: Emission) -> 
     assert emission.session.dropped == {"closed": 1}
 
 
+def test_a_close_whose_reports_are_refused_says_so(emission: Emission) -> None:
+    """The claim stays until its lease ends."""
+    emission.report("open")
+    emission.accept()
+    emission.session.close(emission.now, 5.0, release=True)
+    emission.refuse(problem(422, "invalid_event"))
+    assert emission.session.next(emission.now) is None
+    assert emission.session.dropped == {"refused": 1}
+    assert not emission.session.delivered
+
+
 def test_a_request_takes_no_longer_than_the_close(emission: Emission) -> None:
     """And at least a tenth of a second."""
     assert emission.session.remaining(emission.now, 10.0) == 10.0

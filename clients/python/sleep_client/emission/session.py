@@ -71,7 +71,8 @@ class Session:
     def __init__(self, outbox: Outbox, address: str, jitter: Callable[[], float]) -> None:
         self.status = Status.STARTING
         self.delivered = False
-        """Whether the session has ended with nothing left to send."""
+        """Whether the session has ended with nothing left to send, and nothing refused since `close`."""
+        self._refused_at_close = False
         self._outbox = outbox
         self._address = address
         self._jitter = jitter
@@ -157,7 +158,7 @@ class Session:
         """End now, whatever waits."""
         left = self._outbox.abandon()
         self.status = Status.CLOSED
-        self.delivered = not left
+        self.delivered = not left and not self._refused_at_close
         if left:
             text = f"The emitter was closed before {left} reports reached {self._address}. Leases end their claims."
             self._notices.append(Notice(logging.WARNING, text))
@@ -217,6 +218,8 @@ class Session:
     def _refused(self, verdict: Verdict, count: int) -> None:
         before = self._outbox.dropped["refused"]
         self._outbox.refused(count, verdict.wrong)
+        if self.closing and self._outbox.dropped["refused"] > before:
+            self._refused_at_close = True
         if before == 0 and self._outbox.dropped["refused"]:
             text = f"A report was dropped (refused): {verdict.finding}. `dropped` counts further ones."
             self._notices.append(Notice(logging.WARNING, text))
