@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Final
 
+from docs.generator.asyncapi import asyncapi
 from docs.generator.errors_page import errors_page
 from docs.generator.fields_pages import events_page, records_page
 from docs.generator.json_schemas import DOCUMENTS, EVENTS, json_schema
 from docs.generator.metrics_page import metrics_page
+from docs.generator.openapi import openapi
 from docs.generator.settings_page import settings_page
 from docs.generator.states_page import states_page
 
@@ -31,7 +33,11 @@ def generated() -> dict[str, str]:
         "settings": settings_page(),
         "states": states_page(),
     }
-    return schemas | {f"{PAGES}/{name}.md": f"{_NOTICE}\n\n{text}" for name, text in pages.items()}
+    interfaces = {
+        f"{SCHEMAS}/{name}.json": json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+        for name, document in (("asyncapi", asyncapi), ("openapi", openapi))
+    }
+    return schemas | interfaces | {f"{PAGES}/{name}.md": f"{_NOTICE}\n\n{text}" for name, text in pages.items()}
 
 
 def stale(root: Path) -> list[str]:

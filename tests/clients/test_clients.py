@@ -91,6 +91,16 @@ def test_openapi_typescript(served: Served, tmp_path: Path) -> None:
     assert run(["node", "out/main.js"], folder, served.environment).startswith("typescript ")
 
 
+def test_the_parser_of_asyncapi_accepts_our_document(tmp_path: Path) -> None:
+    """With all that the document refers to."""
+    need("node", "npm")
+    folder = tmp_path / "asyncapi"
+    shutil.copytree(HERE / "asyncapi", folder)
+    run(["npm", "ci", "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts"], folder)
+    output = run(["node", "validate.mjs", HERE.parents[1] / "schemas" / "json" / "asyncapi.json"], folder)
+    assert output.startswith("asyncapi 3.0.0: 5 channels")
+
+
 def _go_module(folder: Path) -> Path:
     """Return a copy of the module, into which a client is generated."""
     return Path(shutil.copytree(HERE / "go", folder / "go"))

@@ -20,6 +20,7 @@ from schemas.domain.policy import BUILT_IN_RULES, Rules
 from schemas.domain.record import Record
 from schemas.kafka.fetcher import AnyBytesConsumer
 from schemas.kafka.source_record import SourceRecord
+from schemas.kafka.topics import wanted_topics
 from schemas.settings import Settings
 from schemas.wire.cloudevents import STRUCTURED_HEADERS
 from schemas.wire.operation import OperationRecord
@@ -29,7 +30,7 @@ from tests.services.embedded import MockBroker
 from tests.services.probe import free_port
 from tests.support.records import Sent
 from worker.adapters.kafka_producer import KafkaOutputs
-from worker.adapters.kafka_topics import TopicAdmin, wanted_topics
+from worker.adapters.kafka_topics import TopicAdmin
 from worker.adapters.redis_store import LaneStore
 from worker.fold.decoding import Decoder, operations_of, tenants_of
 from worker.fold.piece import Piece

@@ -9,15 +9,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
 from schemas.kafka.topic_check import judge_topics
+from schemas.kafka.topics import COMPACTION_LAG, DAY_MS, EVENTS_KEPT_MS, Topic, wanted_topics
 from schemas.settings import Settings
 from worker.adapters.aiokafka_patches import create_no_topics
 from worker.errors import WorkerError
 
-_DAY_MS: Final = 86_400_000
 _REQUIRED: Final = ("message.timestamp.type", "cleanup.policy")
-_LAG: Final = "min.compaction.lag.ms"
-_AT_LEAST: Final = ("retention.ms", "delete.retention.ms", "min.insync.replicas", _LAG)
-_EVENTS_KEPT_MS: Final = 7 * _DAY_MS
+_AT_LEAST: Final = ("retention.ms", "delete.retention.ms", "min.insync.replicas", COMPACTION_LAG)
 _STATE_BYTES: Final = 1_000
 """A state record with its key, of a tenant that one breaker put to sleep; our producers do not compress."""
 _NEEDS: Final = {True: "needs", False: "should have"}
@@ -27,14 +25,6 @@ log = structlog.get_logger("worker.adapters.kafka_topics")
 
 class TopicsError(WorkerError):
     """A topic is missing or has a wrong setting; the message says what to do."""
-
-
-class Topic(NamedTuple):
-    """A topic as the specification fixes it (specification.md#topics)."""
-
-    name: str
-    partitions: int
-    config: dict[str, str]
 
 
 class Finding(NamedTuple):
@@ -49,44 +39,13 @@ class Finding(NamedTuple):
     stops: bool
 
 
-def wanted_topics(settings: Settings) -> list[Topic]:
-    """Return the topics of an installation."""
-    topics, partitions = settings.topics, settings.partitions
-    common = {"unclean.leader.election.enable": "false"}
-    if settings.replication >= 3:  # noqa: PLR2004 - two of three replicas must have a record before it counts
-        common["min.insync.replicas"] = "2"
-
-    def retained(ms: int, **more: str) -> dict[str, str]:
-        return {**common, "cleanup.policy": "delete", "retention.ms": str(ms), **more}
-
-    log_time = {"message.timestamp.type": "LogAppendTime"}
-    return [
-        Topic(topics.events, partitions, retained(_EVENTS_KEPT_MS, **log_time)),
-        # A rebuild must find the tombstone of a tenant as long as the log holds an earlier event of the tenant.
-        Topic(
-            topics.states,
-            partitions,
-            {
-                **common,
-                "cleanup.policy": "compact",
-                "delete.retention.ms": str(9 * _DAY_MS),
-                # A replay begins with the last state before its range, which may lie anywhere in the log.
-                _LAG: str(_EVENTS_KEPT_MS),
-            },
-        ),
-        Topic(topics.transitions, partitions, retained(30 * _DAY_MS)),
-        Topic(topics.breakers, partitions, retained(_DAY_MS, **log_time)),
-        Topic(topics.deadletter, partitions, retained(30 * _DAY_MS)),
-    ]
-
-
 def disk_cost(settings: Settings) -> str:
     """Return in a sentence what disk space the states topic takes, since it is not compacted at once."""
-    gigabytes = _EVENTS_KEPT_MS / 1000 * _STATE_BYTES / 1e9
+    gigabytes = EVENTS_KEPT_MS / 1000 * _STATE_BYTES / 1e9
     return (
-        f"{settings.topics.states} keeps every state for {_EVENTS_KEPT_MS // _DAY_MS} days ({_LAG}), so that `sleepctl "
-        f"replay` knows where a range begins. That takes about {gigabytes:.2g} GB on each replica (SLEEP_REPLICATION "
-        f"is {settings.replication}) for each state published a second"
+        f"{settings.topics.states} keeps every state for {EVENTS_KEPT_MS // DAY_MS} days ({COMPACTION_LAG}), so that "
+        f"`sleepctl replay` knows where a range begins. That takes about {gigabytes:.2g} GB on each replica "
+        f"(SLEEP_REPLICATION is {settings.replication}) for each state published a second"
     )
 
 
@@ -200,8 +159,8 @@ def _as_long_as_events(wanted: list[Topic], events: Mapping[str, str | None]) ->
     """
     kept = int(events.get("retention.ms") or 0)
     return [
-        topic._replace(config={**topic.config, _LAG: str(max(kept, int(topic.config[_LAG])))})
-        if _LAG in topic.config
+        topic._replace(config={**topic.config, COMPACTION_LAG: str(max(kept, int(topic.config[COMPACTION_LAG])))})
+        if COMPACTION_LAG in topic.config
         else topic
         for topic in wanted
     ]
@@ -214,7 +173,7 @@ def _compare(topic: Topic, config: Mapping[str, str | None]) -> Iterator[Finding
         least = "at least " if name in _AT_LEAST else ""
         if actual != value and not (least and actual is not None and _is_at_least(actual, value)):
             stops = name in _REQUIRED
-            cure = _lag_cure(topic.name, value) if name == _LAG else ""
+            cure = _lag_cure(topic.name, value) if name == COMPACTION_LAG else ""
             text = f"topic {topic.name} has {name}={actual}, and {_NEEDS[stops]} {least}{value}{cure}"
             yield Finding(text, stops=stops)
 
@@ -223,7 +182,7 @@ def _lag_cure(topic: str, value: str) -> str:
     """Return why a topic should not be compacted sooner, and what to do."""
     return (
         ", else `sleepctl replay` may not know where a range begins: run `kafka-configs.sh --alter --entity-type "
-        f"topics --entity-name {topic} --add-config {_LAG}={value}`, which takes disk space"
+        f"topics --entity-name {topic} --add-config {COMPACTION_LAG}={value}`, which takes disk space"
     )
 
 

@@ -8,12 +8,13 @@ from aiokafka.admin.config_resource import ConfigResource
 from aiokafka.errors import IncompatibleBrokerVersion
 from structlog.testing import capture_logs
 
+from schemas.kafka.topics import wanted_topics
 from schemas.settings import Settings
 from tests.support.batches import apply_all
 from tests.support.events import breaker
 from tests.support.settings import settings_of
 from tests.unit.worker.rebuilds import log_of
-from worker.adapters.kafka_topics import Finding, TopicAdmin, TopicsError, disk_cost, verify_topics, wanted_topics
+from worker.adapters.kafka_topics import Finding, TopicAdmin, TopicsError, disk_cost, verify_topics
 
 
 class _Answer:
