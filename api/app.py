@@ -21,7 +21,7 @@ from api.adapters.redis_receipts import RedisReceipts
 from api.adapters.redis_states import RedisStates
 from api.adapters.redis_store import REDIS, RedisStore, Writes, connect
 from api.adapters.redis_turns import RedisTurns
-from api.adapters.transitions import OpenReader, opener
+from api.adapters.transitions import OpenPlacedReader, opener
 from api.commands.emit import Emitter
 from api.commands.log_time import LogTime
 from api.commands.replies import RedisReplies
@@ -282,7 +282,7 @@ def wire(
     return Wiring(services, tasks, release, closing)
 
 
-def _pages_of_topics(settings: Settings, open_transitions: OpenReader, clock: Clock) -> tuple[Audit, DeadLetters]:
+def _pages_of_topics(settings: Settings, open_transitions: OpenPlacedReader, clock: Clock) -> tuple[Audit, DeadLetters]:
     """Return the pages of the audit and of the dead letters. They share the places of this process."""
     places = page_places()
     open_dead_letters = opener(settings, settings.topics.deadletter, any_count=True)

@@ -48,6 +48,10 @@ class Reader(Protocol):
         """Return the next records, in order within each partition; none if none came in time."""
         ...
 
+
+class PlacedReader(Reader, Protocol):
+    """A reader that also says how far it has read."""
+
     async def position(self, partition: int) -> int:
         """Return the offset up to which a partition was read; offsets without a record are passed over."""
         ...
@@ -58,6 +62,7 @@ class Reader(Protocol):
 
 
 OpenReader = Callable[[], AbstractAsyncContextManager[Reader]]
+OpenPlacedReader = Callable[[], AbstractAsyncContextManager[PlacedReader]]
 
 
 class MissingTopicError(ApiError, KafkaError):  # type: ignore[misc]  # aiokafka has no types
@@ -126,7 +131,7 @@ class KafkaReader:
         return offset
 
 
-def opener(settings: Settings, topic: str, *, any_count: bool = False) -> OpenReader:
+def opener(settings: Settings, topic: str, *, any_count: bool = False) -> OpenPlacedReader:
     """Return a context manager that connects to a topic of the installation for its block.
 
     Args:
@@ -136,7 +141,7 @@ def opener(settings: Settings, topic: str, *, any_count: bool = False) -> OpenRe
     """
 
     @asynccontextmanager
-    async def open_reader() -> AsyncIterator[Reader]:
+    async def open_reader() -> AsyncIterator[PlacedReader]:
         # No offset is ever reset behind our back: a hole in the log is for a person, or a `reset`.
         consumer = AnyBytesConsumer(
             **settings.kafka_client(),

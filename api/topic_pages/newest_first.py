@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from api.adapters.dependency import UnavailableError, describe
 from api.adapters.places import NoPlaceError, Places
-from api.adapters.transitions import LOST, OpenReader
+from api.adapters.transitions import LOST, OpenPlacedReader
 from api.errors.problems import ProblemError
 from api.topic_pages.cursor import marks_in, not_a_cursor
 from api.topic_pages.walk import Bounds, Walk
@@ -42,7 +42,7 @@ class NewestFirst:
 
     def __init__(
         self,
-        open_reader: OpenReader,
+        open_reader: OpenPlacedReader,
         places: Places,
         bounds: Bounds,
         clock: Clock,

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from api.adapters.dependency import UnavailableError
-from api.adapters.transitions import OffsetRange, Reader
+from api.adapters.transitions import OffsetRange, PlacedReader
 from schemas.kafka.source_record import SourceRecord
 
 SECONDS: Final = 5.0
@@ -121,7 +121,7 @@ class Walk(Generic[Kept]):
 
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
-        reader: Reader,
+        reader: PlacedReader,
         available: Mapping[int, OffsetRange],
         marks: Mapping[int, int],
         keep: Callable[[SourceRecord], Kept],

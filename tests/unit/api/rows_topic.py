@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiokafka.structs import ConsumerRecord
 
-from api.adapters.transitions import OffsetRange, Reader
+from api.adapters.transitions import OffsetRange, PlacedReader
 from schemas.kafka.partitioner import partition_of
 from schemas.kafka.source_record import SourceRecord
 from tests.support.times import NOW
@@ -91,7 +91,7 @@ class FakeRows:
         return self.seconds
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Reader]:
+    async def open(self) -> AsyncIterator[PlacedReader]:
         if self.down is not None:
             raise self.down
         self.opened += 1

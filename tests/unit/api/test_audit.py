@@ -133,7 +133,7 @@ async def test_a_page_reads_so_many_records_and_no_more(api: ApiOverFakes) -> No
     for event in range(1, 3 * BOUNDS.most):
         api.transitions.put(row(other, event))
     read, reached = 0, NOW + 3 * BOUNDS.most
-    found = []
+    found: list[dict[str, Any]] = []
     while not found or found[-1]["cursor"] is not None:
         cursor = {"cursor": found[-1]["cursor"]} if found else {}
         found.append((await api.client.get(URL, params={"tenant": "acme", **cursor})).json())
