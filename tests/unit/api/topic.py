@@ -92,12 +92,6 @@ class FakeReader:
             number: OffsetRange(self._topic.kept[number], len(self._topic.records[number])) for number in partitions
         }
 
-    async def count(self) -> int:
-        return len(self._topic.records)
-
-    async def position(self, partition: int) -> int:
-        return self._next[partition]
-
     def seek(self, offsets: Mapping[int, int]) -> None:
         self._next = dict(offsets)
 
