@@ -1,6 +1,10 @@
 """The audit, the dead letters, the partitions and the permissions on real services, as the API answers them."""
 
 import asyncio
+import json
+import os
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -132,6 +136,89 @@ async def test_dead_letters_are_listed_with_their_redrive(installation: Installa
     assert {(each["code"], each["key"]) for each in listed} == {("undecodable", "acme")}
     place = listed[0]["place"].split(":")
     assert listed[0]["redrive"] == f"sleepctl deadletters redrive --partition {place[0]} --offset {place[1]}"
+
+
+class Cli:
+    """A command of `sleepctl` that runs, and its lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    @classmethod
+    async def start(cls, door: ApiClient, token: str, *arguments: str) -> "Cli":
+        """Start the command."""
+        environment = {**os.environ, "SLEEP_URL": door.url, "SLEEP_TOKEN": token}
+        return cls(
+            await asyncio.create_subprocess_exec(
+                Path(sys.executable).with_name("sleepctl"),
+                *arguments,
+                env=environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        )
+
+    async def document(self) -> dict[str, Any]:
+        """Return the next line, as JSON."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(60):
+            line = await self.process.stdout.readline()
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+    async def end(self) -> tuple[str, str]:
+        """Return what is left of stdout and stderr."""
+        async with asyncio.timeout(60):
+            out, err = await self.process.communicate()
+        return out.decode(), err.decode()
+
+
+async def test_the_command_line_asks_who_slept_a_tenant(door: ApiClient) -> None:
+    """All rows, and one kind; who may not is told so in a line."""
+    own = door.token(TENANTS[0], "sleep:read")
+    out, err = await (await Cli.start(door, own, "audit", TENANTS[0], "--limit", "0")).end()
+    assert len(out.splitlines()) > 10
+    assert err.endswith("rows; all that is kept was searched\n")
+    out, _ = await (await Cli.start(door, own, "audit", TENANTS[0], "--kind", "refusal", "--from", "1h")).end()
+    [line] = out.splitlines()
+    assert line.endswith(f"{TENANTS[0]}  refused ttl_out_of_range  sleep, by ops@{TENANTS[0]}")
+    refused = await Cli.start(door, own, "audit", TENANTS[1])
+    assert "403 forbidden" in (await refused.end())[1]
+    assert refused.process.returncode == 1
+
+
+async def test_watch_says_when_it_is_live_and_misses_nothing_while_it_is_not(installation: Installation) -> None:
+    """The API is killed, a tenant freezes meanwhile, and another API comes back at the same place."""
+    door = await installation.open_door()
+    watching = await Cli.start(door, door.token(TENANTS[4], "sleep:read"), "watch", TENANTS[4], "--json")
+    try:
+        first, live = await watching.document(), await watching.document()
+        assert (first["event"], first["tenant"], live["event"]) == ("now", TENANTS[4], "live")
+        number = 1_000
+        for state, shown in (("closed", "active"), ("open", "freeze")):
+            number += 1
+            await installation.write([_breaker(TENANTS[4], state, number)])
+            if first["state"] != shown:
+                change = await watching.document()
+                assert (change["event"], change["state"]) == ("change", shown)
+                first = change
+        door.process.kill()
+        assert (await watching.document())["event"] == "not_live"
+        await installation.write([_breaker(TENANTS[4], "closed", number + 1)])
+        await installation.caught_up()
+        again = await installation.open_door(SLEEP_API_PORT=door.url.rpartition(":")[2])
+        try:
+            while (document := await watching.document())["event"] == "not_live":
+                pass
+            assert (document["event"], document["before"], document["state"]) == ("change", "freeze", "active")
+            assert (await watching.document())["event"] == "live"
+        finally:
+            await asyncio.to_thread(again.process.stop)
+    finally:
+        watching.process.send_signal(signal.SIGINT)
+        _, err = await watching.end()
+    assert "stopped by Ctrl-C" in err
+    assert "Traceback" not in err
 
 
 async def test_partitions_have_owners_and_no_lag(
