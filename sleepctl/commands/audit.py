@@ -51,9 +51,10 @@ def audit(  # noqa: PLR0913 - a command has these options
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Show who slept a tenant, why, and who was refused, the newest first.
+    """Show who slept a tenant, why, and who was refused.
 
-    A time is such as 2026-11-30T09:00:00Z, 2h (two hours ago), or milliseconds since the epoch.
+    The newest row comes first. A time is such as 2026-11-30T09:00:00Z, 2h (two hours ago), or milliseconds since the
+    epoch.
 
     \b
     sleepctl audit acme                             the last 100 rows of a tenant

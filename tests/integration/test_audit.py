@@ -93,13 +93,13 @@ async def test_the_audit_is_what_a_plain_fold_of_the_log_says(installation: Inst
         plain = await installation.plain_fold(partition, until)
         expected |= {row["id"]: row for row in plain.transitions}
     async with _http(door, "nobody", "sleep:operate") as client:
-        for limit in (7, 1000):
+        for limit in (40, 1000):
             rows = await _pages(client, limit=limit)
             assert len(rows) == len({row["id"] for row in rows})
             assert {row["id"]: row for row in rows} == expected
     for tenant in TENANTS:
         async with _http(door, tenant, "sleep:read") as client:
-            rows = await _pages(client, tenant=tenant, limit=5)
+            rows = await _pages(client, tenant=tenant, limit=20)
             own = [row for row in expected.values() if row["tenant"] == tenant]
             assert rows == sorted(own, key=lambda row: int(row["position"].split(":")[1]), reverse=True)
             refusals = await _pages(client, tenant=tenant, kind="refusal", actor=f"ops@{tenant}")

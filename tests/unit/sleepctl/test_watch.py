@@ -87,7 +87,7 @@ def test_then_each_change_and_nothing_twice() -> None:
     assert watched.asleep == 0
 
 
-def test_a_forecast_change_is_shown_at_its_time_and_its_record_shows_nothing_new() -> None:
+def test_a_forecast_change_is_shown_at_its_time_and_once() -> None:
     """The log's time goes on from the last `now`."""
     watched = Watched([], None)
     take(watched, state("acme", forecast=wakes(NOW + 3_000, ramp=500)), ready(NOW + 1_000), now=10.0)
@@ -135,7 +135,7 @@ def test_an_earlier_end_moves_the_time_and_a_later_one_too() -> None:
     assert watched.due(9.0) == []
 
 
-def test_while_the_connection_is_lost_nothing_is_shown_and_then_all_that_has_changed() -> None:
+def test_a_lost_connection_shows_nothing_until_it_is_back() -> None:
     """Also what was forecast for that time."""
     watched = Watched([], None)
     take(watched, state("acme", forecast=wakes(NOW + 2_000)), state("globex"), ready(NOW))
