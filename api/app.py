@@ -15,12 +15,13 @@ from starlette.routing import Route
 
 from api.adapters.dependency import Dependency, describe, keep
 from api.adapters.kafka_events import KafkaEvents
+from api.adapters.kafka_group import KafkaGroup
 from api.adapters.redis_limiter import RedisLimiter
 from api.adapters.redis_receipts import RedisReceipts
 from api.adapters.redis_states import RedisStates
 from api.adapters.redis_store import REDIS, RedisStore, Writes, connect
 from api.adapters.redis_turns import RedisTurns
-from api.adapters.transitions import opener
+from api.adapters.transitions import OpenPlacedReader, opener
 from api.commands.emit import Emitter
 from api.commands.log_time import LogTime
 from api.commands.replies import RedisReplies
@@ -30,14 +31,30 @@ from api.http.head import HeadAsGet
 from api.http.head_bounds import LeanHead
 from api.http.middleware import RequestMiddleware
 from api.observability.census import Census
+from api.observability.counts_history import CountsHistory
 from api.observability.lag import Lag
 from api.observability.metrics import Metrics
 from api.observability.pages import pages_of
 from api.observability.status import Status
 from api.queries.completeness import SharedTraces, require_known
+from api.queries.partitions import Partitions
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
-from api.routes import breakers, events, mode, operations, policy, reports, service, sleep, tenants
+from api.routes import audit as audit_routes
+from api.routes import (
+    breakers,
+    deadletters,
+    events,
+    mode,
+    operations,
+    permissions,
+    platform,
+    policy,
+    reports,
+    service,
+    sleep,
+    tenants,
+)
 from api.routes import states as states_routes
 from api.security.embedded_policy import EmbeddedPolicy, policy_folder
 from api.security.in_flight import InFlight
@@ -54,6 +71,11 @@ from api.states.streams import StateStreams
 from api.streaming.catchup import Catchup
 from api.streaming.feed import Feed
 from api.streaming.streams import Streams
+from api.topic_pages.audit import BOUNDS as AUDIT_BOUNDS
+from api.topic_pages.audit import Audit
+from api.topic_pages.dead_letters import BOUNDS as DEAD_LETTER_BOUNDS
+from api.topic_pages.dead_letters import DeadLetters
+from api.topic_pages.newest_first import NewestFirst, page_places
 from schemas import build_info as build
 from schemas.clock import Clock, monotonic_ms, now_ms
 from schemas.formats.settings import http_formats
@@ -70,7 +92,22 @@ DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Co
 
 ROUTERS: Final = tuple(
     subject.router
-    for subject in (sleep, operations, mode, policy, breakers, reports, events, states_routes, tenants, service)
+    for subject in (
+        sleep,
+        operations,
+        mode,
+        policy,
+        breakers,
+        reports,
+        events,
+        states_routes,
+        tenants,
+        audit_routes,
+        permissions,
+        platform,
+        deadletters,
+        service,
+    )
 )
 """Every endpoint, by subject."""
 PAGES_A_SECOND: Final = 100
@@ -153,7 +190,8 @@ def wire(
     log = KafkaEvents.of(settings, kafka, log_time)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
     keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), monotonic, jwks)
-    lag, census, metrics = Lag(), Census(settings.partitions), Metrics()
+    history = CountsHistory(clock)
+    lag, census, metrics = Lag(), Census(settings.partitions, history.know), Metrics()
     redis_watch = RedisWatch(
         Primaries(watch_client, store.probes), durable=not embedded, clock=clock, last_write=writes
     )
@@ -194,6 +232,7 @@ def wire(
         server = OpaServer(opa_client, opa, metrics.policy_answered)
         authoriser = server
         tasks.append(lambda: keep(opa, server.run, server.lost))
+    audit, dead_letters = _pages_of_topics(settings, open_reader, clock)
     status = Status(
         (kafka, redis, opa, jwks, transitions, states),
         lag,
@@ -228,6 +267,10 @@ def wire(
         streams=streams,
         states=StateStreams(states_feed, streams),
         tenants=Tenants(store, traces, settings.partitions, log_time.now),
+        audit=audit,
+        dead_letters=dead_letters,
+        partitions=Partitions(store, log.ends, traces, KafkaGroup.of(settings), lag, monotonic, log_time.now),
+        history=history,
         formats=http_formats(settings.http_formats),
     )
 
@@ -237,6 +280,16 @@ def wire(
         states_feed.release()
 
     return Wiring(services, tasks, release, closing)
+
+
+def _pages_of_topics(settings: Settings, open_transitions: OpenPlacedReader, clock: Clock) -> tuple[Audit, DeadLetters]:
+    """Return the pages of the audit and of the dead letters. They share the places of this process."""
+    places = page_places()
+    open_dead_letters = opener(settings, settings.topics.deadletter, any_count=True)
+    return (
+        Audit(NewestFirst(open_transitions, places, AUDIT_BOUNDS, clock), settings.partitions),
+        DeadLetters(NewestFirst(open_dead_letters, places, DEAD_LETTER_BOUNDS, clock)),
+    )
 
 
 async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:

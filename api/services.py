@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from api.commands.emit import Emitter
 from api.commands.submit import Commands
+from api.observability.counts_history import CountsHistory
 from api.observability.metrics import Metrics
 from api.observability.status import Status
+from api.queries.partitions import Partitions
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
 from api.security.in_flight import InFlight
@@ -15,6 +17,8 @@ from api.security.refused_budget import RefusedRequests
 from api.security.tokens import Verifier
 from api.states.streams import StateStreams
 from api.streaming.streams import Streams
+from api.topic_pages.audit import Audit
+from api.topic_pages.dead_letters import DeadLetters
 from schemas.clock import Clock
 from schemas.formats.settings import HttpFormat
 from schemas.http.pages import Pages
@@ -43,4 +47,8 @@ class Services:
     streams: Streams
     states: StateStreams
     tenants: Tenants
+    audit: Audit
+    dead_letters: DeadLetters
+    partitions: Partitions
+    history: CountsHistory
     formats: dict[str, HttpFormat]

@@ -11,6 +11,8 @@ Action = Literal[
     "emit",
     "list",
     "watch",
+    "audit",
+    "inspect",
 ]
 """The actions of callers, as named in the authorisation policy and the rate limits."""
 Budget = Literal[Action, "wake", "refused"]

@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "send": Lazy("send:app", "Send a breaker event or a command."),
     "state": Lazy("state:state", "Show a tenant's state, its reason, and its forecast."),
     "tenants": Lazy("tenants:tenants", "List the tenants and their states, with counts."),
+    "audit": Lazy("audit:audit", "Show who slept a tenant, why, and who was refused."),
+    "watch": Lazy("watch:watch", "Show states as they change, until Ctrl-C."),
     "health": Lazy("health:health", "Ask `/healthz` of the API and of the worker on this machine."),
     "settings": Lazy("settings:settings", "List every SLEEP_ variable, its value and its meaning."),
 }

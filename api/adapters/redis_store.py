@@ -69,6 +69,20 @@ class Totals(NamedTuple):
     open_ended: int
 
 
+class Position(NamedTuple):
+    """How far a partition is applied.
+
+    Attributes:
+        next: the next offset to apply, 0 where none has begun.
+        begun: whether Redis has any position.
+        why_incomplete: as of `Store.why_incomplete`.
+    """
+
+    next: int
+    begun: bool
+    why_incomplete: str
+
+
 class Store(Protocol):
     """The API's access to Redis. Every method raises UnavailableError if Redis does not answer."""
 
@@ -94,6 +108,10 @@ class Store(Protocol):
 
     async def progress(self) -> dict[int, int]:
         """Return each partition's next offset to apply."""
+        ...
+
+    async def positions(self) -> dict[int, Position]:
+        """Return how far each partition is applied."""
         ...
 
     async def is_complete(self, partition: int) -> bool:
@@ -279,6 +297,18 @@ class RedisStore:
                 pipeline.execute_command("HGET", keys.progress, "next")
             offsets = await pipeline.execute()
             return {number: max(int(offset or 0), 0) for number, offset in enumerate(offsets)}
+
+    async def positions(self) -> dict[int, Position]:
+        """Return how far each partition is applied, in one round trip."""
+        async with asking(self._client, self._turns):
+            pipeline = self._client.pipeline(transaction=False)
+            for keys in self._keys:
+                pipeline.execute_command("HMGET", keys.progress, *_REACHED)
+            reached = await pipeline.execute()
+            return {
+                number: Position(max(int(next_ or 0), 0), next_ is not None, incompleteness(number, next_, refolds_to))
+                for number, (next_, refolds_to) in enumerate(reached)
+            }
 
     async def is_complete(self, partition: int) -> bool:
         """Tell whether Redis has all data of a partition; see `Store`."""

@@ -240,7 +240,8 @@ KINDS: Final[dict[str, Kind]] = {
         OVERLOADED.title,
         "All clients together have more than 64 MiB of unread answers: `GET` and `HEAD` are refused, commands and "
         "probes "
-        "are not. Or a page without a token gets too many requests.",
+        "are not. Or a page without a token gets too many requests. Or too many pages of the audit or of dead letters "
+        "are read at once.",
         "Try again after `Retry-After`. The log line `answers_unread` names the addresses.",
     ),
     TOO_MANY_CONNECTIONS.code: Kind(
@@ -263,7 +264,8 @@ KINDS: Final[dict[str, Kind]] = {
     "kafka_unavailable": Kind(
         503,
         "Kafka is unavailable",
-        "Kafka is unavailable, so nothing can be published or streamed. Or too many clients read the history of a "
+        "Kafka is unavailable, so nothing can be published or streamed. Or a partition of a topic cannot be read, so "
+        "that a page of the audit would lack rows. Or too many clients read the history of a "
         "stream "
         "at once.",
         _SERVICE_AWAY,

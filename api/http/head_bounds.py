@@ -13,7 +13,7 @@ from api.errors.problems import invalid_request
 from schemas.domain.policy import FieldError
 
 MOST_PARAMETERS: Final = 64
-"""Query parameters of a request. No route has more than four."""
+"""Query parameters of a request. No route has more than seven."""
 
 
 class LeanHead:

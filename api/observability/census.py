@@ -5,7 +5,7 @@ records, so the open-ended ones are read a few at a time, and the oldest of a pa
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from math import inf, nan
 from typing import Final
@@ -33,12 +33,14 @@ class Census:
 
     Args:
         partitions: the number of partitions of the events topic.
+        heard: is told the numbers, each time that they are read.
     """
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, heard: Callable[[Totals], object] = lambda _: None) -> None:
         self.open_ended = nan
         self.oldest_ms = nan
         self._partitions = partitions
+        self._heard = heard
         self._counts: dict[StateName, int] = {}
         self._partition = 0
         self._cursor = 0
@@ -63,6 +65,7 @@ class Census:
 
     def _know(self, totals: Totals) -> None:
         self._counts, self.open_ended = totals.counts, float(totals.open_ended)
+        self._heard(totals)
 
     def _forget(self) -> None:
         """Drop the numbers. The age of the oldest claim stays: no outage ends a claim."""

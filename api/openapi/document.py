@@ -36,6 +36,11 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     documents.PolicyAnswer,
     documents.PreviewDocument,
     documents.TenantPage,
+    documents.AuditPage,
+    documents.DeadLetterPage,
+    documents.PermissionList,
+    documents.PartitionList,
+    documents.CountsHistory,
     documents.AcceptedEvents,
     Problem,
 )

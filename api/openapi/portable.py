@@ -17,11 +17,13 @@ from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from api.errors.catalog import KINDS
+from schemas.budgets import Action
 from schemas.domain.claim import CauseKind, Source
 from schemas.domain.explanation import CeilingOwner, DecidedBy
 from schemas.domain.state import BreakerState, StateName
 from schemas.wire.events import SleepingState
 from schemas.wire.operation import CommandType, RefusalCode, Status
+from schemas.wire.transition import RowKind
 
 REF: Final = "#/components/schemas/"
 ENUMERATIONS: Final[dict[str, tuple[str, ...]]] = {
@@ -36,6 +38,9 @@ ENUMERATIONS: Final[dict[str, tuple[str, ...]]] = {
     "OperationStatus": get_args(Status),
     # Why an operation was refused, or that nobody knows its outcome.
     "OperationCode": (*get_args(RefusalCode), "outcome_unknown"),
+    "RefusalCode": get_args(RefusalCode),
+    "RowKind": get_args(RowKind),
+    "PermissionAction": get_args(Action),
     "ProblemCode": tuple(sorted(KINDS)),
 }
 """Each enumeration of the API by its name in clients."""

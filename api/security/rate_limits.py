@@ -102,12 +102,12 @@ def payer_of(budget: Budget, tenant: str | None, principal: Principal) -> Payer:
 
     - An operator has a budget of their own, also for requests about all tenants. So a flood of a tenant's requests
       cannot lock out the person who comes to stop it.
-    - Reads of another tenant, and requests about no single tenant, count for their subject. So a dashboard over all
-      tenants cannot use up their budgets.
+    - Reads of another tenant or its audit, and requests about no single tenant, count for their subject. So a dashboard
+      over all tenants cannot use up their budgets.
     """
     if OPERATOR_SCOPE in principal.scopes:
         return Payer("operator", sha256(principal.subject.encode()).hexdigest())
-    if tenant is None or (budget == "read" and tenant != principal.tenant):
+    if tenant is None or (budget in ("read", "audit") and tenant != principal.tenant):
         return subject_of(principal)
     return Payer("tenant", tenant)
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Final
-from weakref import WeakValueDictionary
 
 from api.adapters.dependency import UnavailableError, describe
+from api.adapters.places import NoPlaceError, Places
 from api.adapters.transitions import LOST, OffsetRange, OpenReader, Reader
 from api.streaming.bookmark import Bookmark, ResetError
 from api.streaming.rows import Row, row_of
@@ -45,23 +45,17 @@ class Catchup:
 
     def __init__(self, open_reader: OpenReader, *, at_once: int = AT_ONCE) -> None:
         self._open_reader = open_reader
-        self._turns = asyncio.Semaphore(at_once)
-        # A tenant's share lives for as long as one of its clients waits or reads.
-        self._shares: WeakValueDictionary[str | None, asyncio.Semaphore] = WeakValueDictionary()
+        self._places = Places(at_once, MOST_OF_TENANT, TURN_SECONDS)
 
     @asynccontextmanager
     async def _turn(self, tenant: str | None) -> AsyncIterator[None]:
         """Wait for a turn, and hold it for the block."""
-        share = self._shares.setdefault(tenant, asyncio.Semaphore(MOST_OF_TENANT))
-        async with AsyncExitStack() as semaphores:
-            try:
-                async with asyncio.timeout(TURN_SECONDS):
-                    await semaphores.enter_async_context(share)
-                    await semaphores.enter_async_context(self._turns)
-            except TimeoutError:
-                finding = "too many streams read history at once, and none of them has ended"
-                raise UnavailableError("kafka", finding, finding) from None
-            yield
+        try:
+            async with self._places.place(tenant):
+                yield
+        except NoPlaceError:
+            finding = "too many streams read history at once, and none of them has ended"
+            raise UnavailableError("kafka", finding, finding) from None
 
     @asynccontextmanager
     async def pages(self, bookmark: Bookmark) -> AsyncIterator[AsyncIterator[list[Row]]]:

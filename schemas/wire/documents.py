@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from schemas.budgets import Action
 from schemas.domain.claim import CauseKind, Source
 from schemas.domain.document import Document
 from schemas.domain.explanation import CeilingOwner, DecidedBy
@@ -28,6 +29,7 @@ from schemas.domain.values import (
     Text,
 )
 from schemas.wire.operation import CommandType, RefusalCode, Status
+from schemas.wire.transition import RowKind
 
 _Ms = Annotated[Integer, Field(description="milliseconds since the epoch")]
 _Count = Annotated[Integer, Field(ge=0)]
@@ -125,7 +127,7 @@ class TransitionRecord(Document):
 
     id: Annotated[str, Field(pattern=TRANSITION_PATTERN, description="position, and index within the event")]
     kind: Annotated[
-        Literal["transition", "outcome", "refusal"],
+        RowKind,
         Field(
             description="`transition`: `decided` or `enforced` changed; `outcome`: a command was applied; `refusal`: a "
             "command or an event was refused, `code` says why"
@@ -373,6 +375,116 @@ class TenantPage(Document):
     counts: CountsDocument
     open_ended: Annotated[_Count, Field(description="tenants with a pin or a sleep without an end")]
     cursor: Annotated[str | None, Field(description="send it to get the next page; null at the end")]
+    now: _Ms
+
+
+class AuditPage(Document):
+    """Some rows of the audit, the newest first."""
+
+    rows: tuple[TransitionRecord, ...]
+    cursor: Annotated[
+        str | None, Field(description="send it to get the next page, also after an empty one; null at the end")
+    ]
+    searched_until: Annotated[
+        _Ms | None,
+        Field(description="all rows that were written since were looked at; null if all that are kept were"),
+    ]
+    unreadable: Annotated[_Count, Field(description="records that were passed over because they are no rows")]
+
+
+class DeadLetterDocument(Document):
+    """A record that could not be used, or a flood of them, without its content."""
+
+    place: Annotated[
+        str, Field(strict=True, pattern=POSITION_PATTERN, description="partition and offset in the dead-letter topic")
+    ]
+    written_at: Annotated[_Ms, Field(description="when it became a dead letter, by Kafka's clock or the worker's")]
+    code: str
+    message: Annotated[str, Field(description="why it could not be used, at most 1,024 characters")]
+    topic: Annotated[str, Field(description="the topic that it came from")]
+    position: Annotated[
+        str, Field(strict=True, pattern=POSITION_PATTERN, description="partition and offset in that topic")
+    ]
+    at: Annotated[_Ms, Field(description="the timestamp that it had there; -1 if that is unknown")]
+    key: Annotated[str | None, Field(description="as text, at most 256 characters")]
+    size: Annotated[_Count, Field(description="bytes of the value")]
+    records: Annotated[_Count, Field(description="how many records it stands for: several in a flood")]
+    redrive: Annotated[str, Field(description="the command that puts it back, for the operator's terminal")]
+
+
+class DeadLetterPage(Document):
+    """Some dead letters, the newest first."""
+
+    dead_letters: tuple[DeadLetterDocument, ...]
+    cursor: Annotated[
+        str | None, Field(description="send it to get the next page, also after an empty one; null at the end")
+    ]
+    searched_until: Annotated[
+        _Ms | None,
+        Field(description="all that were written since were looked at; null if all that are kept were"),
+    ]
+    unreadable: Annotated[_Count, Field(description="records that were passed over because they are no dead letters")]
+
+
+class PermissionDocument(Document):
+    """Whether the policy allows an action. Null: there is no such request."""
+
+    action: Action
+    own_tenant: Annotated[bool | None, Field(description="for the token's tenant; false if the token has none")]
+    any_tenant: Annotated[bool | None, Field(description="for another tenant that the policy knows nothing about")]
+    platform: Annotated[bool | None, Field(description="for the platform, as a request about no single tenant")]
+
+
+class PermissionList(Document):
+    """What the policy allows a token. A depth or a TTL may still be refused."""
+
+    subject: str
+    tenant_id: Annotated[TenantId | None, Field(description="the token's tenant")]
+    expires_at: Annotated[_Ms, Field(description="the end of the token")]
+    permissions: tuple[PermissionDocument, ...]
+
+
+class OwnerDocument(Document):
+    """The worker that has a partition."""
+
+    member: Annotated[str, Field(description="its id in the consumer group, new with each start")]
+    client: Annotated[str, Field(description="the name of its Kafka client")]
+    host: Annotated[str, Field(description="its address, as the broker sees it")]
+
+
+class PartitionDocument(Document):
+    """A partition of the events topic, and how far it is applied."""
+
+    partition: _Count
+    owner: Annotated[OwnerDocument | None, Field(description="null if no worker has it, or if that is unknown")]
+    position: Annotated[_Count, Field(description="the next offset to apply")]
+    end: Annotated[_Count, Field(description="the end of the log")]
+    lag: Annotated[_Count, Field(description="how many records wait")]
+    finding: Annotated[str | None, Field(description="what is wrong, for people; null if nothing is")]
+
+
+class PartitionList(Document):
+    """All partitions of the events topic."""
+
+    partitions: tuple[PartitionDocument, ...]
+    owners: Annotated[str | None, Field(description="why Kafka does not say who owns the partitions; null if it does")]
+    now: _Ms
+
+
+class HistorySample(Document):
+    """How many tenants there were in each state at a time."""
+
+    at: _Ms
+    counts: CountsDocument
+    open_ended: _Count
+
+
+class CountsHistory(Document):
+    """The numbers of tenants of the last hour, as this process has read them."""
+
+    since: Annotated[_Ms | None, Field(description="the time of the first sample; null if there is none yet")]
+    every_seconds: Annotated[_Count, Field(description="the time between two samples; one that failed is missing")]
+    samples: Annotated[tuple[HistorySample, ...], Field(description="the oldest first")]
     now: _Ms
 
 

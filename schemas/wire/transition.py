@@ -9,6 +9,8 @@ from schemas.domain.claim import Cause
 from schemas.domain.state import StateName
 from schemas.wire.operation import RefusalCode
 
+RowKind = Literal["transition", "outcome", "refusal"]
+"""What a row of the audit says."""
 _JSON: Final = msgspec.json.Encoder()
 
 
@@ -19,7 +21,7 @@ class Transition(Struct, frozen=True, gc=False, rename={"before": "from", "after
     """
 
     id: str
-    kind: Literal["transition", "outcome", "refusal"]
+    kind: RowKind
     tenant: str
     cause: Cause | None
     event_id: str

@@ -1,6 +1,7 @@
 """A client of the HTTP API. A problem is an answer like any other."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, Self
 
 import certifi
@@ -47,6 +48,15 @@ class Answer(NamedTuple):
         return text
 
 
+def _object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a body, None if it has none."""
+    try:
+        document = from_json(content)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def transport() -> httpx.AsyncBaseTransport | None:
     """Return the transport of every client, None for httpx's own. Tests replace this function."""
     return None
@@ -79,6 +89,10 @@ def _token_flaw(token: str) -> str | None:
     if not token.isascii() or " " in token:
         return "it has characters that no token has"
     return None
+
+
+class NoAnswerError(CommandError):
+    """The API does not answer, or its connection broke."""
 
 
 class ApiClient:
@@ -152,18 +166,46 @@ class ApiClient:
                 method, path.lstrip("/"), headers=sent, content=None if body is None else to_json(body)
             )
         except httpx.TransportError as error:
-            # The text of a protocol error may quote the request, which has the token.
-            reason = type(error).__name__ if isinstance(error, httpx.ProtocolError) else describe(error)
-            if not isinstance(error, httpx.LocalProtocolError):
-                reason += "; is SLEEP_URL right?"
-            raise CommandError(f"the API at {self.shown} does not answer: {reason}") from None
-        try:
-            document = from_json(response.content)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
+            raise self._no_answer(error) from None
+        document = _object(response.content)
+        if document is None:
             raise CommandError(f"{self.shown} answered {response.status_code} without a JSON object: is it the API?")
         return Answer(response.status_code, document, response.headers)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, headers: Mapping[str, str], silent_seconds: float
+    ) -> AsyncIterator[AsyncIterator[str] | Answer]:
+        """Yield the lines of an event stream, or the answer that refuses it.
+
+        Args:
+            path: the path under the URL.
+            headers: of the request.
+            silent_seconds: how long the stream may be silent.
+
+        Raises:
+            NoAnswerError: if the API does not answer, or the connection breaks within the block.
+            CommandError: if the answer is no event stream.
+        """
+        timeout = httpx.Timeout(silent_seconds, connect=_CONNECT_SECONDS)
+        try:
+            async with self._client.stream("GET", path.lstrip("/"), headers=headers, timeout=timeout) as response:
+                if response.status_code >= _FIRST_FAILURE:
+                    document = _object(await response.aread())
+                    yield Answer(response.status_code, document or {}, response.headers)
+                elif not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise CommandError(f"{self.shown} answered without an event stream: is it the API?")
+                else:
+                    yield response.aiter_lines()
+        except httpx.TransportError as error:
+            raise self._no_answer(error) from None
+
+    def _no_answer(self, error: httpx.TransportError) -> NoAnswerError:
+        # The text of a protocol error may quote the request, which has the token.
+        reason = type(error).__name__ if isinstance(error, httpx.ProtocolError) else describe(error)
+        if not isinstance(error, httpx.LocalProtocolError):
+            reason += "; is SLEEP_URL right?"
+        return NoAnswerError(f"the API at {self.shown} does not answer: {reason}")
 
     @property
     def shown(self) -> str:

@@ -202,7 +202,7 @@ class Installation:
         """Start an API process, and wait until it serves. All APIs of an installation trust the same key."""
         jwks = self.directory / "jwks.json"
         jwks.write_bytes(self.key.jwks())
-        url = f"http://127.0.0.1:{free_port()}"
+        url = f"http://127.0.0.1:{environment.get('SLEEP_API_PORT') or free_port()}"
         process = self.start(
             "api",
             *command,

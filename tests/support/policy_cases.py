@@ -57,7 +57,7 @@ def _wrong(field: str) -> str:
 def _contract() -> Iterator[Case]:
     """Yield each scope with each action, for the own tenant and for another: the table of the contract."""
     own = {
-        "sleep:read": {"read"},
+        "sleep:read": {"read", "audit"},
         "sleep:write": {"sleep", "cognitive_sleep"},
         "sleep:policy": {"cognitive_sleep_policy"},
         "sleep:override": {"cognitive_sleep_override"},
@@ -127,6 +127,16 @@ def _tenants() -> Iterator[Case]:
         yield _case(f"{scope} watches all tenants", tenant=None, token_tenant=None, action="watch", scopes=[scope])
     needed = "this needs the scope sleep:operate or sleep:read-any"
     yield _case("a reader of its own tenant watches none", needed, tenant=None, action="watch", scopes=["sleep:read"])
+    for action in ("audit", "inspect"):
+        yield _case(f"an operator does {action} of all", tenant=None, action=action, scopes=list(OPERATOR))
+        for scope in ("sleep:read", "sleep:read-any"):
+            yield _case(
+                f"{scope} does no {action} of all",
+                "this needs the scope sleep:operate",
+                tenant=None,
+                action=action,
+                scopes=[scope],
+            )
     yield _case("a token without a tenant", "this needs the scope sleep:operate", token_tenant=None)
     for tenant in ("", "ACME", "acme ", 'ac"me', "ac\\me", "acme\0", "a\ncme", "{}", "\N{SNOWMAN}", "x" * 100_000):
         yield _case(f"tenant {tenant[:9]!r}", "this needs the scope sleep:operate", tenant=tenant)

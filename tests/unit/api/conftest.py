@@ -15,10 +15,12 @@ from api.app import Wiring, create_app
 from api.commands.emit import Emitter
 from api.commands.log_time import LogTime
 from api.commands.submit import Commands
+from api.observability.counts_history import CountsHistory
 from api.observability.lag import Lag
 from api.observability.metrics import Metrics
 from api.observability.pages import pages_of
 from api.observability.status import Status
+from api.queries.partitions import Partitions
 from api.queries.tenant import Reads
 from api.queries.tenant_list import Tenants
 from api.security.in_flight import InFlight
@@ -30,12 +32,27 @@ from api.states.streams import StateStreams
 from api.streaming.catchup import Catchup
 from api.streaming.feed import Feed
 from api.streaming.streams import Streams
+from api.topic_pages.audit import BOUNDS as AUDIT_BOUNDS
+from api.topic_pages.audit import Audit
+from api.topic_pages.dead_letters import BOUNDS as DEAD_LETTER_BOUNDS
+from api.topic_pages.dead_letters import DeadLetters
+from api.topic_pages.newest_first import NewestFirst, page_places
 from schemas.formats.settings import http_formats
 from tests.support.tokens import AUDIENCE, ISSUER, jwks, token
 from tests.unit.api.application import ApiOverFakes
 from tests.unit.api.connection import Host
 from tests.unit.api.contract import judge
-from tests.unit.api.fakes import FakeAuthoriser, FakeClock, FakeLimiter, FakeLog, FakeReplies, FakeStore, unasked_redis
+from tests.unit.api.fakes import (
+    FakeAuthoriser,
+    FakeClock,
+    FakeGroup,
+    FakeLimiter,
+    FakeLog,
+    FakeReplies,
+    FakeStore,
+    unasked_redis,
+)
+from tests.unit.api.rows_topic import FakeRows
 from tests.unit.api.states_topic import StatesSetup
 from tests.unit.api.topic import PARTITIONS, FakeTopic
 
@@ -66,7 +83,9 @@ async def api() -> AsyncIterator[ApiOverFakes]:
     topic, reads = FakeTopic(), Reads(store, clock, log)
     feed = Feed(topic.open, PARTITIONS, Dependency("transitions"), metrics)
     count = itertools.count(1)
-    status = Status(dependencies, Lag(), clock, unasked_redis())
+    lag, history, group = Lag(), CountsHistory(clock), FakeGroup()
+    transitions, dead_letters, places = FakeRows(), FakeRows(), page_places()
+    status = Status(dependencies, lag, clock, unasked_redis())
     streams, states = Streams(feed, Catchup(topic.open), reads, store, metrics, clock), StatesSetup(metrics, PARTITIONS)
     services = Services(
         clock=clock,
@@ -92,6 +111,10 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         streams=streams,
         states=StateStreams(states.feed, streams),
         tenants=Tenants(store, log, PARTITIONS, clock),
+        audit=Audit(NewestFirst(transitions.open, places, AUDIT_BOUNDS, clock), PARTITIONS),
+        dead_letters=DeadLetters(NewestFirst(dead_letters.open, places, DEAD_LETTER_BOUNDS, clock)),
+        partitions=Partitions(store, log.ends, log, group, lag, clock, clock),
+        history=history,
         formats=http_formats(),
     )
     app = create_app(Wiring(services))
@@ -102,7 +125,24 @@ async def api() -> AsyncIterator[ApiOverFakes]:
         transport=transport, base_url="http://api", headers=headers, event_hooks=hooks
     ) as client:
         yield ApiOverFakes(
-            app, client, clock, log, store, replies, authoriser, dependencies, services, topic, feed, limiter, states
+            app=app,
+            client=client,
+            clock=clock,
+            log=log,
+            store=store,
+            replies=replies,
+            authoriser=authoriser,
+            dependencies=dependencies,
+            services=services,
+            topic=topic,
+            feed=feed,
+            limiter=limiter,
+            states=states,
+            transitions=transitions,
+            dead_letters=dead_letters,
+            group=group,
+            history=history,
+            lag=lag,
         )
 
 

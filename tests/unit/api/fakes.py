@@ -8,7 +8,8 @@ from typing import cast
 
 from api.adapters.dependency import UnavailableError
 from api.adapters.kafka_events import EventRecord
-from api.adapters.redis_store import Scanned, TenantView, Totals
+from api.adapters.kafka_group import Owner, Owners
+from api.adapters.redis_store import Position, Scanned, TenantView, Totals
 from api.commands.receipt import Receipt
 from api.commands.replies import Waiting
 from api.security.opa import Decision, Question
@@ -45,6 +46,7 @@ class FakeLog:
         self.down: UnavailableError | None = None
         self.offset: int | None = 7
         self.fresh = True
+        self.log_ends = dict.fromkeys(range(8), 0)
 
     def require(self) -> None:
         if self.down is not None:
@@ -60,6 +62,10 @@ class FakeLog:
         if self.failure is not None:
             raise self.failure
         self.published += ((partition, *record) for partition, records in batches.items() for record in records)
+
+    async def ends(self) -> dict[int, int]:
+        self.require()
+        return self.log_ends
 
     async def untouched(self, _partition: int) -> bool:
         return self.fresh
@@ -79,6 +85,7 @@ class FakeStore:
         self.outcomes: dict[tuple[str, str], OperationRecord] = {}
         self.receipts: dict[tuple[str, str], Receipt] = {}
         self.applied: dict[int, int] = {}
+        self.lost: dict[int, str] = {}
         self.partitions = 8
         self.open_ended: set[str] = set()
         self.bucket = 1
@@ -100,6 +107,14 @@ class FakeStore:
 
     async def why_incomplete(self, partition: int) -> str:
         return "" if await self.is_complete(partition) else f"Redis has no data of partition {partition}"
+
+    async def positions(self) -> dict[int, Position]:
+        self._look("positions")
+        applied = {number: self.applied.get(number) for number in range(self.partitions)}
+        return {
+            number: Position(offset or 0, offset is not None, self.lost.get(number, ""))
+            for number, offset in applied.items()
+        }
 
     async def operation(self, tenant: str, operation_id: str) -> OperationRecord | Receipt | None:
         self._look("operation")
@@ -235,6 +250,16 @@ class FakeLimiter:
         if self.failure is not None:
             raise self.failure
         self.spent[payer, budget] -= cost
+
+
+class FakeGroup:
+    """A consumer group whose members own what the test says."""
+
+    def __init__(self) -> None:
+        self.answer = Owners({number: Owner("worker-1", "sleep", "10.0.0.7") for number in range(8)})
+
+    async def owners(self) -> Owners:
+        return self.answer
 
 
 class Pauses:

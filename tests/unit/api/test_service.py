@@ -44,7 +44,9 @@ async def test_without_a_token_nothing_is_done(
     assert api.authoriser.questions == []
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=str)
+@pytest.mark.parametrize(
+    "endpoint", [endpoint for endpoint in ENDPOINTS if endpoint.operation_id != "listPermissions"], ids=str
+)
 async def test_without_policys_consent_no_route_answers(api: ApiOverFakes, endpoint: Endpoint) -> None:
     """403 everywhere."""
     api.authoriser.decision = api.authoriser.decision._replace(allow=False, reasons=("no",))

@@ -44,6 +44,10 @@ class FakeConsumer:
         """Remember the offset."""
         self.sought[at] = offset
 
+    async def position(self, at: TopicPartition) -> int:
+        """Each was read to its number and three."""
+        return at.partition + 3
+
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         """One record of partition 4."""
         assert (timeout_ms, max_records) == (1500, 500)
@@ -71,6 +75,7 @@ async def test_the_reader_reads_from_where_it_is_told_and_knows_the_bounds() -> 
     reader = KafkaReader(consumer, "t")
     await reader.check(8)
     assert await reader.bounds([4, 5]) == {4: OffsetRange(4, 14), 5: OffsetRange(5, 15)}
+    assert (await reader.count(), await reader.position(4)) == (8, 7)
     reader.seek({4: 7, 5: 9})
     assert consumer.assigned == [TopicPartition("t", 4), TopicPartition("t", 5)]
     assert consumer.sought == {TopicPartition("t", 4): 7, TopicPartition("t", 5): 9}
