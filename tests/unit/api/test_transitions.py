@@ -45,8 +45,9 @@ class FakeConsumer:
         self.sought[at] = offset
 
     async def position(self, at: TopicPartition) -> int:
-        """Each was read to its number and three."""
-        return at.partition + 3
+        """Say that each was read to its number and three."""
+        partition: int = at.partition
+        return partition + 3
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         """One record of partition 4."""
