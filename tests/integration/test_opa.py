@@ -15,8 +15,11 @@ import pytest_asyncio
 from pydantic_core import from_json
 
 from api.adapters.dependency import Dependency
+from api.security.embedded_policy import EmbeddedPolicy, policy_folder
 from api.security.opa import ENDPOINT, OpaServer, Question
 from api.security.opa_client import OpaClient
+from api.security.permissions import permissions_of
+from api.security.tokens import Principal
 from schemas.kafka.partitioner import partition_of
 from schemas.wire.events import TIMER
 from tests.services import Namespace, Service, Services
@@ -68,6 +71,19 @@ async def test_the_client_asks_opa_what_the_table_asks(opa: Service) -> None:
     decision = await server.decide(Question(**{**BASE, "scopes": tuple(BASE["scopes"])}))
     assert decision.allow
     assert decision.decision_id in opa.log_tail()
+
+
+@pytest.mark.parametrize("scopes", [(), ("sleep:read",), ("sleep:read-any", "sleep:override"), ("sleep:operate",)])
+@pytest.mark.parametrize("tenant", ["acme", None])
+async def test_a_server_says_the_permissions_that_the_embedded_policy_says(
+    opa: Service, scopes: tuple[str, ...], tenant: str | None
+) -> None:
+    """Both are asked, and nothing else knows them."""
+    principal = Principal("ops@acme", tenant, scopes, 99)
+    client = OpaClient(f"{opa.address}{ENDPOINT}")
+    server = await permissions_of(principal, OpaServer(client, Dependency("opa")))
+    await client.aclose()
+    assert server == await permissions_of(principal, EmbeddedPolicy(policy_folder(), Dependency("opa")))
 
 
 class Answer(NamedTuple):
