@@ -8,6 +8,7 @@ from docs.generator.errors_page import errors_page
 from docs.generator.fields_pages import events_page, records_page
 from docs.generator.json_schemas import DOCUMENTS, EVENTS, json_schema
 from docs.generator.metrics_page import metrics_page
+from docs.generator.reader_vectors import reader_vectors
 from docs.generator.settings_page import settings_page
 from docs.generator.states_page import states_page
 
@@ -23,6 +24,7 @@ def generated() -> dict[str, str]:
         f"{SCHEMAS}/{name}.v1.schema.json": json.dumps(json_schema(name, model), indent=2) + "\n"
         for name, model in (EVENTS | DOCUMENTS).items()
     }
+    vectors = {f"{SCHEMAS}/reader.vectors.json": reader_vectors()}
     pages = {
         "errors": errors_page(),
         "events": events_page(),
@@ -31,13 +33,13 @@ def generated() -> dict[str, str]:
         "settings": settings_page(),
         "states": states_page(),
     }
-    return schemas | {f"{PAGES}/{name}.md": f"{_NOTICE}\n\n{text}" for name, text in pages.items()}
+    return schemas | vectors | {f"{PAGES}/{name}.md": f"{_NOTICE}\n\n{text}" for name, text in pages.items()}
 
 
 def stale(root: Path) -> list[str]:
     """Return the generated files under `root` that are missing, out of date, or no longer generated."""
     wanted = generated()
-    strays = {path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*.schema.json")} - wanted.keys()
+    strays = {path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*.json")} - wanted.keys()
     changed = {
         name
         for name, text in wanted.items()
