@@ -6,7 +6,9 @@ import random
 import secrets
 import weakref
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, NamedTuple, get_args
+from typing import ClassVar, Final, NamedTuple, get_args
+
+import httpx
 
 from sleep_client.protocol.names import check_tenant
 from sleep_client.reading.errors import NotReady
@@ -41,6 +43,9 @@ class Change(NamedTuple):
 class OpenReader:
     """A reader, without what runs it. See `SleepReader` for the arguments."""
 
+    _transport: ClassVar[Callable[[], httpx.AsyncBaseTransport] | None] = None
+    """Makes a transport in place of that which opens connections."""
+
     def __init__(
         self,
         url: str,
@@ -55,7 +60,7 @@ class OpenReader:
             raise ValueError(f"max_stale_seconds: use 0 or more, not {max_stale_seconds!r:.40}")
         if when_stale not in get_args(WhenStale):
             raise ValueError(f"when_stale: use 'hold' or 'wake', not {when_stale!r:.40}")
-        if initial is not None and (not isinstance(initial, TenantState) or initial.state not in STATES):
+        if initial is not None and getattr(initial, "state", None) not in STATES:
             raise ValueError("initial: use a TenantState, such as TenantState('active', {'K': 100})")
         watched = None if tenants is None else _names(tenants)
         address = read_url(url)
@@ -72,7 +77,7 @@ class OpenReader:
         changed: weakref.ReferenceType[Callable[[], None]] = weakref.WeakMethod(self._changed)
         self._follower = Follower(
             self._session,
-            StreamOpener(address, tls_context(address), watched),
+            StreamOpener(address, tls_context(address), watched, self._transport),
             token if callable(token) else check_token(token),
             seconds,
             lambda: _call(changed),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sleep_client.protocol.names import check_tenant
 from sleep_client.reading.errors import BadStreamError
@@ -13,6 +13,9 @@ from sleep_client.reading.record import Position, read_position, read_record
 from sleep_client.reading.snapshot import PartitionRules, Snapshot
 from sleep_client.reading.sse import Event
 from sleep_client.reading.tenants import Tenants
+
+_MOST: Final = 100_000
+"""More partitions than a topic of Kafka has."""
 
 
 class Changed:
@@ -130,8 +133,8 @@ class Intake:
 
     def _rules(self, document: Mapping[str, Any], local: float) -> None:
         partition, partitions = document.get("partition"), document.get("partitions")
-        if type(partition) is not int or type(partitions) is not int or not 0 <= partition < partitions:
-            raise BadStreamError("rules have no partition")
+        if type(partition) is not int or type(partitions) is not int or not 0 <= partition < partitions <= _MOST:
+            raise BadStreamError("rules have no partition, or too many")
         try:
             default = self._sets.set(document["active"])
         except (KeyError, TypeError):

@@ -92,7 +92,7 @@ class Tenants:
         if listed is None:
             self._check(tenant)
         elif now < listed.until and not self.woken:
-            return listed.at(now, stale=self.stale)
+            return listed.at(now, self.stale)
         return known.defaults.of(tenant, stale=self.stale)
 
     def leaves_at(self, tenant: str, states: Collection[str], now: int) -> int | None:
