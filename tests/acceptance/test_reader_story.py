@@ -55,6 +55,8 @@ class Service:
         self._process.kill()
         self._process.wait()
         self._reading.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     @property
     def url(self) -> str:
@@ -103,7 +105,8 @@ async def test_two_services_obey_and_wake_on_time_with_nobody_to_ask(installatio
     token = installation.key.token(TokenClaims(ISSUER, AUDIENCE, "shop", "sleep:read-any sleep:emit-any", None, 3600))
     async with door.client("acme") as client:
         async with asyncio.timeout(SECONDS):
-            while (await client.put("", json=POLICY)).status_code != httpx.codes.OK:
+            version = {"If-Match": '"0"'}
+            while (await client.put("/api/brain/sleep_policy", json=POLICY, headers=version)).status_code != 200:
                 await asyncio.sleep(0.2)
         with two_services(door.url, token) as services:
             await until(lambda: all(service.said(state="active", status="ready") for service in services))
