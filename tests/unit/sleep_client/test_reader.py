@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from docs.generator.reader_records import record_of
 from sleep_client import Change, NotReady, NotWatched, ReaderStatus, SleepReader, TenantState
 from sleep_client.runtime import forks, tokens
-from tests.unit.sleep_client.states import (
+from tests.support.states_server import (
     LIMIT_SECONDS,
     StatesServer,
     T,
