@@ -215,7 +215,7 @@ def test_before_anything_is_known(reader: Reader) -> None:
         reader.state("acme")
 
 
-def test_a_name_of_a_tenant_that_is_not_watched_is_an_error_and_its_state_is_not_kept() -> None:
+def test_a_tenant_that_is_not_watched_is_an_error() -> None:
     """Never a silent `active`."""
     reader = Reader(["acme"], TenantState("light", {}))
     with pytest.raises(NotWatched):
