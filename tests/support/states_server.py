@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from queue import SimpleQueue
@@ -121,9 +120,7 @@ class StatesServer:
         self.answers.put(lambda: httpx.Response(status, headers=headers, stream=body))
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until a thread has made a condition true."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+def after_changes(changes: SimpleQueue[Any], condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, which one of the changes that come makes true."""
     while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+        changes.get(timeout=LIMIT_SECONDS)
