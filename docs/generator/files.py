@@ -10,6 +10,7 @@ from docs.generator.fields_pages import events_page, records_page
 from docs.generator.json_schemas import DOCUMENTS, EVENTS, json_schema
 from docs.generator.metrics_page import metrics_page
 from docs.generator.openapi import openapi
+from docs.generator.reader_vectors import reader_vectors
 from docs.generator.settings_page import settings_page
 from docs.generator.states_page import states_page
 
@@ -25,6 +26,7 @@ def generated() -> dict[str, str]:
         f"{SCHEMAS}/{name}.v1.schema.json": json.dumps(json_schema(name, model), indent=2) + "\n"
         for name, model in (EVENTS | DOCUMENTS).items()
     }
+    vectors = {f"{SCHEMAS}/reader.vectors.json": reader_vectors()}
     pages = {
         "errors": errors_page(),
         "events": events_page(),
@@ -37,13 +39,15 @@ def generated() -> dict[str, str]:
         f"{SCHEMAS}/{name}.json": json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
         for name, document in (("asyncapi", asyncapi), ("openapi", openapi))
     }
-    return schemas | interfaces | {f"{PAGES}/{name}.md": f"{_NOTICE}\n\n{text}" for name, text in pages.items()}
+    return (
+        schemas | interfaces | vectors | {f"{PAGES}/{name}.md": f"{_NOTICE}\n\n{text}" for name, text in pages.items()}
+    )
 
 
 def stale(root: Path) -> list[str]:
     """Return the generated files under `root` that are missing, out of date, or no longer generated."""
     wanted = generated()
-    strays = {path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*.schema.json")} - wanted.keys()
+    strays = {path.relative_to(root).as_posix() for path in (root / SCHEMAS).glob("*.json")} - wanted.keys()
     changed = {
         name
         for name, text in wanted.items()

@@ -199,7 +199,10 @@ class Installation:
         return process
 
     async def open_door(self, *command: str, **environment: str) -> ApiClient:
-        """Start an API process, and wait until it serves. All APIs of an installation trust the same key."""
+        """Start an API process, and wait until it serves. All APIs of an installation trust the same key.
+
+        `SLEEP_API_PORT` names the port of one that comes back.
+        """
         jwks = self.directory / "jwks.json"
         jwks.write_bytes(self.key.jwks())
         url = f"http://127.0.0.1:{environment.get('SLEEP_API_PORT') or free_port()}"

@@ -91,7 +91,7 @@ class StatesReader:
         present = passed[-1] if passed else record
         ramp = present["parameters"]
         length = ramp["ends_at"] - ramp["starts_at"]
-        share = 1.0 if now >= ramp["ends_at"] else max(0.0, (now - ramp["starts_at"]) / length)
+        share = 1.0 if now >= ramp["ends_at"] else max(0.0, (now - ramp["starts_at"]) / max(length, 1))
         values = {
             name: ramp["to"][name] if share == 1.0 else start + (ramp["to"][name] - start) * share
             for name, start in ramp["from"].items()

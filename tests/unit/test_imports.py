@@ -186,14 +186,19 @@ def test_the_formats_of_libraries_are_pure() -> None:
     assert wrong == []
 
 
-def test_the_core_of_the_client_is_pure() -> None:
-    """Time and random numbers are arguments; it names levels of the log, and logs nothing."""
+@pytest.mark.parametrize(
+    ("core", "known"),
+    [("emission", ("emission", "protocol")), ("reading", ("reading", "protocol")), ("protocol", ("protocol",))],
+)
+def test_the_cores_of_the_client_are_pure(core: str, known: tuple[str, ...]) -> None:
+    """Time and random numbers are arguments; they name levels of the log, and log nothing."""
+    ours = tuple(f"sleep_client.{name}" for name in known)
     wrong = [
         f"{path.name} imports {name}"
-        for path in modules("clients/python/sleep_client/emission")
+        for path in modules(f"clients/python/sleep_client/{core}")
         for _, name in imported_modules(path.read_text(encoding="utf-8"))
         if name.partition(".")[0] in _IO | {"random", "secrets", "threading", "queue", "os"}
-        or (name.startswith("sleep_client") and not name.startswith("sleep_client.emission"))
+        or (name.startswith("sleep_client") and not name.startswith(ours))
     ]
     assert wrong == []
 

@@ -13,10 +13,11 @@ from sleep_client.emission import report as reports
 from sleep_client.emission.outbox import Outbox
 from sleep_client.emission.report import DropReason
 from sleep_client.emission.session import Session, Status
-from sleep_client.emission.waits import repeat_period
+from sleep_client.protocol.waits import repeat_period
 from sleep_client.runtime.address import check_token, read_url, tls_context
 from sleep_client.runtime.clock import seconds as now
 from sleep_client.runtime.courier import Courier
+from sleep_client.runtime.forks import watch
 from sleep_client.runtime.http import HttpPoster, Poster
 
 MOST_REPEAT_SECONDS: Final = 2_592_000
@@ -69,7 +70,7 @@ class Emitter:
         self._named = None if instance is None else reports.read("-", "-", "closed", instance, None, 0.0).key.instance
         self._open()
         self._courier.start()
-        _EMITTERS.add(self)
+        watch(self, Emitter._after_fork)
 
     def _open(self) -> None:
         """Prepare a thread, without what an earlier one had."""
@@ -159,15 +160,3 @@ class Emitter:
         self._open()
         if closed:
             self._courier.begin_close(0.0, release=False)
-
-
-_EMITTERS: Final[weakref.WeakSet[Emitter]] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for emitter in list(_EMITTERS):
-        emitter._after_fork()  # noqa: SLF001 - one hook for all emitters, since none can be removed
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -10,11 +10,12 @@ import pytest
 from pydantic_core import from_json, to_json
 
 from sleep_client import State, Status
-from sleep_client.emission.answers import Answer
 from sleep_client.emission.events import Event
 from sleep_client.emission.outbox import MOST_KEYS, Outbox
 from sleep_client.emission.report import Key, Report
-from sleep_client.emission.session import Notice, Pause, Post, Session
+from sleep_client.emission.session import Pause, Post, Session
+from sleep_client.protocol.answer import Answer
+from sleep_client.protocol.notice import Notice
 
 EPOCH: Final = 1_795_334_400
 """The server's time in seconds, at 0 of the local clock."""

@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 import pytest
 
-from sleep_client.emission.answers import Answer
+from sleep_client.protocol.answer import Answer
 from sleep_client.runtime.http import MOST_BYTES, HttpPoster, NoAnswerError
 
 TOKEN: Final = "abc.def"

@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from sleep_client import Status
-from sleep_client.emission.answers import Answer
 from sleep_client.emission.events import Event
 from sleep_client.emission.session import FORBIDDEN_SECONDS
+from sleep_client.protocol.answer import Answer
 from tests.unit.sleep_client.conftest import Emission, answer, problem, said
 
 

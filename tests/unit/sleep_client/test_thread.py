@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sleep_client import Status
-from sleep_client.emission.answers import Answer
 from sleep_client.emission.outbox import Outbox
 from sleep_client.emission.report import Key, Report
 from sleep_client.emission.session import Session
+from sleep_client.protocol.answer import Answer
 from sleep_client.runtime.courier import Courier
 from sleep_client.runtime.http import NoAnswerError
 from tests.unit.sleep_client.conftest import LIMIT_SECONDS, PERIOD, FakePoster, answer, problem

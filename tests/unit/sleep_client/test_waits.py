@@ -2,7 +2,7 @@
 
 import pytest
 
-from sleep_client.emission import waits
+from sleep_client.protocol import waits
 
 
 @pytest.mark.parametrize(("failures", "longest"), [(1, 1.0), (2, 2.0), (3, 4.0), (5, 16.0), (9, 16.0), (10_000, 16.0)])

@@ -7,6 +7,5 @@ Time, random numbers and answers are arguments. Nothing here reads a clock, lock
 - `events`: a batch as CloudEvents.
 - `server_time`: the time of the server, from the `Date` of its answers.
 - `answers`: what an answer means for a batch.
-- `waits`: how long to wait before the next attempt.
 - `session`: the status of the connection; the next step of the thread.
 """

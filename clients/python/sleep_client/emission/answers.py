@@ -1,42 +1,14 @@
 """What an answer of the server means for the batch that was sent."""
 
-import json
 import re
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from sleep_client.protocol.answer import Answer
+
 _FORBIDDEN: Final = 403
 _TOO_MANY: Final = 429
-_LATER: Final = frozenset({408, 425, 429})
-_SERVER_ERROR: Final = 500
 _INDEX: Final = re.compile(r"\[(\d{1,6})\]")
-_SECONDS: Final = re.compile(r"[0-9]{1,9}")
-_SHOWN: Final = 300
-_UNPRINTABLE: Final = re.compile(r"[^ -~\u00a1-\ud7ff\ue000-\uffff]+")
-
-
-class Answer(NamedTuple):
-    """An answer, as it came.
-
-    Attributes:
-        status: of HTTP.
-        headers: names in lower case.
-        body: its first 64 KiB.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def date(self) -> float | None:
-        """The server's time in seconds since the epoch; None if the answer has none."""
-        try:
-            return parsedate_to_datetime(self.headers["date"]).timestamp()
-        except (KeyError, TypeError, ValueError, OverflowError):
-            return None
 
 
 class Meaning(Enum):
@@ -77,17 +49,17 @@ class Verdict(NamedTuple):
 
 def judge(answer: Answer, sent: int) -> Verdict:
     """Return what an answer means for a batch of `sent` events; 0 is the first request, which has no events."""
-    document = _document(answer.body)
-    meaning = _meaning(answer.status, document, sent)
-    retry_after = _seconds(answer.headers.get("retry-after"))
+    document = answer.document
+    meaning = _meaning(answer, document, sent)
+    retry_after = answer.retry_after
     if answer.status == _TOO_MANY and retry_after is None:
         retry_after = 1
     wrong = _wrong(document, sent) if meaning is Meaning.CONTENT else ()
-    return Verdict(meaning, _finding(answer.status, document, meaning), retry_after, wrong)
+    return Verdict(meaning, _finding(answer, meaning), retry_after, wrong)
 
 
-def _meaning(status: int, document: dict[str, Any], sent: int) -> Meaning:
-    match status:
+def _meaning(answer: Answer, document: dict[str, Any], sent: int) -> Meaning:
+    match answer.status:
         case 202:
             # A proxy's page may have any status.
             return Meaning.ACCEPTED if document.get("accepted") == sent else Meaning.PERSON
@@ -100,24 +72,15 @@ def _meaning(status: int, document: dict[str, Any], sent: int) -> Meaning:
         case 400 | 413 | 422 if sent:
             return Meaning.CONTENT
         case _:
-            return Meaning.LATER if status in _LATER or status >= _SERVER_ERROR else Meaning.PERSON
+            return Meaning.LATER if answer.passes else Meaning.PERSON
 
 
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _finding(status: int, document: dict[str, Any], meaning: Meaning) -> str:
-    words = [str(document[name]) for name in ("code", "detail") if isinstance(document.get(name), str)]
-    finding = _UNPRINTABLE.sub(" ", ": ".join([f"HTTP {status}", *words]))[:_SHOWN]
+def _finding(answer: Answer, meaning: Meaning) -> str:
+    finding = answer.finding
     match meaning:
         case Meaning.TOKEN:
             return f"{finding}; check the token"
-        case Meaning.PERSON if status == _FORBIDDEN:
+        case Meaning.PERSON if answer.status == _FORBIDDEN:
             return f"{finding}; the token needs the scope sleep:emit, or sleep:emit-any"
         case Meaning.PERSON:
             return f"{finding}; check the URL, and whether a server of Somabrain Sleep answers there"
@@ -137,8 +100,3 @@ def _wrong(document: dict[str, Any], sent: int) -> tuple[int, ...]:
     fields = [str(each.get("field")) for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
     found = {int(match[1]) for field in fields if (match := _INDEX.match(field)) is not None}
     return tuple(sorted(index for index in found if index < sent))
-
-
-def _seconds(value: str | None) -> int | None:
-    """Return a `Retry-After` in seconds, None for anything else. The server sends no dates."""
-    return None if value is None or _SECONDS.fullmatch(value) is None else int(value)

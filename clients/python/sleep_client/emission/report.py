@@ -3,6 +3,8 @@
 import re
 from typing import Final, Literal, NamedTuple
 
+from sleep_client.protocol.names import check_tenant
+
 State = Literal["closed", "open", "half_open", "forced_open", "disabled", "metrics_only"]
 DropReason = Literal["invalid", "full", "replaced", "refused", "closed", "failed"]
 """Why a report was not sent.
@@ -31,7 +33,6 @@ _STATES: Final[dict[str, State]] = {
 _SEPARATORS: Final = str.maketrans("", "", "-_ ")
 # Control characters, and lone surrogates, which no UTF-8 can hold.
 _UNSENDABLE: Final = "\x00-\x1f\x7f-\x9f\ud800-\udfff"
-_TENANT: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _BREAKER: Final = re.compile(f"[^@{_UNSENDABLE}]{{1,{MOST_NAME}}}")
 _INSTANCE: Final = re.compile(f"[^{_UNSENDABLE}]{{0,{MOST_NAME}}}")
 _IN_TEXT: Final = re.compile(f"[{_UNSENDABLE}]+")
@@ -69,13 +70,12 @@ def read(tenant: object, breaker: object, state: object, instance: object, cause
     Raises:
         ValueError: if a name or the state is invalid; the text says which and what is allowed.
     """
-    if not isinstance(tenant, str) or _TENANT.fullmatch(tenant) is None:
-        raise ValueError(f"tenant {tenant!r:.100}: use 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+    name_of_tenant = check_tenant(tenant)
     if not isinstance(breaker, str) or _BREAKER.fullmatch(breaker) is None:
         raise ValueError(f"breaker {breaker!r:.100}: use 1 to {MOST_NAME} characters without @ and control characters")
     if not isinstance(instance, str) or _INSTANCE.fullmatch(instance) is None:
         raise ValueError(f"instance {instance!r:.100}: use up to {MOST_NAME} characters without control characters")
-    return Report(Key(tenant, breaker, instance), read_state(state), text(cause), at)
+    return Report(Key(name_of_tenant, breaker, instance), read_state(state), text(cause), at)
 
 
 def read_state(spelling: object) -> State:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple
 
-from sleep_client.emission import waits
-from sleep_client.emission.answers import Answer, Meaning, Verdict, judge
+from sleep_client.emission.answers import Meaning, Verdict, judge
 from sleep_client.emission.events import Event
 from sleep_client.emission.outbox import Outbox
 from sleep_client.emission.report import DropReason, Report
 from sleep_client.emission.server_time import ServerTime
+from sleep_client.protocol import waits
+from sleep_client.protocol.answer import Answer
+from sleep_client.protocol.notice import Notice
 
 FORBIDDEN_SECONDS: Final = 600.0
 """How long the events of a tenant wait after a 403 for it. The refusals of many pods share one budget at the server."""
@@ -50,13 +52,6 @@ class Pause(NamedTuple):
     """Wait for so many seconds, or until something is reported."""
 
     seconds: float
-
-
-class Notice(NamedTuple):
-    """A line for the log: its level, as in `logging`, and the text."""
-
-    level: int
-    text: str
 
 
 class Session:

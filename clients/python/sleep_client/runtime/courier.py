@@ -1,6 +1,5 @@
 """The thread of an emitter: it does what the session decides."""
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -11,6 +10,7 @@ from sleep_client.emission.events import encode
 from sleep_client.emission.report import DropReason, Report
 from sleep_client.emission.session import Pause, Post, Session, Status
 from sleep_client.runtime.http import NoAnswerError, Poster
+from sleep_client.runtime.log import write
 
 REQUEST_SECONDS: Final = 10.0
 """How long a request may take. The server answers within 4 s if Kafka is away."""
@@ -18,10 +18,6 @@ _LONGEST_PAUSE: Final = 30.0
 """A wait does not count the time for which the machine is suspended, and the clock does."""
 _AFTER_ERROR_SECONDS: Final = 1.0
 """How long the thread waits after a defect, so that it does not use a whole core."""
-_SHORTEST_SECRET: Final = 8
-"""Shorter tokens are no secrets, and may be part of any word."""
-
-log = logging.getLogger("sleep_client")
 
 
 class Courier:
@@ -182,9 +178,4 @@ class Courier:
     def _log(self) -> None:
         with self._lock:
             notices = self._session.notices()
-        for notice in notices:
-            text = notice.text
-            if len(self._sent_token) >= _SHORTEST_SECRET:
-                # A server or a proxy may show the headers of a request in its answer.
-                text = text.replace(self._sent_token, "[token]")
-            log.log(notice.level, "%s", text)
+        write(notices, self._sent_token)

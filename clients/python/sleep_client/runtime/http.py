@@ -7,8 +7,8 @@ from typing import Final, Protocol
 
 import httpx
 
-from sleep_client.emission.answers import Answer
 from sleep_client.emission.events import CONTENT_TYPE, PATH
+from sleep_client.protocol.answer import Answer
 
 MOST_BYTES: Final = 65_536
 """What is read of an answer. The largest one of the server, with 20 wrong fields, is smaller."""
@@ -17,6 +17,25 @@ _KEEPALIVE_SECONDS: Final = 3.0
 
 # The first look-up of a host imports this codec. A fork in the middle of that leaves the child without it for ever.
 codecs.lookup("idna")
+
+
+FAILURES: Final = (httpx.HTTPError, httpx.StreamError, OSError)
+"""What httpx raises if the network, or the other side, fails."""
+
+
+def endpoint(url: httpx.URL, path: str) -> httpx.URL:
+    """Return the URL of a path of the API."""
+    return url.copy_with(path=f"{url.path.rstrip('/')}{path}")
+
+
+def headers(token: str, accept: str) -> dict[str, str]:
+    """Return the headers of each request."""
+    return {"Authorization": f"Bearer {token}", "Accept": accept, "User-Agent": "somabrain-sleep-client"}
+
+
+def answer_of(response: httpx.Response, body: bytes) -> Answer:
+    """Return an answer for the core."""
+    return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
 
 
 class NoAnswerError(Exception):
@@ -64,7 +83,7 @@ class HttpPoster:
         clock: Callable[[], float],
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._url = url.copy_with(path=f"{url.path.rstrip('/')}{PATH}")
+        self._url = endpoint(url, PATH)
         self._clock = clock
         self._transport = transport or httpx.HTTPTransport(
             verify=False if context is None else context,
@@ -79,10 +98,8 @@ class HttpPoster:
             "POST",
             self._url,
             headers={
-                "Authorization": f"Bearer {token}",
+                **headers(token, "application/json, application/problem+json"),
                 "Content-Type": CONTENT_TYPE,
-                "Accept": "application/json, application/problem+json",
-                "User-Agent": "somabrain-sleep-client",
             },
             content=body,
             extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), seconds)},
@@ -93,9 +110,9 @@ class HttpPoster:
                 received = self._read(response, deadline)
             finally:
                 response.close()
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        except FAILURES as error:
             raise NoAnswerError(f"{type(error).__name__}: {error}") from None
-        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, received)
+        return answer_of(response, received)
 
     def _read(self, response: httpx.Response, deadline: float) -> bytes:
         received = bytearray()
