@@ -30,7 +30,8 @@ from sleepctl.ui.progress import progress_bar
 from sleepctl.ui.rules_trial import print_trial
 from worker.adapters.redis_store import LaneStore
 from worker.ports import StoreError
-from worker.recovery.rules_trial import Trial, try_rules
+from worker.recovery.rules_trial import Trial
+from worker.recovery.rules_trial_reader import try_rules
 
 _OPTIONS: Final = {f"{RULES}.data.actor": "--actor", f"{RULES}.data.reason": "--reason"}
 app = typer.Typer(help="Show or apply the rules.", no_args_is_help=True, rich_markup_mode=None)

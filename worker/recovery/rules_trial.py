@@ -6,25 +6,16 @@ next of the partition. So what time alone changes is on both sides, and counts a
 """
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
-from schemas.domain.policy import Rules, parse_rules
+from schemas.domain.policy import Rules
 from schemas.domain.record import Record
-from schemas.domain.sealing import NewerReleaseError
 from schemas.domain.state import LABELS
-from schemas.errors import describe
-from schemas.redis.progress import Progress
 from schemas.wire.cloudevents import decode
 from schemas.wire.events import TimerEvent
-from worker.adapters.redis_store import LaneStore
 from worker.fold.fold import At, fold
 from worker.partition.published_timers import timer
-from worker.partition.stored_records import REBUILD, LaneStoppedError, record_of
-from worker.ports import StoreError
-from worker.recovery.errors import RecoveryError
 
-PAGE: Final = 500
 EXAMPLES: Final = 10
 """How many tenants are named for each change."""
 
@@ -112,79 +103,3 @@ class Trial:
             "parameters_only": self.parameters,
             "retired": self.retired,
         }
-
-
-async def try_rules(
-    store: LaneStore,
-    partitions: int,
-    document: dict[str, Any],
-    now: int,
-    begin: Callable[[int], object] = id,
-    advance: Callable[[int], object] = id,
-) -> Trial:
-    """Fold every tenant's record under new rules, and count what would change.
-
-    Records are read in pages. The names of one partition's tenants are kept, since a scan may return a tenant twice.
-
-    Args:
-        store: holds the records.
-        partitions: the number of partitions of the events topic.
-        document: the new rules.
-        now: the moment of the trial, in milliseconds.
-        begin: gets the number of tenants.
-        advance: gets the number of tenants that were folded since the last call.
-
-    Raises:
-        RecoveryError: if Redis does not answer, a partition is being rebuilt, or a record cannot be read.
-    """
-    trial = Trial()
-    try:
-        begin(sum([(await _progress(store, partition)).records for partition in range(partitions)]))
-        for partition in range(partitions):
-            await _try_partition(store, partition, document, now, trial, advance)
-    except StoreError as error:
-        raise RecoveryError(f"Redis does not answer: {describe(error)}") from None
-    except LaneStoppedError as error:
-        raise RecoveryError(str(error)) from None
-    return trial
-
-
-async def _try_partition(
-    store: LaneStore,
-    partition: int,
-    document: dict[str, Any],
-    now: int,
-    trial: Trial,
-    advance: Callable[[int], object],
-) -> None:
-    seen: set[bytes] = set()
-    cursor: int | None = None
-    while cursor != 0:
-        cursor, page = await store.scan(partition, cursor or 0, PAGE)
-        # Read after the page, so that it has the rules of each record.
-        progress = await _progress(store, partition)
-        new = parse_rules(len(progress.rules), document)
-        fresh = page.keys() - seen
-        for name in fresh:
-            tenant = name.decode()
-            record = record_of(partition, tenant, page[name], progress.rules, progress.next)
-            trial.count(tenant, both_sides(tenant, record, partition, progress.rules, new, now))
-        seen |= fresh
-        advance(len(fresh))
-
-
-async def _progress(store: LaneStore, partition: int) -> Progress:
-    """Return the progress of a partition.
-
-    Raises:
-        RecoveryError: if it cannot be read, or the partition's records are not complete.
-    """
-    try:
-        progress = (await store.partition_status(partition)).progress
-    except NewerReleaseError as error:
-        raise RecoveryError(f"partition {partition}: {error}") from None
-    except ValueError as error:
-        raise RecoveryError(f"the progress of partition {partition} cannot be read: {error}; {REBUILD}") from None
-    if progress.next < progress.refolds_to or progress.next < 0:
-        raise RecoveryError(f"partition {partition} is being rebuilt, so its records are not complete; try again later")
-    return progress
