@@ -33,7 +33,7 @@ def _lane(documents: Sequence[Document]) -> Lane:
     return lane
 
 
-def _is_valid(document: dict[str, Any]) -> bool:
+def _is_valid(document: object) -> bool:
     try:
         parse_rules(1, document)
     except InvalidDocumentError:
