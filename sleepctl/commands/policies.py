@@ -38,9 +38,9 @@ def export_policies(
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Write the policy of each tenant that has one of its own, sorted by tenant, with its version.
+    """Write all tenants' own policies to a file, with their versions.
 
-    The file appears when it is complete. Policies that change meanwhile are as they were when they were read.
+    They are sorted by tenant. The file appears when it is complete. Policies that change meanwhile are as they were when they were read.
     """
     needed(token)
 
@@ -92,9 +92,9 @@ def import_policies(  # noqa: PLR0913 - as the commands to many tenants
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Replace the policies of the tenants in a file, if they still have the version that the file says.
+    """Replace policies by those of a file, version by version.
 
-    A tenant that has the policy already is left alone. A tenant with another version is named as a conflict, and keeps
+    A policy is replaced if its tenant still has the version that the file says. A tenant that has the policy already is left alone. A tenant with another version is named as a conflict, and keeps
     its policy. Tenants that are not in the file are left alone.
     """
 

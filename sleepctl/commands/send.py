@@ -115,7 +115,7 @@ def mode(  # noqa: PLR0913 - as above
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Set or remove a tenant's mode, or its pin with --override; or those of many tenants."""
+    """Set or remove a mode or a pin, of a tenant or of many."""
     many = Many(every, state, file, unknown, run, yes, dry_run, rate)
     if many.wanted:
         document = {
@@ -159,7 +159,7 @@ def cancel(  # noqa: PLR0913 - as above
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Cancel a utility sleep; or each live one of many tenants.
+    """Cancel a utility sleep, or each live one of many tenants.
 
     A line of --file may also have an operation id after the tenant, with a space between. Then only that one ends.
     """
@@ -204,7 +204,7 @@ def policy(  # noqa: PLR0913 - as above
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Replace a tenant's policy, or return to the default policy; or for many tenants."""
+    """Replace the policy of a tenant or many, or return to the default."""
     if (file is None) != default:
         raise CommandError("give either a FILE or --default", WRONG_SETTINGS)
     headers = preference(without_waiting=without_waiting, wait=wait)
