@@ -40,7 +40,8 @@ def export_policies(
 ) -> None:
     """Write all tenants' own policies to a file, with their versions.
 
-    They are sorted by tenant. The file appears when it is complete. Policies that change meanwhile are as they were when they were read.
+    They are sorted by tenant. The file appears when it is complete. Policies that change meanwhile are as they were when
+    they were read.
     """
     needed(token)
 
@@ -94,8 +95,9 @@ def import_policies(  # noqa: PLR0913 - as the commands to many tenants
 ) -> None:
     """Replace policies by those of a file, version by version.
 
-    A policy is replaced if its tenant still has the version that the file says. A tenant that has the policy already is left alone. A tenant with another version is named as a conflict, and keeps
-    its policy. Tenants that are not in the file are left alone.
+    A policy is replaced if its tenant still has the version that the file says. A tenant that has the policy already is
+    left alone. A tenant with another version is named as a conflict, and keeps its policy. Tenants that are not in the
+    file are left alone.
     """
 
     async def select(api: Calls) -> Selection:
