@@ -40,8 +40,8 @@ def export_policies(
 ) -> None:
     """Write all tenants' own policies to a file, with their versions.
 
-    They are sorted by tenant. The file appears when it is complete. Policies that change meanwhile are as they were when
-    they were read.
+    They are sorted by tenant. The file appears when it is complete. Policies that change meanwhile are as they were
+    when they were read.
     """
     needed(token)
 
