@@ -125,6 +125,16 @@ def test_after_an_hour_only_what_was_perhaps_sent_is_looked_up(world: Callable[[
     assert small.tenants.applied == dict.fromkeys(small.names, 1)
 
 
+def test_with_a_clock_that_went_back_everything_perhaps_sent_is_looked_up(world: Callable[[int], World]) -> None:
+    """The age of a mark from another clock is not known."""
+    small = world(100)
+    small.stop_after(50)
+    small.now -= 1
+    small.send()
+    assert "GET" in {call[0] for call in small.tenants.calls}
+    assert small.tenants.applied == dict.fromkeys(small.names, 1)
+
+
 def test_before_an_hour_nothing_is_looked_up(world: Callable[[int], World]) -> None:
     """The log recognises the id."""
     small = world(100)
