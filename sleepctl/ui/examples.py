@@ -30,6 +30,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "sleepctl replay --rules rules.json --json",
     ),
     "rebuild": ("sleepctl rebuild", "sleepctl rebuild --partition 3 --force"),
+    "storm": ("sleepctl storm", "sleepctl storm --rate 2000 --seconds 60 --mix mix.json"),
     "token": (
         "sleepctl token --new-key keys --tenant acme",
         "sleepctl token --key keys/key.pem --scope sleep:operate",
