@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from schemas.clock_skew import broker_time
 from schemas.errors import describe
 from schemas.settings import Settings
 from schemas.wire.cloudevents import STRUCTURED_HEADERS
@@ -15,7 +16,6 @@ from worker.adapters import topic_reader
 from worker.adapters.aiokafka_patches import create_no_topics
 
 _ANSWER_MS: Final = 10_000
-_LOG_APPEND_TIME: Final = 1
 
 
 class Appended(NamedTuple):
@@ -101,4 +101,4 @@ class KafkaLog:
             )
         except KafkaError as error:
             raise CommandError(f"{topic} partition {partition} did not take the record: {describe(error)}") from None
-        return Appended(int(done.offset), stamped=done.timestamp_type == _LOG_APPEND_TIME)
+        return Appended(int(done.offset), stamped=broker_time(done.timestamp, done.timestamp_type) is not None)

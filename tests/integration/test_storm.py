@@ -25,9 +25,9 @@ async def test_a_storm_is_folded_and_leaves_nobody_asleep(
     """Through ingress, as emitters write. The topic holds what the command counted."""
     mix = tmp_path / "mix.json"
     mix.write_text(json.dumps(MIX))
-    report = await document_of(installation, "storm", "--rate", "200", "--seconds", "3", "--mix", str(mix))
+    report = await document_of(installation, "storm", "--rate", "600", "--seconds", "2", "--mix", str(mix))
     assert (report["failed"], report["capped"]) == (0, installation.services.kind is Kind.EMBEDDED)
-    assert 0 < report["sent"] <= 600
+    assert 0 < report["sent"] <= 1_200
     assert 0 < report["calmed"] <= 50
     # Ingress leaves out none: each tenant is far below its limit.
     async with asyncio.timeout(120):
