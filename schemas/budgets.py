@@ -15,8 +15,8 @@ Action = Literal[
     "inspect",
 ]
 """The actions of callers, as named in the authorisation policy and the rate limits."""
-Budget = Literal[Action, "wake", "refused"]
-"""The budgets of the rate limits: the actions, requests that wake a tenant, and refused requests."""
+Budget = Literal[Action, "wake", "mass", "refused"]
+"""The budgets of the rate limits: the actions, requests that wake a tenant, requests of a run, and refused requests."""
 
 ANY_ACTION: Final = "*"
 RATE_LIMITS: Final[dict[Literal[Budget, "*"], str]] = {
@@ -24,6 +24,7 @@ RATE_LIMITS: Final[dict[Literal[Budget, "*"], str]] = {
     "read": "6000/minute",
     "emit": "60000/minute",
     "wake": "600/minute",
+    "mass": "60000/minute",
     "refused": "600/minute",
 }
 """The default rate limits."""

@@ -141,10 +141,9 @@ class Settings(FromEnvironment):
             min_length=1,
             description="JSON object: a limit for each action, per tenant, such as `600/minute` or `10/second; "
             "600/minute`. "
-            "Two more names: `wake` for requests that wake a tenant (a cancel, mode `active`), `refused` for the "
-            "refused "
-            "requests of a subject. `*` applies to every name that is absent. Without `*` the default applies to "
-            "those.",
+            "Three more names: `wake` for requests that wake a tenant (a cancel, mode `active`), `mass` for requests "
+            "of an operator's run over many tenants, `refused` for the refused requests of a subject. `*` applies to "
+            "every name that is absent. Without `*` the default applies to those.",
             examples=['{"sleep": "600/minute"}'],
         ),
     ] = RATE_LIMITS

@@ -9,6 +9,7 @@ import typer
 
 from sleepctl.runtime.loading import loading
 from sleepctl.ui.errors import App, Group
+from sleepctl.ui.examples import add_examples
 
 
 class Lazy(NamedTuple):
@@ -29,12 +30,14 @@ COMMANDS: Final = {
     "api": Lazy("api:api", "Run the API until SIGTERM or SIGINT."),
     "topics": Lazy("topics:app", "Create or check the topics."),
     "rules": Lazy("rules:app", "Show or apply the rules."),
+    "policies": Lazy("policies:app", "Export all tenants' own policies to a file, or import them."),
     "deadletters": Lazy("deadletters:app", "List dead letters, or put their records back."),
     "verify": Lazy("verify:verify", "Compare the log, Redis and the states topic."),
     "replay": Lazy("replay:replay", "Fold a range of the log again and show what would change."),
     "rebuild": Lazy("rebuild:rebuild", "Restore Redis from the states topic and the log."),
+    "storm": Lazy("storm:storm", "Make load: breaker events of tenants of its own."),
     "token": Lazy("token:token", "Print a token for development."),
-    "send": Lazy("send:app", "Send a breaker event or a command."),
+    "send": Lazy("send:app", "Send a breaker event, or a command to one tenant or many."),
     "state": Lazy("state:state", "Show a tenant's state, its reason, and its forecast."),
     "tenants": Lazy("tenants:tenants", "List the tenants and their states, with counts."),
     "audit": Lazy("audit:audit", "Show who slept a tenant, why, and who was refused."),
@@ -73,6 +76,7 @@ def _load(name: str) -> Any:  # noqa: ANN401 - as above
         alone.command()(loaded)
         command = typer.main.get_command(alone)
     command.name = name
+    add_examples(name, command)
     return command
 
 

@@ -6,9 +6,10 @@ from fastapi import Depends, Header
 
 from api.commands.submit import Order
 from api.http.dependencies import Caller, CallerDep
-from api.http.idempotency import HEADER, operation_id_of, parse_key
+from api.http.idempotency import HEADER, parse_key
 from schemas.domain.state import StateName
 from schemas.wire.operation import CommandType
+from schemas.wire.operation_ids import operation_id_of
 
 
 class Sender(NamedTuple):

@@ -3,6 +3,7 @@
 No route reads a header itself.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, NamedTuple, TypedDict, Unpack
@@ -19,7 +20,7 @@ from api.http.prefer import Preference, parse_prefer
 from api.http.query import require_known_query
 from api.security.in_flight import Slot
 from api.security.opa import Authoriser, Question
-from api.security.rate_limits import Limiter, Payer, Verdict, payer_of, subject_of
+from api.security.rate_limits import OPERATOR_SCOPE, Limiter, Payer, Verdict, payer_of, subject_of
 from api.security.refused_budget import PRINCIPAL, too_many_refused
 from api.security.tokens import Principal, TokenError, is_tenant
 from api.services import Services
@@ -27,6 +28,7 @@ from schemas.budgets import Action, Budget
 from schemas.domain.policy import FieldError
 from schemas.domain.state import StateName
 from schemas.domain.values import IN_WORDS, TENANT_PATTERN
+from schemas.wire.runs import RUN_HEADER, RUN_IN_WORDS, RUN_PATTERN
 
 log = structlog.get_logger(__name__)
 MAY_WAKE: Final = frozenset({"cancelSleep", "setSleepMode"})
@@ -70,6 +72,7 @@ class Identity(NamedTuple):
         headers: headers that the middleware adds to the answer.
         slot: the request's place among those in flight.
         refused: the verdict of the limiter if the subject's budget of refused requests is used up.
+        run: the name of the run that the request is part of, None outside a run. A run pays from the budget `mass`.
     """
 
     principal: Principal
@@ -79,6 +82,21 @@ class Identity(NamedTuple):
     headers: dict[str, str]
     slot: Slot
     refused: Verdict | None = None
+    run: str | None = None
+
+    def of_run(self, name: str) -> "Identity":
+        """Return the identity of a request that is part of a run: many requests of an operator, one for each tenant.
+
+        Raises:
+            ProblemError: `invalid_request` for a wrong name, `forbidden` without the operator's scope.
+        """
+        if re.fullmatch(RUN_PATTERN.removesuffix("$"), name) is None:
+            raise invalid_request([FieldError(RUN_HEADER, f"must be {RUN_IN_WORDS}")])
+        if OPERATOR_SCOPE not in self.principal.scopes:
+            reason = f"the header {RUN_HEADER} needs the scope {OPERATOR_SCOPE}"
+            raise ProblemError("forbidden", reason, more={"reasons": [reason]})
+        self.facts["run"] = name
+        return self._replace(run=name)
 
     def require_refusals_left(self) -> None:
         """Refuse the request if too many earlier ones of the subject were refused; not for requests that wake a tenant.
@@ -131,6 +149,8 @@ class Identity(NamedTuple):
     async def spend(self, budget: Budget, tenant: str | None, cost: int = 1, *, receipt: Receipt | None = None) -> bool:
         """Take a cost from the rate limits, such as the number of a batch's events, and write the receipt with it.
 
+        A request of a run takes it from the budget `mass`.
+
         Returns:
             Whether the receipt was written.
 
@@ -138,6 +158,8 @@ class Identity(NamedTuple):
             ProblemError: `quota_exceeded`, with the limit's name.
             UnavailableError: if the limiter does not answer.
         """
+        if self.run is not None:
+            budget = "mass"
         verdict = await self.limiter.spend(payer_of(budget, tenant, self.principal), budget, cost, receipt)
         self.headers.update(verdict.headers())
         if verdict.violated is None:
@@ -283,21 +305,30 @@ async def caller(
     x_tenant_id: Annotated[
         str | None, Header(description="Another tenant than the token's, where policy allows it.")
     ] = None,
+    sleep_run: Annotated[
+        str | None,
+        Header(
+            alias=RUN_HEADER,
+            description="The name of an operator's run over many tenants, which has a budget of its own.",
+        ),
+    ] = None,
 ) -> Caller:
     """Return the authenticated caller and the tenant that the request is about.
 
     Raises:
-        ProblemError: as `identity`; `invalid_request` for a missing or invalid tenant.
+        ProblemError: as `identity`; `invalid_request` for a missing or invalid tenant or a wrong name of a run;
+            `forbidden` for a run of somebody who is no operator.
         UnavailableError: as `identity`.
     """
     require_once(request, "X-Tenant-Id")
+    require_once(request, RUN_HEADER)
     tenant = identity.principal.tenant if x_tenant_id is None else x_tenant_id
     if tenant is None:
         raise invalid_request([FieldError("X-Tenant-Id", "needed, since the token names no tenant")])
     if not is_tenant(tenant):
         raise invalid_request([FieldError("X-Tenant-Id", f"must be {IN_WORDS[TENANT_PATTERN]}")])
     identity.facts["tenant"] = tenant
-    return Caller(tenant, identity)
+    return Caller(tenant, identity if sleep_run is None else identity.of_run(sleep_run))
 
 
 async def preference(

@@ -3,15 +3,11 @@
 import re
 from collections.abc import Sequence
 from typing import Final
-from uuid import UUID, uuid5
 
 from api.errors.problems import invalid_request
 from schemas.domain.policy import FieldError
 
 HEADER: Final = "Idempotency-Key"
-NAMESPACE: Final = UUID("784f53eb-d9e1-44dc-b3bb-f3c0c06dd5bd")
-"""Namespace of the operation ids that are made of keys (UUIDv5, RFC 9562). A new namespace would forget all keys."""
-
 KEY_PATTERN: Final = r'^("([ !#-\[\]-~]|\\["\\]){1,128}"|[!#-\[\]-~]{1,128})$'
 """A quoted string of RFC 9651 with quote and backslash escaped; or bare text without quotes, backslashes and spaces."""
 _KEY: Final = re.compile(KEY_PATTERN.removesuffix("$") + r"\Z")
@@ -31,8 +27,3 @@ def parse_key(headers: Sequence[str]) -> str | None:
     if _KEY.match(text) is None:
         raise invalid_request([FieldError(HEADER, "must be 1 to 128 printable ASCII characters, in quotes or bare")])
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
-
-
-def operation_id_of(tenant: str, subject: str, key: str) -> str:
-    """Return the operation id of a key. The line breaks are unambiguous: no tenant id and no subject holds one."""
-    return str(uuid5(NAMESPACE, f"{tenant}\n{subject}\n{key}"))

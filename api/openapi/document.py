@@ -27,6 +27,7 @@ from schemas.formats.settings import HTTP_FORMATS
 from schemas.http.early_answers import PROBLEM_TYPE
 from schemas.wire import documents
 from schemas.wire.events import BreakerEvent
+from schemas.wire.runs import RUN_HEADER, RUN_PATTERN
 
 _REQUESTS: Final[tuple[type[BaseModel], ...]] = (SleepBody, ModeBody, PolicyDocument, BreakerEvent)
 _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
@@ -71,6 +72,7 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     "If-Match": {"type": "string", "pattern": TAGS_PATTERN},
     "Last-Event-ID": {"type": "string"},
     "Prefer": {"type": "string"},
+    RUN_HEADER: {"type": "string", "pattern": RUN_PATTERN},
     "X-Tenant-Id": {"type": "string", "pattern": TENANT_PATTERN},
 }
 _REQUIRED: Final = frozenset({"If-Match"})

@@ -357,6 +357,7 @@ class TenantEntry(Document):
     since: _Ms
     cause: CauseDocument | None
     forecast: tuple[ForecastEntry, ...]
+    policy_version: Annotated[_Count, Field(description="0 if the tenant has never had a policy of its own")]
 
 
 class CountsDocument(Document):

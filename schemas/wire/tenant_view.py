@@ -194,6 +194,7 @@ def entry(tenant: str, record: Record, rules: list[Rules], now: int) -> dict[str
         "since": record.since,
         "cause": None if record.cause is None else record.cause.as_json(),
         "forecast": _forecast(record, terms),
+        "policy_version": record.policy_version,
     }
 
 

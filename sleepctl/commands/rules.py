@@ -11,6 +11,7 @@ import typer
 from pydantic_core import from_json
 from rich.progress import Progress as ProgressBar
 
+from schemas.clock import now_ms
 from schemas.domain.explanation import notes_on
 from schemas.domain.policy import InvalidDocumentError, parse_rules
 from schemas.errors import describe
@@ -20,12 +21,17 @@ from schemas.wire.cloudevents import UndecodableError, decode, encode
 from schemas.wire.events import RULES
 from sleepctl.io.kafka import KafkaLog
 from sleepctl.io.records import SOURCE, Log
+from sleepctl.io.worker_errors import as_command_errors
 from sleepctl.runtime.event_loop import run
 from sleepctl.ui.errors import WRONG_SETTINGS, CommandError, read_file, settings_or_fail
 from sleepctl.ui.field_errors import by_option
 from sleepctl.ui.output import Json, console, print_document, print_json
+from sleepctl.ui.progress import progress_bar
+from sleepctl.ui.rules_trial import print_trial
 from worker.adapters.redis_store import LaneStore
 from worker.ports import StoreError
+from worker.recovery.rules_trial import Trial
+from worker.recovery.rules_trial_reader import try_rules
 
 _OPTIONS: Final = {f"{RULES}.data.actor": "--actor", f"{RULES}.data.reason": "--reason"}
 app = typer.Typer(help="Show or apply the rules.", no_args_is_help=True, rich_markup_mode=None)
@@ -44,14 +50,21 @@ def apply(
     file: Annotated[Path, typer.Argument(help="The rules, a JSON object.")],
     actor: Annotated[str | None, typer.Option(help="Who applies the rules; by default the system user.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for the audit.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many tenants would change, and write nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check rules and write them to every partition.
 
-    Each tenant follows them at its next event, or at once if it sleeps.
+    Each tenant follows them at its next event, or at once if it sleeps. With --dry-run each tenant's record in Redis is
+    folded under the rules, and what would change is counted.
     """
     settings = settings_or_fail()
     document = parse_file(file)
+    if dry_run:
+        print_trial(tried(settings, document), parse_rules(0, document), as_json=json)
+        return
     applied = run(apply_rules(settings, document, actor or user(), reason))
     notes = notes_on(parse_rules(0, document).policy)
     if json:
@@ -62,6 +75,25 @@ def apply(
     out.print("`sleepctl rules show` shows where they are in force")
     for note in notes:
         out.print(f"note: {note}")
+
+
+def tried(settings: Settings, document: dict[str, Any]) -> Trial:
+    """Return what rules would change.
+
+    Raises:
+        CommandError: if Redis does not answer, or a record cannot be read.
+    """
+
+    async def trial() -> Trial:
+        store = LaneStore.connect(settings)
+        try:
+            with progress_bar("tenants") as bar:
+                return await try_rules(store, settings.partitions, document, now_ms(), bar.begin, bar.advance)
+        finally:
+            await store.close()
+
+    with as_command_errors():
+        return run(trial())
 
 
 def user() -> str:

@@ -1,4 +1,4 @@
-"""`sleepctl send`: sends a breaker event or a command."""
+"""`sleepctl send`: sends a breaker event, or a command to one tenant or many."""
 
 import uuid
 from enum import StrEnum
@@ -13,11 +13,27 @@ from schemas.wire.cloudevents import CONTENT_TYPE
 from sleepctl.io.breaker_events import Emitted, breaker_event, emit
 from sleepctl.io.kafka import KafkaLog
 from sleepctl.io.requests import HERE, State, Token, Url, ask
-from sleepctl.runtime.event_loop import run
+from sleepctl.mass.commands import POLICY, CancelAll, OneCommand
+from sleepctl.mass.options import (
+    USUAL_RATE,
+    All,
+    DryRun,
+    InState,
+    Many,
+    Rate,
+    Run,
+    TenantsFile,
+    Unknown,
+    Yes,
+    send_to_many,
+)
+from sleepctl.runtime.event_loop import run as run_loop
 from sleepctl.ui.errors import WRONG_SETTINGS, CommandError, read_file, settings_or_fail
 from sleepctl.ui.output import Json, print_document
 
-app = typer.Typer(help="Send a breaker event or a command.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Send a breaker event, or a command to one tenant or many.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Sleeping = StrEnum("Sleeping", ["light", "deep", "freeze"])
 
@@ -51,11 +67,27 @@ def sleep(  # noqa: PLR0913 - the options of a request
     reason: Reason = None,
     without_waiting: Async = False,
     wait: Wait = None,
+    every: All = False,
+    state: InState = None,
+    file: TenantsFile = None,
+    unknown: Unknown = False,
+    run: Run = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    rate: Rate = USUAL_RATE,
     url: Url = HERE,
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Put a tenant to sleep for a while."""
+    """Put a tenant to sleep for a while, or many tenants."""
+    many = Many(every, state, file, unknown, run, yes, dry_run, rate)
+    if many.wanted:
+        document = {"target_state": target.value, "ttl_seconds": ttl, "reason": reason}
+        waiting = preference(without_waiting=False, wait=wait)
+        to_each = OneCommand("POST", "/api/util/sleep", _given(document), waiting, takes_reason=True)
+        not_with = {"--tenant": tenant is not None, "--async": without_waiting}
+        send_to_many(many, to_each, "sleep", document, url=url, token=token, json=json, not_with=not_with)
+        return
     body = _body(target, reason, without_waiting=without_waiting) | {"ttl_seconds": ttl}
     headers = preference(without_waiting=False, wait=wait)
     ask(url, token, "POST", "/api/util/sleep", json=json, tenant=tenant, body=body, headers=headers)
@@ -71,11 +103,32 @@ def mode(  # noqa: PLR0913 - as above
     reason: Reason = None,
     without_waiting: Async = False,
     wait: Wait = None,
+    every: All = False,
+    state: InState = None,
+    file: TenantsFile = None,
+    unknown: Unknown = False,
+    run: Run = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    rate: Rate = USUAL_RATE,
     url: Url = HERE,
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Set or remove a tenant's mode, or its pin with --override."""
+    """Set or remove a mode or a pin, of a tenant or of many."""
+    many = Many(every, state, file, unknown, run, yes, dry_run, rate)
+    if many.wanted:
+        document = {
+            "target_state": target.value,
+            "override": override or None,
+            "ttl_seconds": ttl,
+            "reason": reason,
+        }
+        waiting = preference(without_waiting=False, wait=wait)
+        to_each = OneCommand("POST", "/api/brain/sleep_mode", _given(document), waiting, takes_reason=True)
+        not_with = {"--tenant": tenant is not None, "--async": without_waiting}
+        send_to_many(many, to_each, "mode", document, url=url, token=token, json=json, not_with=not_with)
+        return
     body = _body(target, reason, without_waiting=without_waiting)
     if ttl is not None:
         body["ttl_seconds"] = ttl
@@ -86,17 +139,42 @@ def mode(  # noqa: PLR0913 - as above
 
 
 @app.command()
-def cancel(
+def cancel(  # noqa: PLR0913 - as above
     *,
-    operation_id: Annotated[str, typer.Argument(help="The operation to cancel.")],
+    operation_id: Annotated[
+        str | None, typer.Argument(help="The operation to cancel; for many tenants each that is live.")
+    ] = None,
     tenant: Tenant = None,
     without_waiting: Async = False,
     wait: Wait = None,
+    every: All = False,
+    state: InState = None,
+    file: TenantsFile = None,
+    unknown: Unknown = False,
+    run: Run = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    rate: Rate = USUAL_RATE,
     url: Url = HERE,
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Cancel a utility sleep."""
+    """Cancel a utility sleep, or each live one of many tenants.
+
+    A line of --file may also have an operation id after the tenant, with a space between. Then only that one ends.
+    """
+    many = Many(every, state, file, unknown, run, yes, dry_run, rate)
+    if many.wanted:
+        to_each = CancelAll(preference(without_waiting=False, wait=wait))
+        not_with = {
+            "--tenant": tenant is not None,
+            "--async": without_waiting,
+            "OPERATION_ID": operation_id is not None,
+        }
+        send_to_many(many, to_each, "cancel", {}, url=url, token=token, json=json, not_with=not_with)
+        return
+    if operation_id is None:
+        raise CommandError("give an OPERATION_ID, or --all, --state or --file", WRONG_SETTINGS)
     headers = preference(without_waiting=without_waiting, wait=wait)
     path = f"/api/util/sleep/{quote(operation_id, safe='')}"
     ask(url, token, "DELETE", path, json=json, tenant=tenant, headers=headers)
@@ -114,20 +192,37 @@ def policy(  # noqa: PLR0913 - as above
     tenant: Tenant = None,
     without_waiting: Async = False,
     wait: Wait = None,
+    every: All = False,
+    state: InState = None,
+    tenants_file: TenantsFile = None,
+    unknown: Unknown = False,
+    run: Run = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    rate: Rate = USUAL_RATE,
     url: Url = HERE,
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Replace a tenant's policy, or return to the default policy."""
+    """Replace the policy of a tenant or many, or return to the default."""
     if (file is None) != default:
         raise CommandError("give either a FILE or --default", WRONG_SETTINGS)
     headers = preference(without_waiting=without_waiting, wait=wait)
     headers["If-Match"] = "*" if if_version is None else f'"{if_version}"'
-    path = "/api/brain/sleep_policy"
-    if file is None:
-        ask(url, token, "DELETE", path, json=json, tenant=tenant, headers=headers)
-    else:
-        ask(url, token, "PUT", path, json=json, tenant=tenant, body=_json_object(file), headers=headers)
+    method, body = ("DELETE", None) if file is None else ("PUT", _json_object(file))
+    many = Many(every, state, tenants_file, unknown, run, yes, dry_run, rate)
+    if many.wanted:
+        to_each = OneCommand(method, POLICY, body, headers)
+        document = {"policy": "default" if body is None else body, "if_version": if_version}
+        not_with = {"--tenant": tenant is not None, "--async": without_waiting}
+        send_to_many(many, to_each, "policy", document, url=url, token=token, json=json, not_with=not_with)
+        return
+    ask(url, token, method, POLICY, json=json, tenant=tenant, body=body, headers=headers)
+
+
+def _given(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a body that have a value."""
+    return {name: value for name, value in document.items() if value is not None}
 
 
 def _json_object(file: Path) -> dict[str, Any]:
@@ -184,4 +279,4 @@ def breaker(  # noqa: PLR0913 - the fields of an event
         async with KafkaLog(settings) as log:
             return await emit(log, topic, tenant, data)
 
-    print_document(run(send())._asdict(), as_json=json)
+    print_document(run_loop(send())._asdict(), as_json=json)

@@ -1,20 +1,17 @@
 """`sleepctl tenants`: lists tenants with their states, page by page."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 
 import typer
 from rich.text import Text
 
 from sleepctl.io.api_client import ApiClient
-from sleepctl.io.requests import HERE, State, Token, Url, needed, problem
+from sleepctl.io.requests import HERE, State, Token, Url, needed
+from sleepctl.io.tenant_pages import tenant_pages
 from sleepctl.runtime.event_loop import run
-from sleepctl.ui.errors import CommandError
 from sleepctl.ui.output import Json, clock, console, kind_and_key, print_json
 
-_PATH: Final = "/api/tenants"
-_PAGE: Final = 1000
 # Column widths are fixed, since rows are printed as their page comes. A longer name shifts only its own row.
 _NAME: Final = 32
 _TIME: Final = 24
@@ -32,7 +29,7 @@ def tenants(
     json: Json = False,
 ) -> None:
     """List the tenants and their states, with counts."""
-    query: dict[str, str | int] = {"limit": _PAGE}
+    query: dict[str, str] = {}
     if state is not None:
         query["state"] = state.value
     if open_ended:
@@ -44,7 +41,7 @@ def tenants(
         seen: set[str] = set()
         page: dict[str, Any] = {}
         async with ApiClient(url, token) as client:
-            async for page in _pages(client, query, json=json):
+            async for page in tenant_pages(client, query, json=json):
                 # A tenant that changes while the list is read may come twice.
                 fresh = [entry for entry in page["tenants"] if entry["tenant_id"] not in seen]
                 seen.update(entry["tenant_id"] for entry in fresh)
@@ -58,27 +55,6 @@ def tenants(
             _print_counts(len(seen), page["counts"], page["open_ended"])
 
     run(show())
-
-
-async def _pages(client: ApiClient, query: Mapping[str, Any], *, json: bool) -> AsyncIterator[dict[str, Any]]:
-    """Yield the pages of the list.
-
-    Raises:
-        CommandError: with the problem, if the API answers with one.
-    """
-    cursor: str | None = None
-    while True:
-        parameters = {**query} if cursor is None else {**query, "cursor": cursor}
-        answer = await client.call("GET", f"{_PATH}?{urlencode(parameters)}")
-        if answer.failed:
-            raise problem(answer, json=json)
-        yield answer.document
-        following = answer.document["cursor"]
-        if following is None:
-            return
-        if following == cursor:
-            raise CommandError("the API sent the same cursor twice, so the list would never end")
-        cursor = following
 
 
 def _print(entries: list[dict[str, Any]]) -> None:

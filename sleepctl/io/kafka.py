@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from schemas.clock_skew import broker_time
 from schemas.errors import describe
 from schemas.settings import Settings
 from schemas.wire.cloudevents import STRUCTURED_HEADERS
@@ -15,6 +16,13 @@ from worker.adapters import topic_reader
 from worker.adapters.aiokafka_patches import create_no_topics
 
 _ANSWER_MS: Final = 10_000
+
+
+class Appended(NamedTuple):
+    """The offset of a record, and whether the broker stamped its time, as each but the embedded one does here."""
+
+    offset: int
+    stamped: bool
 
 
 def unreachable(settings: Settings, error: KafkaError | OSError) -> CommandError:
@@ -79,10 +87,18 @@ class KafkaLog:
 
     async def append(self, topic: str, partition: int, key: bytes | None, value: bytes) -> int:
         """Append a record; see `records.Log`."""
+        return (await self.appended(topic, partition, key, value)).offset
+
+    async def appended(self, topic: str, partition: int, key: bytes | None, value: bytes) -> Appended:
+        """Append a structured CloudEvent, and return its place after the acknowledgement.
+
+        Raises:
+            CommandError: if it was not acknowledged.
+        """
         try:
             done = await self._producer.send_and_wait(
                 topic, value, key=key, partition=partition, headers=list(STRUCTURED_HEADERS)
             )
         except KafkaError as error:
             raise CommandError(f"{topic} partition {partition} did not take the record: {describe(error)}") from None
-        return int(done.offset)
+        return Appended(int(done.offset), stamped=broker_time(done.timestamp, done.timestamp_type) is not None)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 from pydantic_core import to_json
 
-from api.http.idempotency import operation_id_of
+from schemas.wire.operation_ids import operation_id_of
 from tests.faults.emitters import TENANTS
 from tests.faults.fleet import Fleet
 from tests.faults.gate import Gate

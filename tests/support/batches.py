@@ -197,7 +197,7 @@ _documents = st.one_of(
         {"floor": "deep", "ceiling": "light"}, {"ceiling": 1}, {"max_ttl_seconds": 0.01}, {"floor": "light"},
     ]),
 )  # fmt: skip
-_rules_documents = st.one_of(
+rules_documents = st.one_of(
     st.sampled_from([
         {}, {"policy": {"ceiling": "active"}}, {"policy": {"floor": "light"}}, {"schedule": _LINE},
         {"retire_after_seconds": 60.5, "policy": {"ramp_seconds": {"deepen": 0.02}}},
@@ -225,7 +225,7 @@ def events(draw: st.DrawFn, now: int, tenant: str) -> Document:  # noqa: PLR0911
     if kind == "timer":
         return timer(now, tenant=tenant)
     if kind == "rules":
-        return rules(draw(_rules_documents))
+        return rules(draw(rules_documents))
     sent: dict[str, Any] = {
         "tenant": tenant,
         "reply_to": "reply",

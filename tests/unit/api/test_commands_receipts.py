@@ -8,8 +8,8 @@ import pytest
 from api.adapters.dependency import UnavailableError
 from api.adapters.kafka_events import OutcomeUnknownError
 from api.commands.receipt import Receipt
-from api.http.idempotency import operation_id_of
 from schemas.kafka.partitioner import partition_of
+from schemas.wire.operation_ids import operation_id_of
 from tests.support.operations import decision_of, outcome
 from tests.unit.api.application import ApiOverFakes
 

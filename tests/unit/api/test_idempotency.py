@@ -9,8 +9,9 @@ from api.adapters.dependency import UnavailableError
 from api.commands.replies import Waiting
 from api.commands.submit import Order
 from api.errors.problems import ProblemError
-from api.http.idempotency import operation_id_of, parse_key
+from api.http.idempotency import parse_key
 from schemas.wire.operation import REMEMBERED_MS
+from schemas.wire.operation_ids import operation_id_of
 from tests.support.operations import DECISION, decision_of, outcome
 from tests.support.times import NOW
 from tests.support.tokens import token

@@ -78,6 +78,7 @@ async def test_an_entry_shows_the_tenant_as_it_is_now(api: ApiOverFakes) -> None
         "state": "deep",
         "since": NOW,
         "cause": None,
+        "policy_version": 0,
         "forecast": [{"at": NOW + 1, "state": "active"}],
     }
     assert page["counts"] == {"active": 0, "light": 0, "deep": 2, "freeze": 0}

@@ -238,7 +238,7 @@ class FakeProducer:
     async def send_and_wait(self, topic: str, value: bytes, **options: object) -> SimpleNamespace:
         self._maybe_fail("send")
         self.sent.append({"topic": topic, "value": value, **options})
-        return SimpleNamespace(offset=41)
+        return SimpleNamespace(offset=41, timestamp=NOW, timestamp_type=1)
 
 
 def transition(tenant: str, before: str, after: str, kind: str = "breaker", position: str = "0:1") -> dict[str, Any]:

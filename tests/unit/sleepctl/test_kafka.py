@@ -1,12 +1,15 @@
 """The log on Kafka, over a producer that is a fake."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from schemas.settings import Settings
 from schemas.wire.cloudevents import STRUCTURED_HEADERS
-from sleepctl.io.kafka import KafkaLog
+from sleepctl.io.kafka import Appended, KafkaLog
 from sleepctl.ui.errors import CommandError
 from tests.support.settings import settings_of
+from tests.support.times import NOW
 from tests.unit.sleepctl.fakes import FakeProducer
 
 
@@ -37,6 +40,20 @@ async def test_records_are_acknowledged_by_all_replicas(settings: Settings) -> N
     (sent,) = producers.last.sent
     assert (sent["partition"], sent["key"], sent["headers"]) == (2, b"acme", list(STRUCTURED_HEADERS))
     assert producers.last.stopped
+
+
+@pytest.mark.parametrize(("timestamp", "kind"), [(NOW, 1), (NOW, 0), (0, 1), (-1, 0)])
+async def test_the_broker_that_stamped_a_record_is_known(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, timestamp: int, kind: int
+) -> None:
+    """The embedded one answers with a time that is none."""
+
+    async def acknowledge(*_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(offset=7, timestamp=timestamp, timestamp_type=kind)
+
+    monkeypatch.setattr(FakeProducer, "send_and_wait", acknowledge)
+    async with KafkaLog(settings, Producers()) as log:
+        assert await log.appended("t", 2, b"acme", b"{}") == Appended(7, stamped=(timestamp, kind) == (NOW, 1))
 
 
 async def test_a_topic_has_the_partitions_that_are_listed(settings: Settings) -> None:

@@ -8,11 +8,12 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from schemas.domain.policy import BUILT_IN_RULES, parse_rules
-from schemas.redis.progress import Progress
+from schemas.redis.progress import LAYOUT, Progress
 from schemas.wire.cloudevents import decode
 from schemas.wire.events import RulesEvent
-from tests.unit.sleepctl.conftest import Run
-from tests.unit.sleepctl.fakes import FakeLog
+from tests.support.times import NOW
+from tests.unit.sleepctl.conftest import Outcome, Run
+from tests.unit.sleepctl.fakes import FakeLog, Installation
 from worker.ports import PartitionStatus
 
 RULES = {"policy": {"ceiling": "deep"}, "retire_after_seconds": 120}
@@ -213,3 +214,43 @@ def test_show_says_why_there_is_nothing_to_show(
     assert outcome.code == 1
     assert message in outcome.err
     assert store.closed
+
+
+def _stored(run: Run, installation: Installation, *arguments: str) -> Outcome:
+    """Try rules on an installation with one tenant, which a breaker froze."""
+    lane = installation.lane
+    installation.stored.tenants = dict(lane.packed)
+    installation.stored.progress = {b"next": b"2", b"records": b"1", b"layout": str(LAYOUT).encode()}
+    return run("rules", "apply", *arguments, "--dry-run")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_dry_run_counts_and_writes_nothing(
+    run: Run, installation: Installation, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For people, and for programs."""
+    monkeypatch.setattr("sleepctl.commands.rules.LaneStore.connect", lambda _: installation.store)
+    monkeypatch.setattr("sleepctl.commands.rules.now_ms", lambda: NOW + 1)
+    outcome = _stored(run, installation, str(file))
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines() == [
+        f"rules {parse_rules(0, RULES).digest} would change the state of 1 of 1 tenants",
+        "  freeze → deep    1: acme",
+        "  parameters only: 0; records that retire at once: 0",
+        "nothing was written; without --dry-run the rules are applied",
+    ]
+    document = json.loads(_stored(run, installation, str(file), "--json").out)
+    assert document["changes"] == [{"from": "freeze", "to": "deep", "tenants": 1, "examples": ["acme"]}]
+    assert installation.store.faults.calls.keys() == {"partition_status", "scan"}
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_dry_run_without_redis_says_so(
+    run: Run, installation: Installation, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line."""
+    monkeypatch.setattr("sleepctl.commands.rules.LaneStore.connect", lambda _: installation.store)
+    installation.store.faults.down.add("scan")
+    outcome = _stored(run, installation, str(file))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("sleepctl: Redis does not answer: ")

@@ -96,7 +96,7 @@ def test_a_misspelt_command_is_told_the_one_that_is_meant(run: Run) -> None:
     assert "Did you mean 'token'?" in outcome.err
 
 
-@pytest.mark.parametrize("group", [(), ("topics",), ("rules",), ("send",), ("deadletters",)])
+@pytest.mark.parametrize("group", [(), ("topics",), ("rules",), ("send",), ("policies",), ("deadletters",)])
 def test_help_tells_each_command_in_a_whole_sentence(run: Run, group: tuple[str, ...]) -> None:
     """In 80 columns nothing is cut: four are left free there, two of which click's runner for tests gives away."""
     output = run(*group, "--help", COLUMNS="80").out

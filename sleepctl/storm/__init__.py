@@ -1,0 +1,1 @@
+"""Load: breaker events of tenants of its own, at a rate and in a mix."""

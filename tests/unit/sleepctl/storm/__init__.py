@@ -1,0 +1,1 @@
+"""Load by the command line."""
