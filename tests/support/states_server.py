@@ -120,6 +120,14 @@ class StatesServer:
         self.answers.put(lambda: httpx.Response(status, headers=headers, stream=body))
 
 
+def join_token_threads() -> None:
+    """Wait for the end of the threads that have called functions of tokens: it comes a moment after their answer."""
+    for thread in threading.enumerate():
+        if thread.name == "sleep-token":
+            thread.join(LIMIT_SECONDS)
+            assert not thread.is_alive()
+
+
 def after_changes(changes: SimpleQueue[Any], condition: Callable[[], bool]) -> None:
     """Wait until a condition holds, which one of the changes that come makes true."""
     while not condition():

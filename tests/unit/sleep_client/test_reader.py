@@ -21,6 +21,7 @@ from tests.support.states_server import (
     T,
     after_changes,
     event,
+    join_token_threads,
     ready,
     rules,
     snapshot,
@@ -54,6 +55,7 @@ def open_reader(server: StatesServer) -> Iterator[Opener]:
     yield open_reader
     for reader in opened:
         assert reader.close(LIMIT_SECONDS)
+    join_token_threads()
 
 
 def test_three_lines(server: StatesServer, open_reader: Opener) -> None:
@@ -183,10 +185,6 @@ def test_a_function_of_the_token_that_hangs_does_not_hold_up_the_end(
     assert reader.close(LIMIT_SECONDS)
     released.set()
     assert server.streams.empty()
-    for thread in threading.enumerate():
-        if thread.name == "sleep-token":
-            thread.join(LIMIT_SECONDS)
-            assert not thread.is_alive()
 
 
 def test_some_tenants(server: StatesServer, open_reader: Opener) -> None:
