@@ -26,7 +26,7 @@ PAUSE: Pause = asyncio.sleep
 """How a run waits. Tests replace it."""
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(CommandError):
     """The API gave no answer in several attempts. The text says what it gave instead."""
 
 

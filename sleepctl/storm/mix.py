@@ -30,7 +30,7 @@ class Mix(Document):
     tenants: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     breakers: Annotated[int, Field(ge=1, le=16)] = 2
     instances: Annotated[int, Field(ge=1, le=16)] = 2
-    states: Annotated[dict[BreakerState, _Weight], Field(min_length=1, default_factory=lambda: dict(_STATES))]
+    states: Annotated[dict[BreakerState, _Weight], Field(min_length=1)] = Field(default_factory=lambda: dict(_STATES))
 
 
 def parse_mix(document: object) -> Mix:

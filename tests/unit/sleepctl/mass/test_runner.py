@@ -61,7 +61,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Callable[[int], World]]:
+def worlds(tmp_path: Path) -> Iterator[Callable[[int], World]]:
     """Make a world with so many tenants."""
     made: list[World] = []
 
@@ -74,18 +74,18 @@ def world(tmp_path: Path) -> Iterator[Callable[[int], World]]:
         each.file.close()
 
 
-def test_each_tenant_gets_its_command_once(world: Callable[[int], World]) -> None:
+def test_each_tenant_gets_its_command_once(worlds: Callable[[int], World]) -> None:
     """And the bar moves once for each."""
     moved: list[None] = []
-    small = world(200)
+    small = worlds(200)
     asyncio.run(small.runner(lambda: moved.append(None)).run())
     assert small.tenants.applied == dict.fromkeys(small.names, 1)
     assert (small.file.done, len(moved)) == (200, 200)
 
 
-def test_a_mark_is_written_before_what_it_covers_is_sent(world: Callable[[int], World]) -> None:
+def test_a_mark_is_written_before_what_it_covers_is_sent(worlds: Callable[[int], World]) -> None:
     """Each request is below the last mark at that time."""
-    small = world(MARKED + 10)
+    small = worlds(MARKED + 10)
     wrong: list[str | None] = []
 
     def check(_method: str, _path: str, tenant: str | None) -> None:
@@ -98,9 +98,9 @@ def test_a_mark_is_written_before_what_it_covers_is_sent(world: Callable[[int], 
     assert small.file.sent_at(MARKED + 9) == NOW
 
 
-def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(world: Callable[[int], World]) -> None:
+def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(worlds: Callable[[int], World]) -> None:
     """No answered command is sent again, and none is applied twice."""
-    small = world(300)
+    small = worlds(300)
     small.stop_after(80)
     answered = set(small.names) - {small.names[index] for index in small.file.unanswered()}
     assert 0 < len(answered) <= 80
@@ -112,9 +112,9 @@ def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(world: Callable[[int
     assert (small.file.done, list(small.file.unanswered())) == (300, [])
 
 
-def test_after_an_hour_only_what_was_perhaps_sent_is_looked_up(world: Callable[[int], World]) -> None:
+def test_after_an_hour_only_what_was_perhaps_sent_is_looked_up(worlds: Callable[[int], World]) -> None:
     """The rest was certainly not."""
-    small = world(MARKED + 100)
+    small = worlds(MARKED + 100)
     small.stop_after(80)
     left = set(small.file.unanswered())
     small.now += LOOK_UP_AFTER_MS
@@ -125,9 +125,9 @@ def test_after_an_hour_only_what_was_perhaps_sent_is_looked_up(world: Callable[[
     assert small.tenants.applied == dict.fromkeys(small.names, 1)
 
 
-def test_with_a_clock_that_went_back_everything_perhaps_sent_is_looked_up(world: Callable[[int], World]) -> None:
+def test_with_a_clock_that_went_back_everything_perhaps_sent_is_looked_up(worlds: Callable[[int], World]) -> None:
     """The age of a mark from another clock is not known."""
-    small = world(100)
+    small = worlds(100)
     small.stop_after(50)
     small.now -= 1
     small.send()
@@ -135,36 +135,36 @@ def test_with_a_clock_that_went_back_everything_perhaps_sent_is_looked_up(world:
     assert small.tenants.applied == dict.fromkeys(small.names, 1)
 
 
-def test_before_an_hour_nothing_is_looked_up(world: Callable[[int], World]) -> None:
+def test_before_an_hour_nothing_is_looked_up(worlds: Callable[[int], World]) -> None:
     """The log recognises the id."""
-    small = world(100)
+    small = worlds(100)
     small.stop_after(50)
     small.now += LOOK_UP_AFTER_MS - 1
     small.send()
     assert {call[0] for call in small.tenants.calls} == {"POST"}
 
 
-def test_an_outcome_that_is_not_known_is_asked_for_again(world: Callable[[int], World]) -> None:
+def test_an_outcome_that_is_not_known_is_asked_for_again(worlds: Callable[[int], World]) -> None:
     """At the end, with the same id."""
-    small = world(3)
+    small = worlds(3)
     small.tenants.instead = [once(ACCEPTED, times=2)]
     small.send()
     assert small.file.done == 3
     assert len(small.tenants.calls) == 5
 
 
-def test_what_stays_unknown_is_left_for_the_next_call(world: Callable[[int], World]) -> None:
+def test_what_stays_unknown_is_left_for_the_next_call(worlds: Callable[[int], World]) -> None:
     """It is no answer."""
-    small = world(2)
+    small = worlds(2)
     small.tenants.instead = [once(ACCEPTED, times=100)]
     small.send()
     assert list(small.file.unanswered()) == [0, 1]
     assert len(small.tenants.calls) == 4
 
 
-def test_an_api_that_gives_no_answer_stops_the_run(world: Callable[[int], World]) -> None:
+def test_an_api_that_gives_no_answer_stops_the_run(worlds: Callable[[int], World]) -> None:
     """Soon, and everything can be continued."""
-    small = world(1_000)
+    small = worlds(1_000)
 
     def away(*_: object) -> None:
         raise NoAnswerError("Redis does not answer")
@@ -178,9 +178,9 @@ def test_an_api_that_gives_no_answer_stops_the_run(world: Callable[[int], World]
     assert small.file.done == 1_000
 
 
-def test_single_tenants_without_an_answer_do_not_stop_it(world: Callable[[int], World]) -> None:
+def test_single_tenants_without_an_answer_do_not_stop_it(worlds: Callable[[int], World]) -> None:
     """They are sent to again at the end."""
-    small = world(100)
+    small = worlds(100)
     failing = set(small.names[::10])
 
     def away(_method: str, _path: str, tenant: str | None) -> None:
@@ -193,9 +193,9 @@ def test_single_tenants_without_an_answer_do_not_stop_it(world: Callable[[int], 
     assert small.file.done == 100
 
 
-def test_a_run_stops_if_the_first_tenants_are_all_refused(world: Callable[[int], World]) -> None:
+def test_a_run_stops_if_the_first_tenants_are_all_refused(worlds: Callable[[int], World]) -> None:
     """A wrong TTL would be refused a hundred thousand times."""
-    small = world(1_000)
+    small = worlds(1_000)
     small.tenants.instead = [once(problem(422, "ttl_out_of_range", "a pin needs a TTL"), times=10_000)]
     with pytest.raises(
         CommandError, match=r"were all refused, the last one \(t\d+\) with ttl_out_of_range: a pin needs"
@@ -204,9 +204,9 @@ def test_a_run_stops_if_the_first_tenants_are_all_refused(world: Callable[[int],
     assert MOST_REFUSED <= small.file.refused < MOST_REFUSED + 64
 
 
-def test_some_refusals_among_others_do_not_stop_it(world: Callable[[int], World]) -> None:
+def test_some_refusals_among_others_do_not_stop_it(worlds: Callable[[int], World]) -> None:
     """They are counted, and not sent again."""
-    small = world(100)
+    small = worlds(100)
     small.tenants.instead = [
         lambda _method, _path, tenant: problem(422, "ttl_out_of_range", "no") if str(tenant).endswith("7") else None
     ]
@@ -217,9 +217,9 @@ def test_some_refusals_among_others_do_not_stop_it(world: Callable[[int], World]
     assert len(small.tenants.calls) == 100
 
 
-def test_a_token_that_expires_stops_the_run_at_once(world: Callable[[int], World]) -> None:
+def test_a_token_that_expires_stops_the_run_at_once(worlds: Callable[[int], World]) -> None:
     """The others stay without an answer."""
-    small = world(1_000)
+    small = worlds(1_000)
     small.tenants.instead = [once(problem(401, "invalid_token", "it has expired"), times=10_000)]
     with pytest.raises(CommandError, match="get a new one"):
         small.send()
@@ -227,9 +227,9 @@ def test_a_token_that_expires_stops_the_run_at_once(world: Callable[[int], World
     assert len(small.tenants.calls) <= 64
 
 
-def test_an_interrupted_run_waits_for_answers_on_their_way(world: Callable[[int], World]) -> None:
+def test_an_interrupted_run_waits_for_answers_on_their_way(worlds: Callable[[int], World]) -> None:
     """And sends to nobody else."""
-    small = world(1_000)
+    small = worlds(1_000)
     on_their_way = asyncio.Event()
 
     async def interrupted() -> None:
@@ -253,9 +253,9 @@ def test_an_interrupted_run_waits_for_answers_on_their_way(world: Callable[[int]
     assert small.file.done == 64
 
 
-def test_a_defect_is_not_hidden(world: Callable[[int], World]) -> None:
+def test_a_defect_is_not_hidden(worlds: Callable[[int], World]) -> None:
     """It is raised as it came."""
-    small = world(3)
+    small = worlds(3)
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
