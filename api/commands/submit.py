@@ -1,8 +1,7 @@
 """Sends a command: pays for it, publishes it, waits for the outcome, and stores its receipt where nobody waits."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import structlog
@@ -191,11 +190,14 @@ class Commands:
         waited = not patience or self._waiting[receipt.tenant_id] < MOST_WAITING
         patience = patience if waited else 0
         if patience:
-            with self._metrics.waiting.track_inprogress(), self._counted(receipt.tenant_id):
+            self._count_waiting(receipt.tenant_id, 1)
+            try:
                 record = await waiting.outcome(PROMPT_SECONDS)
                 if record is None and not waiting.answered:
                     noted = await self._try_to_note(receipt)
                     record = await waiting.outcome(patience - PROMPT_SECONDS)
+            finally:
+                self._count_waiting(receipt.tenant_id, -1)
             if record is not None:
                 return Submitted(record, waited)
             waited = not waiting.answered  # A stop ends a wait early.
@@ -228,15 +230,11 @@ class Commands:
         except UnavailableError as error:
             log.warning("receipt_not_withdrawn", operation_id=receipt.operation_id, finding=error.finding)
 
-    @contextmanager
-    def _counted(self, tenant: str) -> Iterator[None]:
-        self._waiting[tenant] += 1
-        try:
-            yield
-        finally:
-            self._waiting[tenant] -= 1
-            if not self._waiting[tenant]:
-                del self._waiting[tenant]
+    def _count_waiting(self, tenant: str, by: int) -> None:
+        self._metrics.waiting.inc(by)
+        self._waiting[tenant] += by
+        if not self._waiting[tenant]:
+            del self._waiting[tenant]
 
 
 def _judged(record: OperationRecord, decision: str) -> OperationRecord:
