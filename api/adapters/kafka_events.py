@@ -16,6 +16,7 @@ from schemas.kafka.topic_check import TopicHealth, judge_topics
 from schemas.names import Topics
 from schemas.running_timeout import running_timeout
 from schemas.settings import Settings
+from schemas.tasks import await_done
 from schemas.wire.cloudevents import STRUCTURED_HEADERS
 
 PRODUCE_SECONDS: Final = 4.0
@@ -151,7 +152,7 @@ class KafkaEvents:
         except (KafkaError, TimeoutError) as error:
             self._doubt(error)
             raise UnavailableError(self._dependency.name, describe(error)) from error
-        await asyncio.wait([acked], timeout=deadline - loop.time())
+        await await_done(acked, deadline - loop.time())
         if (failure := self._failure(acked)) is not None:
             raise failure
         offset: int = acked.result().offset

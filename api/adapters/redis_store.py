@@ -1,8 +1,8 @@
 """The API's reads from Redis."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from types import TracebackType
 from typing import Final, NamedTuple, Protocol
 
 from redis.asyncio import RedisCluster
@@ -139,39 +139,65 @@ def connect(settings: Settings, *, retries: int = 1, shared: bool = False) -> Re
     return redis_client.connect(settings, seconds=ANSWER_SECONDS, retry=retry, pool=(PLACES, ANSWER_SECONDS))
 
 
-@contextmanager
-def answering() -> Iterator[None]:
-    """Raise UnavailableError for every error of Redis, and for data in it that cannot be read."""
-    try:
-        yield
-    except OUTAGE as error:
-        detail = _REFUSED if isinstance(error, _ANSWERS) else None
-        raise UnavailableError(REDIS, describe(error), detail) from error
-    except NewerReleaseError as error:
-        raise UnavailableError(
-            REDIS, f"a newer release wrote what it holds; upgrade the API: {error}", _NEWER
-        ) from error
-    except ValueError as error:
-        raise UnavailableError(REDIS, f"what it holds cannot be read: {error}", _UNREADABLE) from error
-    except Exception as error:
-        if not from_the_client(error):
-            raise
-        raise UnavailableError(REDIS, describe(error)) from error
+class answering:  # noqa: N801 - used like a function
+    """Raise UnavailableError for every error of Redis, and for data in it that cannot be read.
+
+    This and the contexts below are classes, since each command enters them, and generators take several times as long.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None and (unavailable := unavailable_for(error)) is not None:
+            raise unavailable from error
+
+
+def unavailable_for(error: BaseException) -> UnavailableError | None:
+    """Return what is raised instead of an error of Redis, or of data in it; None for any other error."""
+    match error:
+        case UnavailableError():
+            return None
+        case _ if isinstance(error, OUTAGE):
+            return UnavailableError(REDIS, describe(error), _REFUSED if isinstance(error, _ANSWERS) else None)
+        case NewerReleaseError():
+            return UnavailableError(REDIS, f"a newer release wrote what it holds; upgrade the API: {error}", _NEWER)
+        case ValueError():
+            return UnavailableError(REDIS, f"what it holds cannot be read: {error}", _UNREADABLE)
+        case Exception() if from_the_client(error):
+            return UnavailableError(REDIS, describe(error))
+        case _:
+            return None
 
 
 class Writes(LastWrite):
     """Whether Redis took the last write of this process."""
 
-    @contextmanager
-    def noting(self) -> Iterator[None]:
+    def noting(self) -> "_Noting":
         """Record the result of a write within the block. Errors are those of `answering`."""
-        try:
-            with answering():
-                yield
-        except UnavailableError as error:
-            self.failure = error.finding
-            raise
-        self.failure = None
+        return _Noting(self)
+
+
+class _Noting:
+    __slots__ = ("_writes",)
+
+    def __init__(self, writes: Writes) -> None:
+        self._writes = writes
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self._writes.failure = None
+            return
+        unavailable = error if isinstance(error, UnavailableError) else unavailable_for(error)
+        if unavailable is not None:
+            self._writes.failure = unavailable.finding
+            if unavailable is not error:
+                raise unavailable from error
 
 
 def seconds_for(client: RedisClient) -> float:
@@ -179,15 +205,39 @@ def seconds_for(client: RedisClient) -> float:
 
     A cluster's client needs to reach its own timeout first: then it looks for another node.
     """
-    return 2 * ANSWER_SECONDS if isinstance(client, RedisCluster) else ANSWER_SECONDS
+    return _seconds_for(type(client))
 
 
-@asynccontextmanager
-async def asking(client: RedisClient, turns: RedisTurns) -> AsyncIterator[None]:
+@cache
+def _seconds_for(kind: type[RedisClient]) -> float:
+    # redis-py's classes are protocols, for which `isinstance` takes as long as the rest of a context.
+    return 2 * ANSWER_SECONDS if issubclass(kind, RedisCluster) else ANSWER_SECONDS
+
+
+class asking:  # noqa: N801 - used like a function
     """Wait for a turn, then limit the time of the block. Errors are those of `answering`."""
-    with answering():
-        async with turns.turn(), running_timeout(seconds_for(client)):
-            yield
+
+    __slots__ = ("_limit", "_turn")
+
+    def __init__(self, client: RedisClient, turns: RedisTurns) -> None:
+        self._turn = turns.turn()
+        self._limit = running_timeout(seconds_for(client))
+
+    async def __aenter__(self) -> None:
+        with answering():
+            await self._turn.__aenter__()
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with answering():
+                await self._limit.__aexit__(kind, error, trace)
+        finally:
+            await self._turn.__aexit__(None, None, None)
+        if error is not None and (unavailable := unavailable_for(error)) is not None:
+            raise unavailable from error
 
 
 def _scanned(cursor: bytes | int, packed: Mapping[bytes, bytes], packed_rules: bytes | None) -> Scanned:

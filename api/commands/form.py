@@ -8,19 +8,19 @@ from typing import Final
 from api.errors.problems import ProblemError
 from schemas.domain.policy import FieldError, InvalidDocumentError, Policy, parse_policy
 from schemas.domain.values import MAX_SECONDS
-from schemas.wire.events import CommandEvent, Mode, Operation, PolicyChange
+from schemas.wire.events import CommandData, Mode, Operation, PolicyChange
 
 _LONGEST_MS: Final = MAX_SECONDS * 1000
 """No policy's `max_ttl_seconds` is above this."""
 
 
-def require_form(command: CommandEvent) -> None:
+def require_form(data: CommandData) -> None:
     """Refuse a command that the log must refuse.
 
     Raises:
         ProblemError: with the code that the log would give: `ttl_out_of_range` or `invalid_policy`.
     """
-    match command.data:
+    match data:
         case Operation(ttl_ms=ttl_ms):
             _require_ttl(ttl_ms, "an operation")
         case Mode(target="active", override=False, ttl_ms=ttl_ms):

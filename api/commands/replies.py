@@ -14,6 +14,7 @@ from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from api.adapters.dependency import Dependency, UnavailableError
 from schemas.names import reply_channel
 from schemas.redis.client import OUTAGE, RedisClient
+from schemas.tasks import await_done
 from schemas.wire.operation import OperationRecord
 
 IDLE_SECONDS: Final = 2.0
@@ -42,8 +43,7 @@ class Waiting:
 
     async def outcome(self, seconds: float) -> OperationRecord | None:
         """Return the outcome, or None if it did not come in time."""
-        await asyncio.wait([self._answer], timeout=seconds)
-        return self._answer.result() if self._answer.done() else None
+        return self._answer.result() if await await_done(self._answer, seconds) else None
 
 
 class Replies(Protocol):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Header
 
-from api.commands.submit import Order
+from api.commands.command_event import Order
 from api.http.dependencies import Caller, CallerDep
 from api.http.idempotency import HEADER, parse_key
 from schemas.domain.state import StateName

@@ -1,16 +1,15 @@
 """Sends a command: pays for it, publishes it, waits for the outcome, and stores its receipt where nobody waits."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 import structlog
 
 from api.adapters.dependency import UnavailableError
 from api.adapters.kafka_events import EventsLog, OutcomeUnknownError
 from api.adapters.redis_receipts import Receipts
+from api.commands.command_event import Order, data_of, event_of, read_back
 from api.commands.form import require_form
 from api.commands.log_time import LogTime
 from api.commands.operation_id import new_id
@@ -19,34 +18,12 @@ from api.commands.replies import Replies, Waiting
 from api.errors.base import ApiError
 from api.errors.problems import ProblemError
 from api.observability.metrics import Metrics
-from schemas.domain.state import StateName
 from schemas.kafka.partitioner import partition_of
-from schemas.wire.cloudevents import STRUCTURED_HEADERS, UndecodableError, decode, encode
-from schemas.wire.events import CommandEvent
-from schemas.wire.operation import CommandType, OperationRecord, RefusalCode, decision_digest
-
-SOURCE: Final = "urn:somabrain-sleep:api"
+from schemas.wire.operation import OperationRecord, RefusalCode, digest_of
 
 _CONFLICT: Final[RefusalCode] = "idempotency_conflict"
 
 log = structlog.get_logger(__name__)
-
-
-class Order(NamedTuple):
-    """A command as a caller gives it; `data` holds what its type has of its own, absent fields left out.
-
-    `operation_id` is None unless a key of the caller's fixes it.
-    """
-
-    type: CommandType
-    tenant: str
-    actor: str
-    decision_id: str
-    data: dict[str, Any]
-    target_state: StateName | None = None
-    reason: str | None = None
-    trace_id: str | None = None
-    operation_id: str | None = None
 
 
 class UntoldOutcomeError(ApiError):
@@ -174,10 +151,12 @@ class Commands:
             self._log.require()
             partition = partition_of(order.tenant, self._partitions)
             not_after = self._log_time.not_after(partition)
-            event = _event(order, receipt, self._replies.channel, not_after)
-            command = _read(order.tenant, event)
+            type_ = f"sleep.{order.type}.v1"
+            data = data_of(order, receipt, self._replies.channel, not_after)
+            event = event_of(type_, receipt, data)
+            command = read_back(order, data, event)
             require_form(command)
-            decision = decision_digest(command)
+            decision = digest_of(type_, command)
             with self._replies.expect(order.tenant, receipt.operation_id, decision) as waiting:
                 receipt = await self._publish(partition, receipt, event, noted=noted)
                 published()
@@ -211,11 +190,14 @@ class Commands:
         waited = not patience or self._waiting[receipt.tenant_id] < MOST_WAITING
         patience = patience if waited else 0
         if patience:
-            with self._metrics.waiting.track_inprogress(), self._counted(receipt.tenant_id):
+            self._count_waiting(receipt.tenant_id, 1)
+            try:
                 record = await waiting.outcome(PROMPT_SECONDS)
                 if record is None and not waiting.answered:
                     noted = await self._try_to_note(receipt)
                     record = await waiting.outcome(patience - PROMPT_SECONDS)
+            finally:
+                self._count_waiting(receipt.tenant_id, -1)
             if record is not None:
                 return Submitted(record, waited)
             waited = not waiting.answered  # A stop ends a wait early.
@@ -248,15 +230,11 @@ class Commands:
         except UnavailableError as error:
             log.warning("receipt_not_withdrawn", operation_id=receipt.operation_id, finding=error.finding)
 
-    @contextmanager
-    def _counted(self, tenant: str) -> Iterator[None]:
-        self._waiting[tenant] += 1
-        try:
-            yield
-        finally:
-            self._waiting[tenant] -= 1
-            if not self._waiting[tenant]:
-                del self._waiting[tenant]
+    def _count_waiting(self, tenant: str, by: int) -> None:
+        self._metrics.waiting.inc(by)
+        self._waiting[tenant] += by
+        if not self._waiting[tenant]:
+            del self._waiting[tenant]
 
 
 def _judged(record: OperationRecord, decision: str) -> OperationRecord:
@@ -265,46 +243,6 @@ def _judged(record: OperationRecord, decision: str) -> OperationRecord:
         return record
     detail = f"{record.operation_id} was judged at {record.position}, with another decision; use another key"
     return record._replace(refused=True, code=_CONFLICT, detail=detail)
-
-
-def _read(tenant: str, event: bytes) -> CommandEvent:
-    """Return the command as the worker will read it.
-
-    Raises:
-        ProblemError: if the worker could not read it: the worker would dead-letter it, and never answer.
-    """
-    try:
-        return cast("CommandEvent", decode(tenant.encode(), event, STRUCTURED_HEADERS))
-    except UndecodableError as error:
-        if error.code == "oversize":
-            # JSON may grow when it is written again: 1e15 has 4 characters, its digits 18.
-            raise ProblemError("body_too_large", f"the command makes an event too large: {error}") from None
-        raise ProblemError("malformed_request", f"the command makes no event: {error}") from None
-
-
-def _event(order: Order, receipt: Receipt, channel: str, not_after: int) -> bytes:
-    """Return the CloudEvent of a command."""
-    data: dict[str, Any] = {
-        "operation_id": receipt.operation_id,
-        **order.data,
-        "actor": order.actor,
-        "decision_id": order.decision_id,
-        "reply_to": channel,
-        "not_after": not_after,
-    }
-    if order.reason is not None:
-        data["reason"] = order.reason
-    if order.trace_id is not None:
-        data["trace_id"] = order.trace_id
-    time = datetime.fromtimestamp(receipt.created_at / 1000, UTC)
-    return encode(
-        type_=f"sleep.{order.type}.v1",
-        id_=receipt.operation_id,
-        source=SOURCE,
-        subject=order.tenant,
-        time=f"{time:%Y-%m-%dT%H:%M:%S}.{receipt.created_at % 1000:03d}Z",
-        data=data,
-    )
 
 
 def _result(outcome: Outcome) -> str:

@@ -24,6 +24,7 @@ from api.http.json_bounds import require_bounded
 from schemas.domain.document import Document
 from schemas.domain.state import StateName
 from schemas.domain.values import Identifier, Number, Text, absent_if_null, milliseconds
+from schemas.http.counted import WHOLE_BODY
 from schemas.wire.cloudevents import MAX_BYTES
 from schemas.wire.events import BreakerEvent, SleepingState
 
@@ -112,6 +113,11 @@ async def read_limited(request: Request, seconds: float = BODY_SECONDS) -> bytes
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:_LENGTH_DIGITS]) > MAX_BODY_BYTES:
         raise _too_large()
+    whole_body: Callable[[], bytes | None] | None = request.scope.get(WHOLE_BODY)
+    if whole_body is not None and (whole := whole_body()) is not None:
+        if len(whole) > MAX_BODY_BYTES:
+            raise _too_large()
+        return whole
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):

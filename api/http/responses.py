@@ -8,8 +8,9 @@ from fastapi import Response
 from pydantic_core import to_json
 
 from api.adapters.dependency import UnavailableError
+from api.commands.command_event import Order
 from api.commands.receipt import Receipt
-from api.commands.submit import Order, Outcome, Submitted, UntoldOutcomeError
+from api.commands.submit import Outcome, Submitted, UntoldOutcomeError
 from api.errors.catalog import REFUSALS
 from api.errors.problems import ProblemError
 from api.http.dependencies import Caller

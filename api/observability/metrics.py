@@ -61,8 +61,9 @@ class Metrics:
         self._open_ended = definitions.OPEN_ENDED_TENANTS.register(self._registry)
         self._oldest = definitions.OPEN_ENDED_OLDEST.register(self._registry)
 
-        # A route's counters are looked up once: routes, methods and statuses are few.
+        # Counters are looked up once: routes, methods and statuses are few, and so are commands and their results.
         self._of_request = cache(self._look_up)
+        self._of_command = cache(self._commands.labels)
 
     def _look_up(self, route: str, method: str, status: int) -> tuple[Callable[[float], None], Callable[[float], None]]:
         return self._requests.labels(route, method, str(status)).inc, self._seconds.labels(route, method).observe
@@ -115,7 +116,7 @@ class Metrics:
 
     def command(self, type_: str, result: str) -> None:
         """Count a command."""
-        self._commands.labels(type_, result).inc()
+        self._of_command(type_, result).inc()
 
     def stream_ended(self, reason: str) -> None:
         """Count a stream that ended."""

@@ -11,10 +11,9 @@ otherwise use up the places of their tenant or of the process.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 from api.errors.problems import ProblemError
 from api.security.rate_limits import OPERATOR_SCOPE, Payer, subject_of
@@ -30,13 +29,19 @@ _RETRY_AFTER: Final = {"Retry-After": "1"}
 
 
 class Slot:
-    """A request's places among those in flight. `release` may be called more than once."""
+    """A request's places among those in flight, for a block. `release` may be called more than once."""
 
     def __init__(self, take: Callable[[Payer], tuple[Payer, bool]], counts: Counter[tuple[Payer, bool]]) -> None:
         self._take = take
         self._counts = counts
         self._keys: list[tuple[Payer, bool]] = []
         self._later: list[Payer] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def hold(self, payers: Iterable[Payer], later: Iterable[Payer] = ()) -> None:
         """Take a place of these payers now, and of the `later` ones once the body has arrived.
@@ -80,8 +85,7 @@ class InFlight:
         self._most = {"subject": of_subject, "tenant": of_tenant, "process": of_all}
         self._counts: Counter[tuple[Payer, bool]] = Counter()
 
-    @contextmanager
-    def slot(self, principal: Principal, *, may_wake: bool, arriving: bool = False) -> Iterator[Slot]:
+    def slot(self, principal: Principal, *, may_wake: bool, arriving: bool = False) -> Slot:
         """Hold the places of a request for a block, or until the block releases them.
 
         Args:
@@ -100,9 +104,10 @@ class InFlight:
             slot.hold([subject_of(principal)], shared)
             if not arriving:
                 slot.arrived()
-            yield slot
-        finally:
+        except ProblemError:
             slot.release()
+            raise
+        return slot
 
     def _take(self, payer: Payer, *, may_wake: bool) -> tuple[Payer, bool]:
         key = payer, may_wake

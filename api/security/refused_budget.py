@@ -42,6 +42,8 @@ class RefusedRequests:
 
     def exhausted(self, principal: Principal) -> Verdict | None:
         """Return the verdict, with the remaining seconds, if the subject's budget is used up; else None."""
+        if not self._exhausted:
+            return None
         payer = subject_of(principal)
         until, verdict = self._exhausted.get(payer, (0, None))
         if verdict is None or verdict.violated is None:

@@ -1,6 +1,6 @@
 """One answer under way: counted, refused where too many answers are unread, and written at once where it is small."""
 
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from uvicorn._types import (
     ASGI3Application,
@@ -17,6 +17,8 @@ from schemas.http.answers import SMALL_BYTES, Account, answering, length_of
 
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 """Answered whatever is unread: an orchestrator ends a process that does not say that it lives."""
+WHOLE_BODY: Final = "sleep.whole_body"
+"""Key of the scope that holds a function: it returns the body once all of it has arrived, else None."""
 _READING: Final = frozenset({"GET", "HEAD"})
 # The answer to one of these says what was done, so it is given whatever its size.
 _DOING: Final = frozenset({"PUT", "DELETE"})
@@ -49,6 +51,7 @@ class Counted:
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, _send: ASGISendCallable) -> None:
         """Serve the request."""
+        cast("dict[str, Any]", scope)[WHOLE_BODY] = self._whole_body
         early = self._account.early_answer() if _may_be_refused(cast("HTTPScope", scope)) else None
         try:
             if early is None:
@@ -57,6 +60,13 @@ class Counted:
                 await answering(*early)(scope, receive, self._cycle.send)
         finally:
             self._count()
+
+    def _whole_body(self) -> bytes | None:
+        cycle = self._cycle
+        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
 
     async def _take(self, message: ASGISendEvent) -> None:
         """Take a message of the application."""

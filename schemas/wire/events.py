@@ -165,6 +165,7 @@ class TimerEvent(_TenantEvent):
     data: Timer
 
 
+CommandData = Operation | Cancel | Mode | PolicyChange
 CommandEvent = OperationEvent | CancelEvent | ModeEvent | PolicyEvent
 TenantEvent = BreakerEvent | CommandEvent | TimerEvent
 Event = TenantEvent | RulesEvent

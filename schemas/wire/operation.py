@@ -16,6 +16,7 @@ from schemas.wire.events import (
     OPERATION,
     POLICY,
     Cancel,
+    CommandData,
     CommandEvent,
     Mode,
     Operation,
@@ -184,8 +185,12 @@ def type_of(event: CommandEvent) -> CommandType:
 
 def decision_digest(event: CommandEvent) -> str:
     """Return the digest that a repeat of an id must have: of the type and the requested decision."""
-    data = event.data
-    compared: list[Any] = [event.type]
+    return digest_of(event.type, event.data)
+
+
+def digest_of(type_: str, data: CommandData) -> str:
+    """Return the digest of a command by the type of its event and its data; see `decision_digest`."""
+    compared: list[Any] = [type_]
     match data:
         case Operation():
             compared += [data.target, data.ttl_ms]

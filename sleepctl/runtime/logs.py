@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Collection
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal, TextIO
 
@@ -61,26 +62,8 @@ def configure_logging(
         process: the number of this process among those of one command, for each line; None if it is the only one.
         silent: the names of loggers of ours whose lines are dropped.
     """
-
-    def audible(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        if line["logger"] in silent:
-            raise structlog.DropEvent
-        return line
-
-    def numbered(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        return line if process is None else {"process": process, **line}
-
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        numbered,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    rendering = _rendering(format_)
     structlog.configure(
-        processors=[*shared, audible, *rendering],
+        processors=[_completing(process, frozenset(silent)), *_rendering(format_)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=partial(_Lines, sys.stderr),
         cache_logger_on_first_use=False,
@@ -88,8 +71,8 @@ def configure_logging(
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            foreign_pre_chain=_of_libraries(process),
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(format_)],
         )
     )
     root = logging.getLogger()
@@ -131,13 +114,49 @@ def hush() -> None:
         logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
+def _completing(process: int | None, silent: Collection[str]) -> structlog.typing.Processor:
+    """Return what completes one of our lines: one function, since each request writes a line.
+
+    The fields and their order are those of `_of_libraries`.
+    """
+
+    def complete(logger: _Lines, method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if logger.name in silent:
+            raise structlog.DropEvent
+        if process is not None:
+            line = {"process": process, **line}
+        line["level"] = method
+        line["logger"] = logger.name
+        line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        return line
+
+    return complete
+
+
+def _of_libraries(process: int | None) -> list[structlog.typing.Processor]:
+    def numbered(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return line if process is None else {"process": process, **line}
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        numbered,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.stdlib.ExtraAdder(),
+    ]
+
+
 def _rendering(format_: LogFormat) -> list[structlog.typing.Processor]:
     if format_ == "json":
-        return [structlog.processors.format_exc_info, _as_json]
+        return [_as_json]
     return [
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     ]
 
 
-def _as_json(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
-    return _JSON.encode(event)
+def _as_json(logger: object, method: str, line: structlog.typing.EventDict) -> str:
+    if "exc_info" in line:
+        line = structlog.processors.format_exc_info(logger, method, line)
+    return _JSON.encode(line)

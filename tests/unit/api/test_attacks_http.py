@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from itertools import cycle
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 import pytest
@@ -84,6 +84,7 @@ async def test_a_body_that_never_comes() -> None:
 
     class Silent:
         headers = Headers()
+        scope: ClassVar[dict[str, object]] = {}
 
         async def stream(self) -> AsyncIterator[bytes]:
             await asyncio.Event().wait()

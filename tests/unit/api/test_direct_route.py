@@ -109,3 +109,59 @@ def test_what_a_plan_cannot_resolve_is_refused_at_once(declared: Callable[..., o
     router = APIRouter(route_class=DirectRoute)
     with pytest.raises(UnplannedError):
         router.post("/{number}" if declared is _path else "/")(declared)
+
+
+async def _first_opened() -> AsyncIterator[str]:
+    try:
+        yield "first"
+    except Exception as error:
+        STEPS.append(f"first {error}")
+        raise
+
+
+async def _then_opened(first: Annotated[str, Depends(_first_opened, scope="function")]) -> AsyncIterator[str]:
+    try:
+        yield f"{first} then"
+    except ValueError as error:
+        STEPS.append(f"then {error}")
+        raise ValueError("another") from error
+
+
+async def test_what_is_opened_is_told_of_the_error_the_last_first() -> None:
+    """An error that one raises instead goes to those before it, and is answered."""
+    results = []
+    for route_class in (APIRoute, DirectRoute):
+        STEPS.clear()
+        router, app = APIRouter(route_class=route_class), FastAPI()
+
+        @router.get("/")
+        async def fail(opened: Annotated[str, Depends(_then_opened, scope="function")]) -> Response:
+            raise ValueError(opened)
+
+        @app.exception_handler(ValueError)
+        async def answer(_: Request, error: ValueError) -> Response:
+            return Response(str(error), 422)
+
+        app.include_router(router)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+            results.append(((await client.get("/")).text, [*STEPS]))
+    assert results[0] == results[1] == ("another", ["then first then", "first another"])
+
+
+async def _endless() -> AsyncIterator[str]:
+    yield "once"
+    yield "twice"
+
+
+async def test_what_does_not_end_is_a_defect() -> None:
+    """As for FastAPI."""
+    router, app = APIRouter(route_class=DirectRoute), FastAPI()
+
+    @router.get("/")
+    async def succeed(opened: Annotated[str, Depends(_endless, scope="function")]) -> Response:
+        return Response(opened)
+
+    app.include_router(router)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+        with pytest.raises(RuntimeError, match="did not end"):
+            await client.get("/")

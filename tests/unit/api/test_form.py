@@ -50,7 +50,7 @@ def command_of(kind: str, data: dict[str, Any]) -> CommandEvent:
 def refused_at_the_door(command: CommandEvent) -> str | None:
     """Return the code with which the API refuses a command."""
     try:
-        require_form(command)
+        require_form(command.data)
     except ProblemError as error:
         return error.code
     return None

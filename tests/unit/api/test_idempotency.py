@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from api.adapters.dependency import UnavailableError
+from api.commands.command_event import Order
 from api.commands.replies import Waiting
-from api.commands.submit import Order
 from api.errors.problems import ProblemError
 from api.http.idempotency import parse_key
 from schemas.wire.operation import REMEMBERED_MS

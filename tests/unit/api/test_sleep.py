@@ -7,8 +7,8 @@ import pytest
 from starlette.types import Message
 
 from api.adapters.dependency import UnavailableError
+from api.commands.command_event import SOURCE
 from api.commands.log_time import NOT_AFTER_MS
-from api.commands.submit import SOURCE
 from schemas.kafka.partitioner import partition_of
 from schemas.wire.documents import OperationDocument
 from schemas.wire.events import OperationEvent

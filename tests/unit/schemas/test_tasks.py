@@ -1,9 +1,13 @@
 """Ending tasks within a time, whatever they do."""
 
 import asyncio
+from asyncio import Future
 from contextlib import suppress
+from functools import partial
 
-from schemas.tasks import end_tasks, label
+import pytest
+
+from schemas.tasks import await_done, end_tasks, label
 
 
 async def _swallowing(cancels: int, release: asyncio.Event) -> None:
@@ -70,3 +74,32 @@ async def test_no_tasks_end_at_once() -> None:
     task = asyncio.create_task(asyncio.sleep(0), name="nap")
     await task
     assert label(task).startswith("nap (")
+
+
+async def test_a_future_is_waited_for_until_it_is_done() -> None:
+    """Whatever became of it, and it keeps its error."""
+    loop = asyncio.get_running_loop()
+    for late in (False, True):
+        for failure in (None, OSError()):
+            future: Future[None] = loop.create_future()
+            settle = partial(future.set_result, None) if failure is None else partial(future.set_exception, failure)
+            if late:
+                loop.call_soon(settle)
+            else:
+                settle()
+            assert await await_done(future, 60.0)
+            assert future.exception() is failure
+
+
+async def test_a_future_that_does_not_come_is_left_as_it_is() -> None:
+    """Neither the end of the time nor the end of the caller cancels it."""
+    future: Future[None] = asyncio.get_running_loop().create_future()
+    assert not await await_done(future, 0.0)
+    waiting = asyncio.create_task(await_done(future, 60.0))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not future.done()
+    future.set_result(None)
+    assert await await_done(future, 0.0)

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,30 @@ def test_our_lines_and_the_libraries_are_json_on_stderr(capsys: pytest.CaptureFi
         "worker.partition.lane",
     )
     assert (theirs["event"], theirs["level"]) == ("lost broker-1", "warning")
+
+
+@pytest.mark.usefixtures("_logging")
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_our_lines_and_the_libraries_have_the_same_form(capsys: pytest.CaptureFixture[str], format_: LogFormat) -> None:
+    """The same fields in the same order, with a traceback too: one function writes ours, and eight write theirs."""
+    configure_logging("info", format_, process=2)
+    try:
+        int("x")
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+        logging.getLogger("x").exception("failed")
+    output = re.sub(r"\d+-\d+-\d+[T ]\d+:\d+:\d+(\.\d+)?", "TIME", capsys.readouterr().err)
+    half = len(output) // 2
+    assert output[:half] == output[half:]
+    if format_ == "json":
+        assert list(json.loads(output.splitlines()[0])) == [
+            "process",
+            "event",
+            "level",
+            "logger",
+            "timestamp",
+            "exception",
+        ]
 
 
 @pytest.mark.usefixtures("_logging")
