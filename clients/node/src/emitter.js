@@ -9,7 +9,7 @@ import { checkInstance, nameOfInstance, readReport } from "./emission/report.js"
 import { Session } from "./emission/session.js";
 import { repeatPeriod } from "./protocol/waits.js";
 import { checkNames, checkNumber, checkToken, readUrl, shownUrl } from "./runtime/address.js";
-import { seconds } from "./runtime/clock.js";
+import { MACHINE } from "./runtime/clock.js";
 import { Courier } from "./runtime/courier.js";
 import { STANDARD_LOGGER, checkLogger } from "./runtime/log.js";
 import { nameOf } from "./runtime/tokens.js";
@@ -22,6 +22,7 @@ const OPTIONS = ["instance", "repeatSeconds", "logger", "fetch"];
 
 /** Reports breakers to the API; see `index.d.ts`. */
 export class Emitter {
+  #clock;
   #session;
   #courier;
   #instance;
@@ -30,22 +31,24 @@ export class Emitter {
    * @param {string | URL} url
    * @param {string | (() => string | Promise<string>)} token
    * @param {import("../index.js").EmitterOptions} [options]
+   * @param {import("./runtime/clock.js").Machine} [machine] for tests
    */
-  constructor(url, token, options = {}) {
+  constructor(url, token, options = {}, { clock, jitter } = MACHINE) {
     checkNames(options, OPTIONS);
     const { instance, repeatSeconds = 300, logger, fetch } = options;
     checkNumber("repeatSeconds", repeatSeconds, 1, MOST_REPEAT_SECONDS);
     const address = readUrl(url);
+    this.#clock = clock;
     this.#instance = instance === undefined ? defaultInstance() : checkInstance(instance);
-    const outbox = new Outbox(repeatPeriod(repeatSeconds, Math.random()), randomBytes(4).toString("hex"));
-    this.#session = new Session(outbox, shownUrl(address), Math.random);
+    const outbox = new Outbox(repeatPeriod(repeatSeconds, jitter()), randomBytes(4).toString("hex"));
+    this.#session = new Session(outbox, shownUrl(address), jitter);
     this.#courier = new Courier({
       session: this.#session,
       fetch: fetch ?? ((input, init) => globalThis.fetch(input, init)),
       url: address,
       token: typeof token === "function" ? token : checkToken(token),
       source: `urn:sleep-client:${this.#instance}`,
-      clock: seconds,
+      clock,
       logger: logger === undefined ? STANDARD_LOGGER : checkLogger(logger),
     });
   }
@@ -59,7 +62,7 @@ export class Emitter {
   report(tenant, breaker, state, options) {
     try {
       const { instance = this.#instance, cause } = options ?? {};
-      this.#courier.report(readReport(tenant, breaker, state, instance, cause, seconds()));
+      this.#courier.report(readReport(tenant, breaker, state, instance, cause, this.#clock()));
     } catch (error) {
       // Nothing may reach the caller's path. What is wrong with a name is in the text; of other errors it may be secret.
       const invalid = error instanceof TypeError && /^(tenant|breaker|instance|state) /.test(error.message);

@@ -10,7 +10,7 @@ import { isState } from "./reading/tenant-state.js";
 import { Tenants } from "./reading/tenants.js";
 import { checkTenant, shown } from "./protocol/names.js";
 import { checkNames, checkNumber, checkToken, readUrl, shownUrl } from "./runtime/address.js";
-import { seconds } from "./runtime/clock.js";
+import { MACHINE } from "./runtime/clock.js";
 import { Follower } from "./runtime/follower.js";
 import { STANDARD_LOGGER, checkLogger, write } from "./runtime/log.js";
 import { streamOpener } from "./runtime/stream.js";
@@ -24,11 +24,13 @@ const OPTIONS = ["tenants", "initial", "maxStaleSeconds", "whenStale", "onChange
 
 /** Follows the states of all tenants, or of some; see `index.d.ts`. */
 export class SleepReader {
+  #clock;
   #tenants;
   #session;
   #follower;
   #logger;
   #onChange;
+  #closed = false;
   /** @type {string} */
   #seenStatus = ReaderStatus.NOT_READY;
   /** @type {Set<() => void>} */
@@ -40,8 +42,9 @@ export class SleepReader {
    * @param {string | URL} url
    * @param {string | (() => string | Promise<string>)} token
    * @param {ReaderOptions} [options]
+   * @param {import("./runtime/clock.js").Machine} [machine] for tests
    */
-  constructor(url, token, options = {}) {
+  constructor(url, token, options = {}, { clock, jitter } = MACHINE) {
     checkNames(options, OPTIONS);
     const { tenants, initial, maxStaleSeconds = 60, whenStale = "hold", onChange, logger, fetch } = options;
     checkNumber("maxStaleSeconds", maxStaleSeconds, 0, MOST_STALE_SECONDS);
@@ -50,6 +53,7 @@ export class SleepReader {
     }
     if (onChange !== undefined && typeof onChange !== "function") throw new TypeError("onChange: use a function");
     const watched = readNames(tenants);
+    this.#clock = clock;
     const address = readUrl(url);
     this.#onChange = onChange;
     this.#logger = logger === undefined ? STANDARD_LOGGER : checkLogger(logger);
@@ -58,14 +62,14 @@ export class SleepReader {
       address: shownUrl(address),
       whenStale,
       maxStaleSeconds,
-      jitter: Math.random,
+      jitter,
       renews: typeof token === "function",
     });
     this.#follower = new Follower({
       session: this.#session,
       open: streamOpener(fetch ?? ((input, init) => globalThis.fetch(input, init)), address, watched),
       token: typeof token === "function" ? token : checkToken(token),
-      clock: seconds,
+      clock,
       changed: () => this.#changed(),
       logger: this.#logger,
     });
@@ -77,7 +81,7 @@ export class SleepReader {
 
   /** @param {string} tenant */
   state(tenant) {
-    return this.#tenants.at(tenant, this.#session.clock.at(seconds()));
+    return this.#tenants.at(tenant, this.#session.clock.at(this.#clock()));
   }
 
   /**
@@ -86,7 +90,7 @@ export class SleepReader {
    * @returns {number | null}
    */
   secondsIn(tenant, states) {
-    const now = this.#session.clock.at(seconds());
+    const now = this.#session.clock.at(this.#clock());
     const at = this.#tenants.leavesAt(tenant, new Set(states), now);
     return at === null ? null : (at - now) / 1000;
   }
@@ -117,8 +121,6 @@ export class SleepReader {
   get #settled() {
     return this.#closed || this.status === ReaderStatus.READY || this.status === ReaderStatus.ERROR;
   }
-
-  #closed = false;
 
   async close() {
     this.#closed = true;

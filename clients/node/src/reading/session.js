@@ -89,6 +89,8 @@ export class Session {
   #opening = null;
   #lastId = "";
   #failures = 0;
+  /** Refusals of a token since a stream was open. */
+  #refusedTokens = 0;
   #notBefore = -Infinity;
   #renewAt = Infinity;
   #staleSince = Infinity;
@@ -173,6 +175,7 @@ export class Session {
     this.#current = link;
     this.#opening = null;
     this.#failures = 0;
+    this.#refusedTokens = 0;
     this.#staleSince = Infinity;
     this.finding = "";
     this.#planRenewal(link, now);
@@ -213,6 +216,7 @@ export class Session {
     // After a `reset` without its snapshot.
     if (this.#current === null && link.intake.lastId === "") this.#lastId = "";
     this.#failures += 1;
+    if (verdict.meaning === "token") this.#refusedTokens += 1;
     this.finding = verdict.finding;
     this.#notBefore = now + this.#wait(verdict);
     if (this.#current !== null) {
@@ -233,7 +237,7 @@ export class Session {
 
   /** Tell whether a refused token may just have ended, and the next one may be right. */
   #mayHaveEnded() {
-    return this.#failures === 1 && this.#tenants.complete;
+    return this.#refusedTokens === 1 && this.#tenants.complete;
   }
 
   /** @param {Verdict} verdict */

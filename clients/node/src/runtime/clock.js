@@ -37,4 +37,13 @@ export function suspendClock(fast, slow) {
 const monotonic = () => performance.now() / 1000;
 
 /** Return the seconds since some moment. The wall clock does not matter. */
-export const seconds = process.platform === "linux" ? suspendClock(monotonic, uptime) : monotonic;
+const seconds = process.platform === "linux" ? suspendClock(monotonic, uptime) : monotonic;
+
+/**
+ * What a client takes from the machine: the clock, and random numbers from 0 to 1. Jitter keeps clients from calling in
+ * step; it protects nothing.
+ * @typedef {{clock: () => number, jitter: () => number}} Machine
+ */
+
+/** @type {Machine} */
+export const MACHINE = Object.freeze({ clock: seconds, jitter: Math.random });

@@ -93,7 +93,7 @@ export class Courier {
     for (;;) {
       const pause = await this.#guardedStep();
       if (pause === null) break;
-      await this.#bell.wait(Math.min(pause, LONGEST_PAUSE));
+      if (pause > 0) await this.#bell.wait(Math.min(pause, LONGEST_PAUSE));
     }
   }
 

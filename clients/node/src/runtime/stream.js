@@ -48,8 +48,12 @@ class Stream {
       ...common(token, `${CONTENT_TYPE}, application/problem+json`, resumed),
       signal: controller.signal,
     };
+    this.#timer = this.#startTimer();
+  }
+
+  #startTimer() {
     const silence = new NoAnswerError(`nothing came for ${READ_SECONDS} s`);
-    this.#timer = setTimeout(() => controller.abort(silence), READ_SECONDS * 1000);
+    return setTimeout(() => this.#controller.abort(silence), READ_SECONDS * 1000);
   }
 
   /**
@@ -74,7 +78,8 @@ class Stream {
   async *chunks() {
     try {
       for await (const chunk of this.#response?.body ?? []) {
-        this.#timer.refresh?.();
+        clearTimeout(this.#timer);
+        this.#timer = this.#startTimer();
         yield chunk;
       }
     } catch (error) {

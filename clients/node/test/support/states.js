@@ -71,6 +71,7 @@ class Stream {
   constructor(url, init) {
     this.url = new URL(url);
     this.headers = init.headers;
+    this.redirect = init.redirect;
     this.body = new ReadableStream({
       start: (controller) => {
         this.controller = controller;

@@ -3,11 +3,11 @@
 import { Emitter, NotReady, SleepReader, type Change, type TenantState } from "@somabrain/sleep-client";
 import { sleepMiddleware } from "@somabrain/sleep-client/express";
 import { reportOpossum } from "@somabrain/sleep-client/opossum";
-import { Emitter as EmitterCode } from "../src/emitter.js";
-import { sleepMiddleware as middlewareCode } from "../src/express.js";
-import { reportOpossum as opossumCode } from "../src/opossum.js";
-import { SleepReader as ReaderCode } from "../src/reader.js";
-import { NotReady as NotReadyCode } from "../src/reading/errors.js";
+import { Emitter as EmitterCode } from "./src/emitter.js";
+import { sleepMiddleware as middlewareCode } from "./src/express.js";
+import { reportOpossum as opossumCode } from "./src/opossum.js";
+import { SleepReader as ReaderCode } from "./src/reader.js";
+import { NotReady as NotReadyCode } from "./src/reading/errors.js";
 
 export const reader: typeof SleepReader = ReaderCode;
 export const emitter: typeof Emitter = EmitterCode;
