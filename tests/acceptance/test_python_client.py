@@ -17,11 +17,17 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.states_server import snapshot
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLIENT: Final = ROOT / "clients" / "python"
 # What the examples of the page leave to the reader, and an end.
 BEFORE: Final = 'import pybreaker\n\ntoken = "token"\nbreaker = pybreaker.CircuitBreaker(name="orders")\n'
-AFTER: Final = "breaker.open()\nassert emitter.close(release=False, timeout_seconds=60)\n"
+AFTER: Final = (
+    "breaker.open()\nassert asleep and emitter.close(release=False, timeout_seconds=60) and reader.close(60)\n"
+)
+
+SNAPSHOT: Final = snapshot("acme")
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -62,7 +68,7 @@ def examples() -> str:
     """Return the examples of the client's page as one program."""
     page = (CLIENT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     return "\n".join([BEFORE, *blocks, AFTER])
 
 
@@ -78,6 +84,15 @@ class StandIn(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: StandIn
+
+    def do_GET(self) -> None:
+        self.server.tokens.add(self.headers["Authorization"])
+        self.send_response(200 if self.path == "/api/states/events" else 404)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(SNAPSHOT)
+        self.connection.recv(1)  # Until the reader leaves.
 
     def do_POST(self) -> None:
         events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -114,7 +129,9 @@ def test_the_wheel_has_the_package_its_types_and_its_license(wheel: Path) -> Non
     assert wheel.name.startswith("somabrain_sleep_client-")
 
 
-def test_the_examples_of_its_page_report_breakers(python: Path, stand_in: StandIn, tmp_path: Path) -> None:
+def test_the_examples_of_its_page_report_breakers_and_read_a_state(
+    python: Path, stand_in: StandIn, tmp_path: Path
+) -> None:
     """In an environment that has nothing else; the close sends what waits."""
     program = tmp_path / "program.py"
     program.write_text(examples().replace("https://sleep.example", f"http://127.0.0.1:{stand_in.server_port}"))

@@ -14,6 +14,7 @@ from tests.benchmarks.figures import Figure, WrongEndError, header, row, write_j
 from tests.benchmarks.freshness import freshness
 from tests.benchmarks.neighbour import neighbour
 from tests.benchmarks.peer.measure import peer_commands
+from tests.benchmarks.reader import reader
 from tests.benchmarks.scaling import scaling, takeover, tenants
 from tests.benchmarks.storm import storm
 from tests.benchmarks.throughput import throughput
@@ -34,6 +35,7 @@ BENCHMARKS: Final[dict[str, Callable[[Services, Path], Coroutine[Any, Any, list[
     "tenants": tenants,
     "takeover": takeover,
     "emitter": emitter,
+    "reader": reader,
 }
 
 

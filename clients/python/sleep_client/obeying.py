@@ -99,7 +99,8 @@ class Guard:
         if finding not in self._said:
             self._said.add(finding)
             what = "allowed without a state" if otherwise == "allow" else "denied"
-            log.log(logging.WARNING, "Requests are %s: %s. This is said once. %s", what, finding, detail)
+            reason = f"{finding} ({detail})" if detail else finding
+            log.log(logging.WARNING, "Requests are %s: %s. This is said once.", what, reason)
 
 
 def _problem(status: int, kind: str, title: str, detail: str, headers: Mapping[str, str]) -> Denial:

@@ -77,7 +77,7 @@ class OpenReader:
         changed: weakref.ReferenceType[Callable[[], None]] = weakref.WeakMethod(self._changed)
         self._follower = Follower(
             self._session,
-            StreamOpener(address, tls_context(address), watched, self._transport),
+            StreamOpener(address, tls_context(address), watched, type(self)._transport),  # noqa: SLF001 - its own
             token if callable(token) else check_token(token),
             seconds,
             lambda: _call(changed),

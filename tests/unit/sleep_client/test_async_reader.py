@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from sleep_client import AsyncSleepReader, NotReady, ReaderStatus
-from tests.unit.sleep_client.states import LIMIT_SECONDS, StatesServer, T, event, ready, rules, snapshot, token
+from tests.support.states_server import LIMIT_SECONDS, StatesServer, T, event, ready, rules, snapshot, token
 
 
 @pytest.fixture

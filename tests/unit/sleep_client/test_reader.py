@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from docs.generator.reader_records import record_of
 from sleep_client import Change, NotReady, NotWatched, ReaderStatus, SleepReader, TenantState
 from sleep_client.runtime import forks, tokens
-from tests.unit.sleep_client.states import (
+from tests.support.states_server import (
     LIMIT_SECONDS,
     StatesServer,
     T,
@@ -127,14 +127,17 @@ def test_a_second_stream_takes_over_before_the_first_is_closed(server: StatesSer
 
 def test_a_refusal_ends_the_wait_at_once(server: StatesServer, open_reader: Opener) -> None:
     """With what to do."""
-    document = {"code": "forbidden", "detail": "watch"}
+    document = {"code": "forbidden", "detail": "watch with Bearer secret-token"}
     server.refuse(403, document, {"content-type": "application/problem+json"})
     reader = open_reader()
-    with pytest.raises(NotReady, match="forbidden: watch; the token needs the scope sleep:read-any"):
+    with pytest.raises(
+        NotReady, match=r"forbidden: watch with Bearer \[token\]; the token needs the scope sleep:read-any"
+    ):
         reader.wait_ready(LIMIT_SECONDS)
     assert reader.status is ReaderStatus.ERROR
-    with pytest.raises(NotReady, match="sleep:read-any"):
+    with pytest.raises(NotReady, match="sleep:read-any") as error:
         reader.state("acme")
+    assert "secret" not in str(error.value)
 
 
 def test_a_wait_has_an_end(server: StatesServer, open_reader: Opener) -> None:

@@ -82,7 +82,8 @@ class Stream(httpx.AsyncByteStream):
     @property
     def last_id(self) -> str | None:
         """The id from which the reader goes on."""
-        return self.request.headers.get("last-event-id")
+        value: str | None = self.request.headers.get("last-event-id")
+        return value
 
 
 class StatesServer:
