@@ -95,7 +95,8 @@ export class Guard {
     if (this.#said.has(finding)) return;
     this.#said.add(finding);
     const what = otherwise === "allow" ? "allowed without a state" : "denied";
-    const text = `Requests are ${what}: ${finding}. This is said once. ${detail}`.trimEnd();
+    const reason = detail === "" ? finding : `${finding} (${detail})`;
+    const text = `Requests are ${what}: ${reason}. This is said once.`;
     write(this.#logger, [{ level: "warn", text }], "");
   }
 }

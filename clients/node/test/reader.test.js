@@ -208,6 +208,14 @@ for (const [status, document, finding] of [
   });
 }
 
+test("an answer that shows the token puts it into no error and no line", async () => {
+  server.refuse(400, { detail: "headers: Bearer secret-token" }, {});
+  const reader = open();
+  await assert.rejects(reader.waitReady(), ({ message }) => /Bearer \[token\]/.test(message));
+  assert.throws(() => reader.state("acme"), ({ message }) => !message.includes("secret-token"));
+  assert.ok(!JSON.stringify(log.lines).includes("secret-token"));
+});
+
 test("a proxy that compresses is named", async () => {
   const headers = { "content-type": "text/event-stream", "content-encoding": "gzip" };
   server.answers.push(() => new Response("", { status: 200, headers }));

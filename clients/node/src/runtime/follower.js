@@ -2,7 +2,7 @@
 
 import { Bell } from "./bell.js";
 import { NoAnswerError } from "./http.js";
-import { write } from "./log.js";
+import { withoutToken, write } from "./log.js";
 import { NoTokenError, fetchToken, nameOf } from "./tokens.js";
 import { judge, verdict } from "../reading/answers.js";
 import { BadStreamError } from "../reading/errors.js";
@@ -84,7 +84,9 @@ export class Follower {
     }
     this.#links.delete(link);
     if (this.#stopped) return;
-    this.#session.ended(link, result, this.#clock());
+    // It is in errors, too. A server or a proxy may show the headers of a request in its answer.
+    const finding = withoutToken(result.finding, this.#sentToken);
+    this.#session.ended(link, { ...result, finding }, this.#clock());
     this.#bell.ring();
   }
 
