@@ -157,7 +157,7 @@ async def test_some_tenants_need_the_right_to_read_each(door: ApiClient) -> None
         with pytest.raises(NodeError, match="NotWatched"):
             await state(program, "globex")
     async with NodeProgram.start() as program:
-        with pytest.raises(NodeError, match="NotReady: .*globex"):
+        with pytest.raises(NodeError, match=r"NotReady: .*globex"):
             await open_ready(program, door.url, own, tenants=["acme", "globex"])
 
 
