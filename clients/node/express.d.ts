@@ -34,8 +34,8 @@ export type Handler<Request> = (request: Request, response: Response, next: (err
  *       deny: ["freeze"], notReady: "allow", noTenant: "deny",
  *     }));
  *
- * A tenant in one of the states of `deny` gets 503 with a problem document, and with `Retry-After` if its forecast has an
- * end of these states.
+ * A tenant in one of the states of `deny` gets 503 with a problem document, and with `Retry-After` if its forecast has
+ * an end of these states.
  *
  * @param reader a `SleepReader`
  * @param tenant returns the tenant of a request, null or undefined without one. Take it from the verified identity, not

@@ -57,8 +57,8 @@ export interface Change {
   /** Of the reader, now. */
   readonly status: ReaderStatus;
   /**
-   * Those whose records have changed. Null if any may have: after a change of the status, a snapshot, or new rules. What
-   * the forecast named before comes without a change.
+   * Those whose records have changed. Null if any may have: after a change of the status, a snapshot, or new rules.
+   * What the forecast named before comes without a change.
    */
   readonly tenants: ReadonlySet<string> | null;
 }
@@ -108,8 +108,8 @@ export interface ReaderOptions {
 export declare class SleepReader {
   /**
    * @param url the address of the API, such as `https://sleep.example`
-   * @param token the bearer token, with the scope `sleep:read-any`; with `tenants`, one that may read each of them. Or a
-   *   function that returns the token. It is called before each connection, and before a token ends.
+   * @param token the bearer token, with the scope `sleep:read-any`; with `tenants`, one that may read each of them. Or
+   *   a function that returns the token. It is called before each connection, and before a token ends.
    * @throws {TypeError} if an argument cannot be used. No secret is in its text.
    */
   constructor(url: string | URL, token: Token, options?: ReaderOptions);
@@ -124,8 +124,8 @@ export declare class SleepReader {
   state(tenant: string): TenantState;
 
   /**
-   * Return after how many seconds a tenant will be in none of these states, if nothing else happens. Null if that is not
-   * known: the tenant is not listed, or no end is in its forecast.
+   * Return after how many seconds a tenant will be in none of these states, if nothing else happens. Null if that is
+   * not known: the tenant is not listed, or no end is in its forecast.
    */
   secondsIn(tenant: string, states: Iterable<StateName>): number | null;
 
@@ -191,8 +191,8 @@ export interface EmitterOptions {
   /** The name of this process, which must differ between processes. By default host name and process id. */
   instance?: string | undefined;
   /**
-   * How often a state that means sleep is sent again, 1 to 2,592,000. Use at most a third of the lease. The default, 300,
-   * fits the default lease of 900 s.
+   * How often a state that means sleep is sent again, 1 to 2,592,000. Use at most a third of the lease. The default,
+   * 300, fits the default lease of 900 s.
    */
   repeatSeconds?: number | undefined;
   logger?: Logger | undefined;
@@ -218,7 +218,8 @@ export interface CloseOptions {
 }
 
 /**
- * Reports breakers to the API of Somabrain Sleep. Create one for each process, and call `close` before the process ends.
+ * Reports breakers to the API of Somabrain Sleep. Create one for each process, and call `close` before the process
+ * ends.
  *
  *     const emitter = new Emitter("https://sleep.example", token);
  *     emitter.report("acme", "payments", "open", { cause: "5 of 10 calls timed out" });
@@ -238,8 +239,8 @@ export declare class Emitter {
   /**
    * Report the state of a breaker, at once and without an error.
    *
-   * Report each change. To report the same state again is harmless and unnecessary: the emitter repeats it. A report that
-   * cannot be sent is counted in `dropped`, and the first one of each reason is logged.
+   * Report each change. To report the same state again is harmless and unnecessary: the emitter repeats it. A report
+   * that cannot be sent is counted in `dropped`, and the first one of each reason is logged.
    *
    * @param tenant the tenant whose calls the breaker guards
    * @param breaker the name of the breaker

@@ -27,12 +27,12 @@ export interface OpossumOptions {
  *     reportOpossum(emitter, breaker, { tenant: "acme" });
  *
  * The name of the breaker is its `name`. The cause is the type of the last failure, or its code. Its text is not sent,
- * since it may have secrets. A breaker that was shut down is reported as `disabled`. opossum tells nobody that a breaker
- * was disabled or enabled: its next call shows it.
+ * since it may have secrets. A breaker that was shut down is reported as `disabled`. opossum tells nobody that a
+ * breaker was disabled or enabled: its next call shows it.
  *
  * @returns a function that ends it.
- * @throws {TypeError} if the breaker has a random name, since it was made of a function without a name, or if the tenant
- *   is neither a name nor a function.
+ * @throws {TypeError} if the breaker has a random name, since it was made of a function without a name, or if the
+ *   tenant is neither a name nor a function.
  */
 export declare function reportOpossum(
   emitter: Pick<Emitter, "report">,

@@ -64,7 +64,7 @@ export class Emitter {
       const { instance = this.#instance, cause } = options ?? {};
       this.#courier.report(readReport(tenant, breaker, state, instance, cause, this.#clock()));
     } catch (error) {
-      // Nothing may reach the caller's path. What is wrong with a name is in the text; of other errors it may be secret.
+      // Nothing may reach the caller's path. The text says what is wrong with a name; of other errors it may be secret.
       const invalid = error instanceof TypeError && /^(tenant|breaker|instance|state) /.test(error.message);
       if (invalid) this.#courier.drop("invalid", error.message);
       else this.#courier.drop("failed", nameOf(error));

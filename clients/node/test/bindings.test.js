@@ -228,10 +228,12 @@ for (const [finding, options] of [
 ]) {
   test(`wrong options of the middleware are said at once: ${JSON.stringify(options)}`, () => {
     const all = { notReady: "allow", noTenant: "allow", ...options };
-    assert.throws(() => sleepMiddleware(reading(AWAKE), () => "acme", all), { constructor: TypeError, message: finding });
+    const wanted = { constructor: TypeError, message: finding };
+    assert.throws(() => sleepMiddleware(reading(AWAKE), () => "acme", all), wanted);
   });
 }
 
 test("the middleware needs a function of the request", () => {
-  assert.throws(() => sleepMiddleware(reading(AWAKE), "x-tenant", { notReady: "allow", noTenant: "allow" }), /^TypeError: tenant/);
+  const options = { notReady: "allow", noTenant: "allow" };
+  assert.throws(() => sleepMiddleware(reading(AWAKE), "x-tenant", options), /^TypeError: tenant/);
 });

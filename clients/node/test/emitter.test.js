@@ -182,7 +182,8 @@ test("without a `Date` events have no time", async () => {
 
 test("while the server is away, the last state is kept", async () => {
   const emitter = await openReady();
-  api.fail(new TypeError("fetch failed", { cause: Object.assign(new Error("connect failed"), { code: "ECONNREFUSED" }) }));
+  const cause = Object.assign(new Error("connect failed"), { code: "ECONNREFUSED" });
+  api.fail(new TypeError("fetch failed", { cause }));
   emitter.report("acme", "a", "open");
   const [{ id }] = (await api.next()).events;
   await until(() => emitter.status === Status.AWAY);

@@ -35,7 +35,8 @@ test("the clock of this machine goes on", () => {
 });
 
 test("an error of `fetch` says what is behind it", () => {
-  const hidden = (message, code) => new TypeError("fetch failed", { cause: Object.assign(new Error(message), { code }) });
+  const hidden = (message, code) =>
+    new TypeError("fetch failed", { cause: Object.assign(new Error(message), { code }) });
   for (const [error, text] of [
     [hidden("connect ECONNREFUSED 127.0.0.1:1", "ECONNREFUSED"), "ECONNREFUSED: connect ECONNREFUSED 127.0.0.1:1"],
     [hidden("", "ECONNREFUSED"), "ECONNREFUSED"],

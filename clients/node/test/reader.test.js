@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { NotReady, NotWatched, ReaderStatus, SleepReader } from "@somabrain/sleep-client";
-import { DEFAULTS, Lines, StatesServer, T, event, ready, record, rules, snapshot, state, token, until } from "./support/states.js";
+import { DEFAULTS, Lines, StatesServer, T, event, ready, record, rules } from "./support/states.js";
+import { snapshot, state, token, until } from "./support/states.js";
 import { Time } from "./support/time.js";
 
 const URL = "https://sleep.example/base/";
@@ -72,7 +73,7 @@ test("open, wait, ask", async () => {
   assert.equal(reader.secondsIn("other", ["freeze"]), null);
 });
 
-test("a lost stream is opened again from its last id, and the log has a line for each change of the status", async () => {
+test("a lost stream is opened again from its last id, and the log has a line for each change", async () => {
   const { reader, stream } = await openReady();
   stream.break(new Error("reset; the header was Bearer secret-token"));
   await until(() => reader.status === STALE);

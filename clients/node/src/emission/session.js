@@ -1,8 +1,8 @@
 /**
  * The session with the server: its status, and what the emitter does next.
  *
- * The courier asks `next` and does what it says: it posts a batch, or waits. It hands the answer to `answered`. So there
- * is one request under way at a time. The first request has no events. It shows a wrong URL or token at the start,
+ * The courier asks `next` and does what it says: it posts a batch, or waits. It hands the answer to `answered`. So one
+ * request is under way at a time. The first request has no events. It shows a wrong URL or token at the start,
  * before a breaker opens, and it gives the server's time.
  * @typedef {import("./answers.js").Verdict} Verdict
  * @typedef {import("./events.js").Event} Event
@@ -16,7 +16,9 @@ import { judge } from "./answers.js";
 import { ServerTime } from "./server-time.js";
 import * as waits from "../protocol/waits.js";
 
-/** How long the events of a tenant wait after a 403 for it. The refusals of many pods share one budget at the server. */
+/**
+ * How long the events of a tenant wait after a 403 for it. The refusals of many pods share one budget at the server.
+ */
 const FORBIDDEN_SECONDS = 600;
 
 export const Status = Object.freeze(

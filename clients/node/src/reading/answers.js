@@ -55,7 +55,9 @@ export function isStream(type) {
 
 /** @param {number} status */
 function hint(status) {
-  if (status === 403) return "the token needs the scope sleep:read-any, or with `tenants` the right to read each of them";
+  if (status === 403) {
+    return "the token needs the scope sleep:read-any, or with `tenants` the right to read each of them";
+  }
   if (status === 404) return "check the URL; a server of Somabrain Sleep that is too old has no stream of states";
   return "check the URL, and whether a server of Somabrain Sleep answers there";
 }

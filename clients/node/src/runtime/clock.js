@@ -10,8 +10,8 @@ const LEAST_SECONDS = 0.5;
 /**
  * Return a clock that adds to a fast one what a slow one has counted more.
  *
- * On Linux Node's monotonic clock stands still while the machine is suspended. `os.uptime()` does not, but it takes much
- * longer, and it counts hundredths of a second.
+ * On Linux Node's monotonic clock stands still while the machine is suspended. `os.uptime()` does not, but it takes
+ * much longer, and it counts hundredths of a second.
  * @param {() => number} fast in seconds
  * @param {() => number} slow in seconds
  * @returns {() => number}

@@ -68,8 +68,7 @@ export function noAnswer(error) {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   if (!(cause instanceof Error)) return new NoAnswerError("the request failed");
   const code = "code" in cause && typeof cause.code === "string" ? cause.code : cause.name;
-  const text = cause.message === "" || cause.message.startsWith(code) ? cause.message || code : `${code}: ${cause.message}`;
-  return new NoAnswerError(text);
+  return new NoAnswerError(cause.message === "" ? code : `${code}: ${cause.message}`);
 }
 
 /**
