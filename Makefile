@@ -39,7 +39,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test unit levels integration acceptance clients faults cluster check lint types generated arrows policy \
+.PHONY: help install run test unit levels integration acceptance clients faults cluster check lint types generated arrows policy node \
 	format generate bench simulation simulate chaos attack soak lock images clean
 
 help: ## say what is needed, and list the targets
@@ -95,7 +95,7 @@ acceptance: install ## tests of the processes from outside
 clients: install ## generate clients in Python, TypeScript, Go and Java, compile them, call a running API with each
 	$(PYTEST) tests/clients --durations=8 $(ARGS)
 
-check: lint types generated arrows policy ## lint, format, types, generated files, arrows, policy; changes nothing
+check: lint types generated arrows policy node ## lint, format, types, generated files, arrows, policy, Node client; changes nothing
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check
@@ -121,6 +121,15 @@ policy: install ## check, format and test the authorisation rules, with opa or b
 	"$$opa" check --strict deploy/opa; \
 	"$$opa" fmt --list --fail deploy/opa; \
 	"$$opa" test deploy/opa
+
+node: ## style and unit tests of the Node client, where there is Node 20 or newer; `make clients` checks its types
+	@set -e; \
+	if ! node --eval 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null; then \
+		test -z "$$CI" || { echo "node: Node 20 or newer is not installed" >&2; exit 1; }; \
+		echo "node: not checked, since there is no Node 20 or newer" >&2; \
+		exit 0; \
+	fi; \
+	cd clients/node && npm test
 
 format: install ## rewrite sources to the project's style
 	$(BIN)/ruff check --fix-only

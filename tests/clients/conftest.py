@@ -18,7 +18,7 @@ from tests.support.command import Running, call
 
 HERE: Final = Path(__file__).parent
 ISSUED: Final = {"SLEEP_JWT_ISSUER": "urn:test", "SLEEP_JWT_AUDIENCE": "sleep"}
-SCOPES: Final = "sleep:read sleep:write sleep:policy"
+SCOPES: Final = "sleep:read sleep:write sleep:policy sleep:emit"
 LONGEST_SECONDS: Final = 300.0
 """How long one program may take: the first time it fetches what it needs."""
 GENERATORS: Final = ("go", "java", "python")
