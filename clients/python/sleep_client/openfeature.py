@@ -40,7 +40,7 @@ class SleepProvider(AbstractProvider):
     server is away.
 
     Events follow the reader's status. `PROVIDER_CONFIGURATION_CHANGED` says that the flags of some tenants have
-    changed. Handlers run in the reader's thread and must be quick.
+    changed.
 
     Args:
         url: as for `SleepReader`, and so are the others.
@@ -185,7 +185,7 @@ class SleepProvider(AbstractProvider):
         return flag
 
     def _changed(self, change: Change) -> None:
-        """Emit events; called in the reader's thread."""
+        """Emit events; called in the reader's thread. OpenFeature runs handlers in threads of its own."""
         with self._lock:
             if self._initialising:
                 return
