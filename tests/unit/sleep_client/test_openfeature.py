@@ -121,7 +121,7 @@ def test_errors(server: StatesServer, make: Callable[..., SleepProvider]) -> Non
         (client.get_string_details("sleep.K", "?", ACME), "TYPE_MISMATCH"),
         (client.get_integer_details("sleep.tau", -1, ACME), "TYPE_MISMATCH"),
         (client.get_float_details("sleep.K", -1.0, ACME), "TYPE_MISMATCH"),
-        (client.get_boolean_details("sleep.state", False, ACME), "TYPE_MISMATCH"),
+        (client.get_boolean_details("sleep.state", default_value=False, evaluation_context=ACME), "TYPE_MISMATCH"),
         (client.get_object_details("sleep.state", {}, ACME), "TYPE_MISMATCH"),
         (client.get_string_details("sleep.state", "?", OTHER), "INVALID_CONTEXT"),
         (client.get_string_details("sleep.state", "?", EvaluationContext("no name")), "INVALID_CONTEXT"),
