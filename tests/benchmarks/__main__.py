@@ -13,6 +13,7 @@ from tests.benchmarks.commands import commands, opa_commands
 from tests.benchmarks.emitter import emitter
 from tests.benchmarks.figures import Figure, WrongEndError, header, row, write_json
 from tests.benchmarks.freshness import freshness
+from tests.benchmarks.gate import gate
 from tests.benchmarks.neighbour import neighbour
 from tests.benchmarks.peer.measure import peer_commands
 from tests.benchmarks.reader import reader
@@ -38,6 +39,7 @@ BENCHMARKS: Final[dict[str, Callable[[Services, Path], Coroutine[Any, Any, list[
     "takeover": takeover,
     "emitter": emitter,
     "reader": reader,
+    "gate": gate,
 }
 
 

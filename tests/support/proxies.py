@@ -1,0 +1,116 @@
+"""A real NGINX and a real Envoy, which run the examples of `deploy/gate` with ports and files of a test."""
+
+import re
+import shutil
+import ssl
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+EXAMPLES: Final = Path(__file__).resolve().parents[2] / "deploy" / "gate"
+_MAIN: Final = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/sleep.conf;
+}}
+"""
+
+
+class Ports(NamedTuple):
+    """Where the proxy, the gate and the service listen."""
+
+    proxy: int
+    gate: int
+    service: int
+
+
+class Certificates:
+    """An authority, a server's certificate, and clients' certificates with a tenant in their name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
+        for name in ("clients", "authority"):
+            (folder / f"{name}.crt").write_bytes(self._sign(self._name, self._key.public_key()))
+        self._write("server", "127.0.0.1")
+
+    def client(self, tenant: str) -> ssl.SSLContext:
+        """Return how a client of a tenant connects."""
+        self._write(tenant, tenant)
+        context = ssl.create_default_context(cafile=self._folder / "authority.crt")
+        context.check_hostname = False
+        context.load_cert_chain(self._folder / f"{tenant}.crt", self._folder / f"{tenant}.key")
+        return context
+
+    def _write(self, file: str, name: str) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name(
+            [
+                x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Shop"),
+                x509.NameAttribute(x509.NameOID.COMMON_NAME, name),
+            ]
+        )
+        (self._folder / f"{file}.crt").write_bytes(self._sign(subject, key.public_key()))
+        pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (self._folder / f"{file}.key").write_bytes(key.private_bytes(*pem))
+
+    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> bytes:
+        now = datetime.now(UTC)
+        built = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key)
+        built = built.serial_number(x509.random_serial_number())
+        built = built.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        built = built.add_extension(x509.BasicConstraints(ca=subject == self._name, path_length=None), critical=True)
+        return built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def nginx_command(folder: Path, ports: Ports) -> list[str] | None:
+    """Write the configuration, and return what starts NGINX; None if there is none. Certificates are in the folder."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        return None
+    example = _filled((EXAMPLES / "nginx.conf").read_text(encoding="utf-8"), ports)
+    (folder / "sleep.conf").write_text(example.replace("/etc/nginx/tls", str(folder)))
+    (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
+    return [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def envoy_command(folder: Path, ports: Ports, issuer: str, audience: str) -> list[str] | None:
+    """Write the configuration, and return what starts Envoy; None if there is none. `jwks.json` is in the folder."""
+    spec = find_spec("envoy")
+    program = None if spec is None or spec.origin is None else Path(spec.origin).parent / "_bin" / "envoy"
+    if program is None or not program.is_file():
+        return None
+    example = _filled((EXAMPLES / "envoy.yaml").read_text(encoding="utf-8"), ports)
+    for ours, of_the_test in (
+        ("/etc/envoy/jwks.json", str(folder / "jwks.json")),
+        ("https://issuer.example/", issuer),
+        ("audiences: [shop]", f"audiences: [{audience}]"),
+    ):
+        assert ours in example
+        example = example.replace(ours, of_the_test)
+    (folder / "envoy.yaml").write_text(example)
+    program.chmod(program.stat().st_mode | 0o111)
+    more = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
+    return [str(program), "-c", str(folder / "envoy.yaml"), *more]
+
+
+def _filled(example: str, ports: Ports) -> str:
+    ours = {"8443": ports.proxy, "8090": ports.gate, "8080": ports.service}
+    filled, replaced = re.subn("|".join(ours), lambda found: str(ours[found[0]]), example)
+    assert replaced >= len(ours)
+    return filled
