@@ -25,7 +25,7 @@ PARTITIONS: Final = 4
 TENANTS: Final = int(os.environ.get("SLEEP_TEST_MASS_TENANTS", "2000"))
 RATE: Final = str(min(TENANTS / 5, 950.0))
 """So many requests a second leave the time to interrupt a run of the usual size."""
-pytestmark = [pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(400 + TENANTS // 50)]
+pytestmark = [pytest.mark.once, pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(400 + TENANTS // 50)]
 
 PIN: Final = ("send", "mode", "active", "--override", "--ttl", "3600", "--state", "freeze", "--yes")
 STEPS: Final = ((signal.SIGINT, TENANTS // 5), (signal.SIGKILL, TENANTS // 2))

@@ -27,7 +27,7 @@ POLICY: Final = {
     "breakers": [{"match": "*", "open": "freeze", "lease_seconds": LEASE_SECONDS}],
     "ramp_seconds": {"deepen": 0, "wake": 1},
 }
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.once, pytest.mark.timeout(400)]
 
 
 class Service:

@@ -11,7 +11,7 @@ from tests.support.administration import sleepctl
 from tests.support.installation import ApiClient, Installation
 from tests.support.records import sent_breaker
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 PARTITIONS: Final = 4
 COUNT: Final = 60

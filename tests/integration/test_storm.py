@@ -14,7 +14,7 @@ from tests.services import Kind
 from tests.support.administration import document_of
 from tests.support.installation import ApiClient, Installation
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 MIX: Final = {"prefix": "load-", "tenants": 50, "breakers": 1, "instances": 1, "states": {"open": 1, "closed": 1}}
 
