@@ -46,7 +46,8 @@ class FakeConsumer:
 
     async def position(self, at: TopicPartition) -> int:
         """Each was read to its number and three."""
-        return at.partition + 3
+        partition: int = at.partition
+        return partition + 3
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         """One record of partition 4."""
