@@ -50,6 +50,8 @@ async def page(  # noqa: PLR0913, PLR0917 - its parameters
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many; a page may have fewer, or none.")] = 100,
 ) -> Response:
     """List rows page by page, until `cursor` is null. A page looks at 10,000 records at most."""
+    if tenant is not None:
+        identity.facts["tenant"] = tenant
     await identity.authorise("audit", tenant)
     if from_ is not None and to is not None and from_ >= to:
         raise invalid_request([FieldError("from", "must be before to")])

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from api.adapters.places import Places
 from api.errors.problems import ProblemError
@@ -54,7 +55,9 @@ async def test_a_tenant_sees_its_own_rows_the_newest_first(api: ApiOverFakes) ->
     first, second = row("acme", 3), row("acme", 5, kind="refusal", code="ttl_out_of_range")
     for each in (first, row(neighbour(), 4), second):
         api.transitions.put(each)
-    answer = await api.client.get(URL, params={"tenant": "acme"})
+    with capture_logs() as logs:
+        answer = await api.client.get(URL, params={"tenant": "acme"})
+    assert [entry["tenant"] for entry in logs if entry["event"] == "request"] == ["acme"]
     assert answer.json() == {"rows": [second, first], "cursor": None, "searched_until": None, "unreadable": 0}
     [question] = api.authoriser.questions
     assert (question.action, question.tenant) == ("audit", "acme")
