@@ -113,7 +113,7 @@ async def test_a_run_that_is_interrupted_twice_ends_as_one_that_is_not(
         code, out, err = await _ended(process)
         if number is signal.SIGINT:
             assert code == 130, err
-            assert f"to continue, give the same command with --run {run}; no answered command is sent again" in err
+            assert f"to continue, give the same command with --run {run}: no answered command is sent again" in err
             assert f"run wake: of {TENANTS:,} tenants " in out
         assert answered <= _answered(run).keys()
         answered = set(_answered(run))
