@@ -155,7 +155,8 @@ def carry_out(door: Door, work: Work, given: str | None, *, yes: bool, dry_run: 
         if file is None:
             head = Head(place.name, work.document, subject, now_ms())
             file = RunFile.create(place.path, head, selection.targets)
-        typer.echo(f"the run's file is {file.path}", err=True)
+        # Told before anything is sent, since a process that is killed tells nothing.
+        typer.echo(f"the run's file is {file.path}; {_how_to_continue(file)}", err=True)
         _send(door, work, file, left)
     finally:
         if file is not None:
@@ -244,7 +245,7 @@ def _send(door: Door, work: Work, file: RunFile, left: int) -> None:
 
 def _how_to_continue(file: RunFile) -> str:
     run = file.head.run if file.path == _folder_or_none(file.head.run) else file.path
-    return f"to continue, give the same command with --run {run}; no answered command is sent again"
+    return f"to continue, give the same command with --run {run}: no answered command is sent again"
 
 
 def _folder_or_none(run: str) -> Path | None:

@@ -11,6 +11,7 @@ from tests.unit.sleepctl.mass.conftest import Call
 from tests.unit.sleepctl.mass.fakes import Tenants, once, problem, token_of
 
 PIN = ("send", "mode", "active", "--override", "--ttl", "60")
+CONTINUE = "to continue, give the same command with --run wake: no answered command is sent again"
 ACCEPTED = Answer(202, {"status": "accepted"}, {})
 
 
@@ -26,7 +27,7 @@ def test_all_tenants_get_the_command(call: Call, tenants: Tenants, runs: Path) -
     assert outcome.out.startswith("run wake: of 3 tenants 3 done, 0 refused, 0 unanswered; ")
     assert _lines(outcome.err) == [
         "run wake: mode target_state=active override=True ttl_seconds=60.0: 3 tenants (now freeze 3)",
-        f"the run's file is {runs / 'wake.jsonl'}",
+        f"the run's file is {runs / 'wake.jsonl'}; {CONTINUE}",
     ]
     bodies = [body for _, path, _, body, _ in tenants.calls if path.endswith("sleep_mode")]
     assert bodies == [{"target_state": "active", "override": True, "ttl_seconds": 60.0, "reason": "run wake"}] * 3
@@ -113,7 +114,7 @@ def test_a_run_is_continued_by_the_same_command(call: Call, tenants: Tenants, ru
     first = call(*PIN, "--all", "--run", "wake", "--yes")
     assert first.code == 1
     assert "1 tenants have no answer yet" in first.err
-    assert "to continue, give the same command with --run wake; no answered command is sent again" in first.err
+    assert "to continue, give the same command with --run wake: no answered command is sent again" in first.err
     tenants.instead = []
     tenants.states["new"] = "freeze"
     tenants.calls.clear()
@@ -135,7 +136,7 @@ def test_a_run_may_be_a_path(call: Call, tenants: Tenants, tmp_path: Path) -> No
     assert path.exists()
     tenants.instead = [once(ACCEPTED, times=100, method="POST")]
     other = tmp_path / "other.jsonl"
-    assert f"with --run {other};" in call(*PIN, "--all", "--run", str(other), "--yes").err
+    assert f"with --run {other}:" in call(*PIN, "--all", "--run", str(other), "--yes").err
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,7 @@ def test_an_interrupt_says_how_to_continue(call: Call, monkeypatch: pytest.Monke
     outcome = call(*PIN, "--all", "--run", "wake", "--yes")
     assert outcome.code == 130
     assert outcome.err.endswith(
-        "sleepctl: stopped by Ctrl-C\nto continue, give the same command with --run wake; no answered command is sent "
+        "sleepctl: stopped by Ctrl-C\nto continue, give the same command with --run wake: no answered command is sent "
         "again\n"
     )
     assert "run wake: of 3 tenants 0 done, 0 refused, 3 unanswered" in outcome.out
