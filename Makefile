@@ -124,7 +124,7 @@ policy: install ## check, format and test the authorisation rules, with opa or b
 
 node: ## style and unit tests of the Node client, where there is Node 20 or newer; `make clients` checks its types
 	@set -e; \
-	if ! node --eval 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null; then \
+	if ! node --eval 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null; then \
 		test -z "$$CI" || { echo "node: Node 20 or newer is not installed" >&2; exit 1; }; \
 		echo "node: not checked, since there is no Node 20 or newer" >&2; \
 		exit 0; \
