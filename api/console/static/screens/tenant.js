@@ -10,6 +10,9 @@ import { addressOf } from "../pure/address.js";
 import { asCurl } from "../pure/commands.js";
 import { claimText, remaining, rowSentence, whySentence } from "../pure/words.js";
 
+const GATHER_MS = 50;
+const AUDIT_AFTER_MS = 700;
+
 export function Tenant({ api, permissions, tenant, filters }) {
   const may = (action) => permissions.may(action, tenant);
   if (!may("read")) {
@@ -26,7 +29,7 @@ function Readable({ api, tenant, may, at }) {
     asking.current ??= setTimeout(() => {
       asking.current = null;
       setRound((n) => n + 1);
-    }, 100);
+    }, GATHER_MS);
   }, []);
   useEffect(() => () => clearTimeout(asking.current), []);
   const { states, link } = useStates(api, `/api/states/events?tenants=${encodeURIComponent(tenant)}`, changed);
@@ -36,11 +39,20 @@ function Readable({ api, tenant, may, at }) {
   // The audit is read from a little after the moment that the address names, so that this moment is in it.
   const until = at === null ? "" : `&to=${at + 1}`;
   const audit = useLoad((signal) => (may("audit") ? api.get(`/api/audit?tenant=${encodeURIComponent(tenant)}&limit=30${until}`, { signal }) : Promise.resolve(null)), `${tenant} ${at}`);
-  useEffect(() => {
-    if (round > 0) [now, policy, running, audit].forEach((one) => one.again());
-  }, [round]);
-  useSecond();
   const shown = now.document;
+  const version = shown?.policy_version;
+  useEffect(() => {
+    if (round === 0) return undefined;
+    now.again();
+    running.again();
+    // The audit is read from Kafka, which takes longer: what the tenant is now comes first.
+    const timer = setTimeout(audit.again, AUDIT_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [round]);
+  useEffect(() => {
+    if (policy.document && version !== undefined && policy.document.policy_version !== version) policy.again();
+  }, [version]);
+  useSecond();
   // The forecast is due by itself: what it says is asked for once its time has come.
   const due = shown?.forecast.find((entry) => entry.at > shown.now)?.at;
   useEffect(() => {
