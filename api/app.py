@@ -115,7 +115,7 @@ PAGES_A_SECOND: Final = 100
 """How many requests for pages without a token are served per second, probes aside. Metrics take about 2 ms."""
 _PAGES: Final = frozenset(route.path for route in service.router.routes if isinstance(route, Route)) - PROBES
 CONSOLE_FILES_A_SECOND: Final = 300
-"""How many files of the console are served per second. A reader loads about 25 at once; one takes 0.3 ms."""
+"""How many files of the console are served per second. A reader loads about 35 at once."""
 _RESTART_SECONDS: Final = 5.0
 _CANCEL_AGAIN_SECONDS: Final = 1.0
 END_SECONDS: Final = 5.0

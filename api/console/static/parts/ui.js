@@ -93,17 +93,19 @@ export function useSecond() {
   }, []);
 }
 
-/** A value that changes often, drawn at most ten times a second. */
-export function useThrottled(ms = 100) {
+/** Draw after changes, and no sooner than `wait()` milliseconds after the first of them. */
+export function useThrottled(wait = () => 100) {
   const [, setCount] = useState(0);
   const timer = useRef(null);
+  const latest = useRef(wait);
+  latest.current = wait;
   useEffect(() => () => clearTimeout(timer.current), []);
   return useCallback(() => {
     if (timer.current !== null) return;
     timer.current = setTimeout(() => {
       timer.current = null;
       setCount((n) => n + 1);
-    }, ms);
+    }, latest.current());
   }, []);
 }
 
