@@ -108,6 +108,7 @@ async def test_a_person_puts_a_tenant_to_sleep_and_cancels(reader: Reader, door:
     page = reader.page
     await reader.open("#/tenant/acts", _operator(door))
     await page.locator("[data-why]").filter(has_text="never seen").wait_for()
+    assert await page.get_by_text("Loading the console").count() == 0
     await page.get_by_role("button", name="Sleep", exact=True).click()
     await page.get_by_label("For how many seconds").fill("9999999")
     dialog = page.get_by_role("dialog")

@@ -118,4 +118,7 @@ function GoTo() {
   </form>`;
 }
 
-render(html`<${App} />`, document.getElementById("app"));
+const place = document.getElementById("app");
+// What the page says while it loads; Preact would leave it beside its own.
+place.replaceChildren();
+render(html`<${App} />`, place);
