@@ -26,6 +26,7 @@ from api.commands.emit import Emitter
 from api.commands.log_time import LogTime
 from api.commands.replies import RedisReplies
 from api.commands.submit import Commands
+from api.console import routes as console_routes
 from api.http.facade import Facade
 from api.http.head import HeadAsGet
 from api.http.head_bounds import LeanHead
@@ -113,6 +114,8 @@ ROUTERS: Final = tuple(
 PAGES_A_SECOND: Final = 100
 """How many requests for pages without a token are served per second, probes aside. Metrics take about 2 ms."""
 _PAGES: Final = frozenset(route.path for route in service.router.routes if isinstance(route, Route)) - PROBES
+CONSOLE_FILES_A_SECOND: Final = 300
+"""How many files of the console are served per second. A reader loads about 35 at once."""
 _RESTART_SECONDS: Final = 5.0
 _CANCEL_AGAIN_SECONDS: Final = 1.0
 END_SECONDS: Final = 5.0
@@ -133,12 +136,14 @@ class Wiring:
         tasks: run from start to stop.
         release: called when the process begins to stop, so that waiting callers are answered.
         closing: awaited after the tasks have ended.
+        console: whether the console is served.
     """
 
     services: Services
     tasks: list[Task] = field(default_factory=list)
     release: Callable[[], None] = lambda: None
     closing: Sequence[Callable[[], Awaitable[Any]]] = field(default_factory=list)
+    console: bool = True
 
 
 async def _run(task: Task) -> None:
@@ -279,7 +284,7 @@ def wire(
         feed.release()
         states_feed.release()
 
-    return Wiring(services, tasks, release, closing)
+    return Wiring(services, tasks, release, closing, settings.console)
 
 
 def _pages_of_topics(settings: Settings, open_transitions: OpenPlacedReader, clock: Clock) -> tuple[Audit, DeadLetters]:
@@ -348,11 +353,15 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.state.services = wiring.services
     for router in ROUTERS:
         app.include(router)
+    if wiring.console:
+        app.include(console_routes.console_router())
     app.add_middleware(HeadAsGet)
     app.add_middleware(LeanHead)
     app.add_middleware(RequestMiddleware, metrics=wiring.services.metrics, clock=wiring.services.clock)
-    turns = Turns(PAGES_A_SECOND)
-    app.add_middleware(
-        Pace, turns_of=lambda path: turns if path in _PAGES else None, now=time.monotonic, sleep=asyncio.sleep
-    )
+    pages, files = Turns(PAGES_A_SECOND), Turns(CONSOLE_FILES_A_SECOND)
+
+    def turns_of(path: str) -> Turns | None:
+        return pages if path in _PAGES else files if path.startswith(console_routes.PATH) else None
+
+    app.add_middleware(Pace, turns_of=turns_of, now=time.monotonic, sleep=asyncio.sleep)
     return app

@@ -215,6 +215,9 @@ class Settings(FromEnvironment):
             examples=["5000"],
         ),
     ] = 5_000
+    console: Annotated[
+        bool, Field(description="Whether the API serves the console at /console/.", examples=["false"])
+    ] = True
     worker_connections: Annotated[
         Whole,
         Field(ge=1, le=65_536, description="Most connections to the status page of one worker.", examples=["1024"]),
