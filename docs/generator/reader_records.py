@@ -15,6 +15,7 @@ from schemas.wire.tenant_view import state_record
 
 T: Final = 1_795_334_400_000
 """When the claims of each record begin, in milliseconds."""
+TENANT: Final = "acme"
 _OTHER_SCHEDULE: Final = {
     state: {"K": k, "t": t, "tau": 0.1, "eta": 0.01, "lambda": b, "B": 1.0 + b}
     for state, k, t, b in (
@@ -85,13 +86,11 @@ class VectorRecord(NamedTuple):
     default: int
     until: int | None
 
-    tenant = "acme"
-
     @property
     def document(self) -> dict[str, Any]:
         """The public record."""
         terms = RULES[self.record.rules_number].terms_for(self.record.policy)
-        return state_record(self.tenant, 2, self.record, terms)
+        return state_record(TENANT, 2, self.record, terms)
 
 
 def record_of(claims: str, policy: str = "rules", *, number: int = 0, offset: int = 42, at: int = T) -> Record:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from docs.generator.reader_records import DEFAULTS, RULES, T, VectorRecord, vector_records
+from docs.generator.reader_records import DEFAULTS, RULES, TENANT, T, VectorRecord, vector_records
 from docs.generator.reader_streams import streams
 from schemas.kafka.partitioner import partition_of
 from schemas.wire.reading import read_state
@@ -50,7 +50,7 @@ def _case(record: VectorRecord) -> dict[str, Any]:
         "default": default.as_json(),
         "record": document,
         "answers": [
-            {"at": at, "answer": read_state(record.tenant, record.record, RULES, default, at)}
+            {"at": at, "answer": read_state(TENANT, record.record, RULES, default, at)}
             for at in _instants(document)
             if record.until is None or at < record.until
         ],

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.unit.sleep_client.states import snapshot
+from tests.support.states_server import snapshot
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLIENT: Final = ROOT / "clients" / "python"

@@ -1,4 +1,4 @@
-"""How long a caller of the Python client's `state` waits, with 100,000 listed tenants, and the memory that they take."""
+"""How long a caller of the Python client's `state` waits, with 100,000 listed tenants, and the memory of those."""
 
 import gc
 import time
@@ -21,7 +21,7 @@ from sleep_client.reading.tenants import Tenants
 from sleep_client.runtime.clock import seconds
 from tests.benchmarks.figures import Figure, Latencies
 from tests.services import Services
-from tests.unit.sleep_client.states import event
+from tests.support.states_server import event
 
 TENANTS: Final = 100_000
 _CALLS: Final = 20_000

@@ -6,7 +6,17 @@ import httpx
 import pytest
 
 from sleep_client import AsyncSleepReader, NotReady, ReaderStatus
-from tests.unit.sleep_client.states import LIMIT_SECONDS, StatesServer, T, event, ready, rules, snapshot, token
+from tests.support.states_server import (
+    LIMIT_SECONDS,
+    StatesServer,
+    T,
+    event,
+    join_token_threads,
+    ready,
+    rules,
+    snapshot,
+    token,
+)
 
 
 @pytest.fixture
@@ -82,6 +92,7 @@ async def test_the_function_of_the_token_may_be_a_coroutine_function(server: Sta
             while not first.closed.is_set():
                 await asyncio.sleep(0)
         assert reader.status is ReaderStatus.READY
+    join_token_threads()
 
 
 async def test_a_refusal_ends_the_wait_at_once(server: StatesServer) -> None:

@@ -11,7 +11,7 @@ from sleep_client.reading.answers import Meaning, Verdict, judge
 from sleep_client.reading.errors import BadStreamError, NotReady
 from sleep_client.reading.session import Connect, Link, Pause, ReaderStatus, Session, WhenStale
 from sleep_client.reading.tenants import Tenants
-from tests.unit.sleep_client.states import DEFAULT, T, event, ready, rules, snapshot, state, token
+from tests.support.states_server import DEFAULT, T, event, ready, rules, snapshot, state, token
 
 LOST: Final = Verdict(Meaning.LATER, "ReadError: reset")
 REFUSED: Final = Verdict(Meaning.PERSON, "HTTP 404; check the URL")
@@ -62,9 +62,8 @@ class Reading:
         state = self.tenants.at(tenant, self.session.clock.at(self.now))
         return state.state, state.stale
 
-    @property
     def status(self) -> ReaderStatus:
-        """The status now."""
+        """Return the status now."""
         return self.session.status
 
 
@@ -78,11 +77,11 @@ def test_a_snapshot_makes_it_ready(reading: Reading) -> None:
     """And not a part of one. One line says so."""
     link = reading.connect()
     reading.session.take(link, rules() + state("acme"), reading.now)
-    assert reading.status is ReaderStatus.NOT_READY
+    assert reading.status() is ReaderStatus.NOT_READY
     with pytest.raises(NotReady, match="no states yet"):
         reading.state()
     reading.session.take(link, ready(), reading.now)
-    assert reading.status is ReaderStatus.READY
+    assert reading.status() is ReaderStatus.READY
     assert reading.state() == ("freeze", False)
     assert reading.state("other") == ("active", False)
     assert [notice.level for notice in reading.session.notices()] == [logging.INFO]
@@ -94,7 +93,7 @@ def test_a_lost_stream_is_stale_at_once_and_the_forecast_goes_on(reading: Readin
     link = reading.ready(None, "acme")
     reading.now += 890
     reading.end(link)
-    assert reading.status is ReaderStatus.STALE
+    assert reading.status() is ReaderStatus.STALE
     assert reading.state() == ("freeze", True)
     reading.now += 9.999
     assert reading.state() == ("freeze", True)
@@ -114,7 +113,7 @@ def test_it_connects_again_after_bounded_waits_from_the_last_id(reading: Reading
         assert link.intake.last_id == "7"
     assert waits == pytest.approx([0.75, 1.5, 3, 6, 12, 12, 12])
     reading.session.take(link, rules() + ready(reading.log_now(), "8"), reading.now)
-    assert reading.status is ReaderStatus.READY
+    assert reading.status() is ReaderStatus.READY
     reading.end(link)
     assert reading.pause() == pytest.approx(0.75)
 
@@ -130,11 +129,11 @@ def test_stale_for_too_long_is_an_error(when_stale: WhenStale, expected: tuple[s
     assert reading.pause() == pytest.approx(59.25)
     reading.now += 59.25
     assert reading.session.next(reading.now) == Pause(float("inf"))
-    assert reading.status is ReaderStatus.ERROR
+    assert reading.status() is ReaderStatus.ERROR
     assert reading.state() == expected
     assert reading.tenants.at("acme", T).parameters["K"] == (DEFAULT["K"] if when_stale == "wake" else 1)
     reading.session.take(link, rules() + ready(reading.log_now()), reading.now)
-    assert (reading.status, reading.state()) == (ReaderStatus.READY, ("freeze", False))
+    assert (reading.status(), reading.state()) == (ReaderStatus.READY, ("freeze", False))
     reading.notices += reading.session.notices()
     assert [notice.level for notice in reading.notices] == [20, 30, 40, 20]
     assert ("taken for awake" in reading.notices[2].text) == (when_stale == "wake")
@@ -143,7 +142,7 @@ def test_stale_for_too_long_is_an_error(when_stale: WhenStale, expected: tuple[s
 def test_a_refusal_at_the_start_is_an_error_at_once(reading: Reading) -> None:
     """With what to do; it is said once, and tried again about once a minute."""
     reading.end(reading.connect(), REFUSED)
-    assert reading.status is ReaderStatus.ERROR
+    assert reading.status() is ReaderStatus.ERROR
     assert reading.pause() == 75.0
     reading.now += 75
     reading.end(reading.connect(), REFUSED)
@@ -157,7 +156,7 @@ def test_a_server_that_is_away_at_the_start_is_said_once(reading: Reading) -> No
     """The reader is not ready, and goes on trying."""
     for wait in (0.75, 1.5):
         reading.end(reading.connect())
-        assert reading.status is ReaderStatus.NOT_READY
+        assert reading.status() is ReaderStatus.NOT_READY
         assert reading.pause() == wait
         reading.now += wait
     assert [notice.level for notice in reading.notices] == [logging.WARNING]
@@ -175,24 +174,24 @@ def test_a_token_that_has_just_ended_may_be_replaced(reading: Reading) -> None:
     """Only a second refusal is an error. At the start the first one is."""
     link = reading.ready()
     reading.end(link, TOKEN)
-    assert reading.status is ReaderStatus.STALE
+    assert reading.status() is ReaderStatus.STALE
     reading.now += reading.pause()
     reading.end(reading.connect(), TOKEN)
-    assert reading.status is ReaderStatus.ERROR
+    assert reading.status() is ReaderStatus.ERROR
     other = Reading()
     other.end(other.connect(), TOKEN)
-    assert other.status is ReaderStatus.ERROR
+    assert other.status() is ReaderStatus.ERROR
 
 
 def test_rubbish_at_the_start_is_another_server_and_later_an_accident(reading: Reading) -> None:
     """Both are tried again soon."""
     reading.end(reading.connect(), RUBBISH)
-    assert reading.status is ReaderStatus.ERROR
+    assert reading.status() is ReaderStatus.ERROR
     assert reading.pause() == 0.75
     reading.now += 1
     link = reading.ready()
     reading.end(link, RUBBISH)
-    assert reading.status is ReaderStatus.STALE
+    assert reading.status() is ReaderStatus.STALE
 
 
 def test_a_second_stream_takes_over_before_the_token_ends(reading: Reading) -> None:
@@ -205,13 +204,13 @@ def test_a_second_stream_takes_over_before_the_token_ends(reading: Reading) -> N
     reading.now += wait
     second = reading.connect(exp + 400)
     assert second.intake.last_id == "7"
-    assert reading.status is ReaderStatus.READY
+    assert reading.status() is ReaderStatus.READY
     gone = event("gone", {"tenant": "acme", "position": "0:50"}, "8")
     reading.session.take(first, event("time", {"now": reading.log_now()}) + gone, reading.now)
     assert reading.session.take(second, rules(), reading.now) is None
     assert reading.session.take(second, ready(reading.log_now(), "9"), reading.now) is first
     reading.end(first)
-    assert (reading.status, reading.state()) == (ReaderStatus.READY, ("active", False))
+    assert (reading.status(), reading.state()) == (ReaderStatus.READY, ("active", False))
     assert reading.notices == []
     assert reading.session.last_id == "9"
     assert reading.pause() == pytest.approx(exp + 400 - T / 1000 - (reading.now - 1000) - 45, abs=1)
@@ -225,12 +224,12 @@ def test_a_second_stream_that_fails_is_tried_again(reading: Reading) -> None:
     reading.now += reading.pause()
     for wait in (0.75, 1.5):
         reading.end(reading.connect(), REFUSED)
-        assert reading.status is ReaderStatus.READY
+        assert reading.status() is ReaderStatus.READY
         assert reading.pause() == pytest.approx(wait)
         reading.now += wait
     assert ["new token" in notice.text for notice in reading.notices] == [True]
     reading.end(first)
-    assert reading.status is ReaderStatus.STALE
+    assert reading.status() is ReaderStatus.STALE
 
 
 @pytest.mark.parametrize("exp", [None, T / 1000 + 0.5])
@@ -269,9 +268,9 @@ def test_a_connection_that_is_not_needed_ends_unnoticed(reading: Reading) -> Non
     """As one that was taken over from, or that a close has ended."""
     link = reading.ready()
     reading.end(link)
-    status, waits = reading.status, reading.pause()
+    status, waits = reading.status(), reading.pause()
     reading.end(link, REFUSED)
-    assert (reading.status, reading.pause()) == (status, waits)
+    assert (reading.status(), reading.pause()) == (status, waits)
     reading.session.close()
     assert reading.session.next(reading.now) is None
 

@@ -62,8 +62,13 @@ class Listed:
             return math.inf
         return last.ramp.ends_at
 
-    def at(self, now: int, stale: bool) -> TenantState:  # noqa: FBT001 - a keyword costs a tenth of the call
-        """Return the state at a time in milliseconds; `stale` is what the answer says."""
+    def at(self, now: int, stale: bool) -> TenantState | None:  # noqa: FBT001 - a keyword costs a tenth of the call
+        """Return the state at a time in milliseconds, None if the tenant is not listed then.
+
+        Args:
+            now: the time.
+            stale: what the answer says.
+        """
         remembered = self._remembered
         if remembered is not None:
             start, end, of_stale, state = remembered
@@ -71,7 +76,9 @@ class Listed:
                 return state
         return self._find(now, stale)
 
-    def _find(self, now: int, stale: bool) -> TenantState:  # noqa: FBT001 - as above
+    def _find(self, now: int, stale: bool) -> TenantState | None:  # noqa: FBT001 - as above
+        if now >= self.until:
+            return None
         following = None
         phase = self.phases[0]
         for later in self.phases[1:]:
@@ -83,7 +90,7 @@ class Listed:
         state = TenantState(phase.state, ramp.at(now), phase.since, phase.cause, following, stale)
         if now >= ramp.ends_at:
             start = ramp.ends_at if phase is self.phases[0] else max(ramp.ends_at, phase.at)
-            self._remembered = (start, math.inf if following is None else following, stale, state)
+            self._remembered = (start, self.until if following is None else following, stale, state)
         return state
 
     def leaves_at(self, states: Collection[str], now: int) -> int | None:

@@ -91,8 +91,10 @@ class Tenants:
             listed = None
         if listed is None:
             self._check(tenant)
-        elif now < listed.until and not self.woken:
-            return listed.at(now, self.stale)
+        elif not self.woken:
+            state = listed.at(now, self.stale)
+            if state is not None:
+                return state
         return known.defaults.of(tenant, stale=self.stale)
 
     def leaves_at(self, tenant: str, states: Collection[str], now: int) -> int | None:

@@ -8,7 +8,7 @@ from sleep_client.reading.answers import Meaning, Verdict, judge
 from sleep_client.reading.errors import BadStreamError
 from sleep_client.reading.session import Connect, Link, Session
 from sleep_client.runtime.http import NoAnswerError
-from sleep_client.runtime.log import write
+from sleep_client.runtime.log import without_token, write
 from sleep_client.runtime.stream import StreamOpener
 from sleep_client.runtime.tokens import NoTokenError, TokenFunction, fetch
 
@@ -88,7 +88,9 @@ class Follower:
             verdict = Verdict(Meaning.LATER, f"an error of this library: {type(error).__name__}: {error}")
         finally:
             del self._tasks[link]
-        self._session.ended(link, verdict, self._clock())
+        # It is in errors, too. A server or a proxy may show the headers of a request in its answer.
+        shown = verdict._replace(finding=without_token(verdict.finding, self._sent_token))
+        self._session.ended(link, shown, self._clock())
         self._bell.set()
 
     async def _receive(self, link: Link) -> Verdict:

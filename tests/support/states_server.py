@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from queue import SimpleQueue
@@ -82,7 +81,8 @@ class Stream(httpx.AsyncByteStream):
     @property
     def last_id(self) -> str | None:
         """The id from which the reader goes on."""
-        return self.request.headers.get("last-event-id")
+        value: str | None = self.request.headers.get("last-event-id")
+        return value
 
 
 class StatesServer:
@@ -120,9 +120,15 @@ class StatesServer:
         self.answers.put(lambda: httpx.Response(status, headers=headers, stream=body))
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until a thread has made a condition true."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+def join_token_threads() -> None:
+    """Wait for the end of the threads that have called functions of tokens: it comes a moment after their answer."""
+    for thread in threading.enumerate():
+        if thread.name == "sleep-token":
+            thread.join(LIMIT_SECONDS)
+            assert not thread.is_alive()
+
+
+def after_changes(changes: SimpleQueue[Any], condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, which one of the changes that come makes true."""
     while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+        changes.get(timeout=LIMIT_SECONDS)
