@@ -5,7 +5,7 @@ import pytest
 from sleep_client import NotReady, NotWatched, ReaderStatus, TenantState
 from sleep_client.gate.checking import HEADERS
 from sleep_client.obeying import REDUCED_CAPACITY
-from tests.unit.sleep_client.gate import PARAMETERS, Gate
+from tests.support.gate import PARAMETERS, Gate
 
 FROZEN = TenantState("freeze", PARAMETERS, ends_at=1_795_334_500_000)
 
