@@ -13,7 +13,7 @@ import psutil
 from tests.benchmarks.figures import Figure, Latencies, WrongEndError
 from tests.services import Services
 from tests.services.probe import free_port
-from tests.unit.sleep_client.states import snapshot
+from tests.support.states_server import snapshot
 
 _RATE: Final = 1_000
 _SECONDS: Final = 10

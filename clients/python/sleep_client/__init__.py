@@ -4,6 +4,8 @@
 - `reader`, `async_reader`: the readers that callers create, for threads and for asyncio; `open_reader` is their base.
 - `asgi`, `wsgi`: middleware, which puts the state on the request; `obeying` is what they share.
 - `pybreaker`: the binding for pybreaker; it needs the extra of that name.
+- `openfeature`: the provider for OpenFeature; it needs the extra of that name. `flags` are what it answers.
+- `gate`: `sleep-gate`, a process beside a proxy; it needs the extra of that name.
 - `emission`: the pure core of the emitter.
 - `reading`: the pure core of the readers.
 - `protocol`: what both cores know of the server.

@@ -5,7 +5,7 @@ import pytest
 from sleep_client import NotReady, NotWatched, ReaderStatus, TenantState
 from sleep_client.gate.checking import HEADERS
 from sleep_client.obeying import REDUCED_CAPACITY
-from tests.unit.sleep_client.gate import PARAMETERS, Gate
+from tests.support.gate import PARAMETERS, Gate
 
 FROZEN = TenantState("freeze", PARAMETERS, ends_at=1_795_334_500_000)
 
@@ -15,9 +15,9 @@ async def test_an_allowed_request_has_the_state() -> None:
     gate = Gate()
     gate.reader.states["acme"] = FROZEN
     answer = await gate.call("/gate", "acme")
-    assert (answer.status_code, answer.content) == (200, b"")
+    assert (answer.status_code, answer.content, answer.headers.pop("content-length")) == (200, b"", "0")
     assert dict(answer.headers) == {"x-sleep-state": "freeze", "x-sleep-ends-at": "1795334500000"}
-    assert dict((await gate.call("/gate", "globex")).headers) == {"x-sleep-state": "active"}
+    assert dict((await gate.call("/gate", "globex")).headers) == {"x-sleep-state": "active", "content-length": "0"}
     assert (await gate.counted())['sleep_gate_checks_total{result="allowed"}'] == 2
 
 
@@ -36,8 +36,9 @@ async def test_the_parameters_are_headers_by_setting() -> None:
         "x-sleep-eta": "0.25",
         "x-sleep-lambda": "2.0",
         "x-sleep-b": "64",
+        "content-length": "0",
     }
-    assert {name.decode() for name in HEADERS} == set(answer.headers)
+    assert {name.decode() for name in HEADERS} == set(answer.headers) - {"content-length"}
 
 
 @pytest.mark.parametrize(("proxy", "status"), [("nginx", 403), ("envoy", 429), ("traefik", 503), ("caddy", 503)])
@@ -88,7 +89,7 @@ async def test_a_missing_doubled_or_invalid_tenant(proxy: str, status: int, head
     assert (denied.status_code, denied.json()["status"]) == (status, status)
     gate = Gate(PROXY=proxy, NO_TENANT="allow")
     allowed = await gate.call("/gate", headers=sent)
-    assert (allowed.status_code, dict(allowed.headers)) == (200, {})
+    assert (allowed.status_code, dict(allowed.headers)) == (200, {"content-length": "0"})
     assert (await gate.counted())['sleep_gate_checks_total{result="allowed_without_state"}'] == 1
 
 

@@ -12,8 +12,8 @@ import uvicorn
 from sleep_client import AsyncSleepReader
 from sleep_client.gate import __main__ as program
 from sleep_client.gate.serving import serve
-from tests.unit.sleep_client.gate import REQUIRED, settings
-from tests.unit.sleep_client.states import LIMIT_SECONDS, StatesServer, snapshot
+from tests.support.gate import REQUIRED, settings
+from tests.support.states_server import LIMIT_SECONDS, StatesServer, snapshot
 
 
 @pytest.fixture

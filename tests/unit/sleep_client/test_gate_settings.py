@@ -7,7 +7,7 @@ import pytest
 from sleep_client.gate import __main__ as program
 from sleep_client.gate.settings import SETTINGS, SettingsError, read_settings
 from sleep_client.obeying import Form
-from tests.unit.sleep_client.gate import REQUIRED, settings
+from tests.support.gate import REQUIRED, settings
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "gate.md"
 

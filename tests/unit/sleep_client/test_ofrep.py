@@ -8,7 +8,7 @@ import pytest
 
 from sleep_client import NotReady, NotWatched, TenantState
 from sleep_client.flags import KEYS
-from tests.unit.sleep_client.gate import PARAMETERS, Gate
+from tests.support.gate import PARAMETERS, Gate
 
 PATH = "/ofrep/v1/evaluate/flags"
 ACME = {"context": {"targetingKey": "acme", "plan": "gold"}}

@@ -17,7 +17,7 @@ from openfeature.provider import ProviderStatus
 from sleep_client import SleepReader, TenantState
 from sleep_client.flags import KEYS
 from sleep_client.openfeature import SleepProvider
-from tests.unit.sleep_client.states import LIMIT_SECONDS, StatesServer, event, ready, rules, snapshot, state, until
+from tests.support.states_server import LIMIT_SECONDS, StatesServer, event, ready, rules, snapshot, state, until
 
 ACME, OTHER = EvaluationContext("acme"), EvaluationContext("other")
 

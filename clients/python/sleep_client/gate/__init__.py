@@ -1,4 +1,4 @@
-"""`sleep-gate`: a process beside a proxy, which asks it whether a request may pass. It needs the extra `gate`.
+"""`sleep-gate`: a process beside a proxy, which asks it whether a request may pass. It needs an extra of the same name.
 
 - `settings`: the environment variables, checked at the start.
 - `checking`: the answer to a proxy.

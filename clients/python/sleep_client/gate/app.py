@@ -13,6 +13,7 @@ GATE: Final = "/gate"
 _BODY_SECONDS: Final = 10.0
 _METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _TOO_LARGE: Final = None
+_NOT_MODIFIED: Final = 304
 Body = bytes | None
 """None for one that is too large."""
 
@@ -36,7 +37,11 @@ class GateApp:
         if scope["type"] != "http":
             raise RuntimeError(f"the gate serves HTTP, not {scope['type']}")
         answer = await self._answer(scope, receive)
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        headers = answer.headers
+        if not answer.body and answer.status != _NOT_MODIFIED:
+            # Without it the answer would come in chunks.
+            headers = [*headers, (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
