@@ -69,10 +69,7 @@ function Rows({ api, filters }) {
   const now = api.now();
   return html`
     ${state.rows.length > 0 && html`<ol class="rows audit" aria-label="Rows, the newest first">${state.rows.map((row) => html`<li key=${row.id} class=${`kind-${row.kind}`}>
-      <${Time} at=${row.at} now=${now} /> <a class="break" href=${addressOf("tenant", { tenant: row.tenant, filters: { at: row.at } })}>${row.tenant}</a>
-      <span class="break">${rowSentence(row)}</span>
-      ${row.reason && html`<q class="break">${row.reason}</q>`}
-      <span class="hint">${row.id}${row.operation_id ? html`, operation <code class="break">${row.operation_id}</code>` : ""}</span>
+      <${Time} at=${row.at} now=${now} /> <a class="break" href=${addressOf("tenant", { tenant: row.tenant, filters: { at: row.at } })}>${row.tenant}</a> <span class="break">${rowSentence(row)}</span> ${row.reason && html`<q class="break">${row.reason}</q>`} <span class="hint">${row.id}${row.operation_id ? html`, operation <code class="break">${row.operation_id}</code>` : ""}</span>
     </li>`)}</ol>`}
     ${state.rows.length === 0 && !state.loading && !state.problem && html`<${Empty}>No row fits${state.until === null ? ", and all that are kept were searched. Rows are kept for 30 days." : " in what was searched so far."}<//>`}
     ${state.unreadable > 0 && html`<p class="hint">${state.unreadable} records were passed over, since they are no rows.</p>`}
