@@ -183,6 +183,15 @@ def test_a_token_that_has_just_ended_may_be_replaced(reading: Reading) -> None:
     assert other.status() is ReaderStatus.ERROR
 
 
+def test_a_token_that_ended_while_the_stream_was_lost_may_be_replaced(reading: Reading) -> None:
+    """The server ends the stream with the token, so a lost stream often comes first."""
+    reading.end(reading.ready(), Verdict(Meaning.LATER, "the stream ended"))
+    for status in (ReaderStatus.STALE, ReaderStatus.ERROR):
+        reading.now += reading.pause()
+        reading.end(reading.connect(), TOKEN)
+        assert reading.status() is status
+
+
 def test_rubbish_at_the_start_is_another_server_and_later_an_accident(reading: Reading) -> None:
     """Both are tried again soon."""
     reading.end(reading.connect(), RUBBISH)

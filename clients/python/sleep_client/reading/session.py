@@ -134,6 +134,8 @@ class Session:
         self._opening: Link | None = None
         self._last_id = ""
         self._failures = 0
+        self._refused_tokens = 0
+        """Since the last stream."""
         self._not_before = -math.inf
         self._renew_at = math.inf
         self._stale_since = math.inf
@@ -181,7 +183,7 @@ class Session:
         if link is not self._opening or not link.intake.ready:
             return None
         before, self._current, self._opening = self._current, link, None
-        self._failures = 0
+        self._failures = self._refused_tokens = 0
         self._stale_since = math.inf
         self.finding = ""
         self._plan_renewal(link, now)
@@ -210,6 +212,7 @@ class Session:
         if self._current is None and link.intake.last_id == "":
             self._last_id = ""  # After a `reset` without its snapshot.
         self._failures += 1
+        self._refused_tokens += verdict.meaning is Meaning.TOKEN
         self.finding = verdict.finding
         self._not_before = now + self._wait(verdict)
         if self._current is not None:
@@ -226,7 +229,7 @@ class Session:
 
     def _may_have_ended(self, verdict: Verdict) -> bool:
         """Tell whether a refused token may just have ended, and the next one may be right."""
-        return verdict.meaning is Meaning.TOKEN and self._failures == 1 and self._tenants.complete
+        return verdict.meaning is Meaning.TOKEN and self._refused_tokens == 1 and self._tenants.complete
 
     def _wait(self, verdict: Verdict) -> float:
         if verdict.retry_after is not None:
