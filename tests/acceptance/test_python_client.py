@@ -125,7 +125,9 @@ def test_the_wheel_has_the_package_its_types_and_its_license(wheel: Path) -> Non
     sources = {path.relative_to(CLIENT).as_posix() for path in (CLIENT / "sleep_client").rglob("*.py")}
     package = {name for name in names if name.startswith("sleep_client/")}
     assert package == {*sources, "sleep_client/py.typed"}
-    assert {name.rpartition("/")[2] for name in names - package} == {"METADATA", "WHEEL", "RECORD", "LICENSE"}
+    assert {name.rpartition("/")[2] for name in names - package} == {
+        "METADATA", "WHEEL", "RECORD", "LICENSE", "entry_points.txt",
+    }  # fmt: skip
     assert wheel.name.startswith("somabrain_sleep_client-")
 
 
@@ -141,6 +143,23 @@ def test_the_examples_of_its_page_report_breakers_and_read_a_state(
         ("acme", "payments", "open"),
         ("acme", "orders", "open"),
     }
+
+
+def test_sleep_gate_without_its_extra_says_so(python: Path, tmp_path: Path) -> None:
+    """Its console script is installed with the wheel."""
+    required = {"SLEEP_URL": "https://sleep.example", "SLEEP_TOKEN": "token", "SLEEP_GATE_PROXY": "nginx"}
+    done = subprocess.run(
+        [python.with_name("sleep-gate")],
+        cwd=tmp_path,
+        env=required,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2, "sleep-gate: uvicorn is missing: install somabrain-sleep-client[gate]\n",
+    )  # fmt: skip
 
 
 def test_a_type_checker_finds_the_types_of_the_wheel(python: Path, tmp_path: Path) -> None:
