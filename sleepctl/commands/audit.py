@@ -55,13 +55,7 @@ def audit(  # noqa: PLR0913 - a command has these options
 
     The newest row comes first. A time is such as 2026-11-30T09:00:00Z, 2h (two hours ago), or milliseconds since the
     epoch.
-
-    \b
-    sleepctl audit acme                             the last 100 rows of a tenant
-    sleepctl audit acme --from 2h --kind refusal    who was refused in the last two hours
-    sleepctl audit --actor ops@acme --limit 0       all that a caller did, to any tenant
-    sleepctl audit acme --json | jq .actor          a JSON document a line
-    """  # noqa: D301 - click keeps the lines of a paragraph that begins with this character
+    """
     if tenant is not None:
         check_tenant(tenant, "the tenant")
     now = now_ms()

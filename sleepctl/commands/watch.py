@@ -35,12 +35,7 @@ def watch(
 
     First come the tenants that sleep, then a line `live`, then each change as it happens. A line `not live` says at
     once that the connection is lost. After the next `live` nothing is missing but states that were passed through.
-
-    \b
-    sleepctl watch acme globex           two tenants
-    sleepctl watch --state freeze        all tenants that freeze, or stop to
-    sleepctl watch --json | jq .tenant   a JSON document a line
-    """  # noqa: D301 - click keeps the lines of a paragraph that begins with this character
+    """
     names = list(dict.fromkeys(tenant or ()))
     for name in names:
         check_tenant(name, "the tenant")

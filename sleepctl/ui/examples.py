@@ -55,6 +55,12 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "state": ("sleepctl state acme",),
     "tenants": ("sleepctl tenants --state freeze", "sleepctl tenants --open-ended --json"),
+    "audit": (
+        "sleepctl audit acme",
+        "sleepctl audit acme --from 2h --kind refusal",
+        "sleepctl audit --actor ops@acme --limit 0 --json",
+    ),
+    "watch": ("sleepctl watch acme globex", "sleepctl watch --state freeze --json"),
     "health": ("sleepctl health",),
     "settings": ("sleepctl settings --json",),
 }

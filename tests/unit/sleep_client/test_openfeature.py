@@ -17,7 +17,7 @@ from openfeature.provider import ProviderStatus
 from sleep_client import SleepReader, TenantState
 from sleep_client.flags import KEYS
 from sleep_client.openfeature import SleepProvider
-from tests.support.states_server import LIMIT_SECONDS, StatesServer, event, ready, rules, snapshot, state, until
+from tests.support.states_server import LIMIT_SECONDS, StatesServer, event, ready, rules, snapshot, state
 
 ACME, OTHER = EvaluationContext("acme"), EvaluationContext("other")
 
@@ -52,22 +52,39 @@ def make(server: StatesServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         api.clear_providers()
         # The registry closes those that were replaced in threads of its own.
         assert all(reader.close(LIMIT_SECONDS) for reader in readers)
-        until(lambda: not _shutting_down())
+        for thread in threading.enumerate():
+            if "_shutdown_provider" in thread.name:
+                thread.join(LIMIT_SECONDS)
 
 
-def _shutting_down() -> bool:
-    return any("_shutdown_provider" in thread.name for thread in threading.enumerate())
+class Seen(list[str]):
+    """The names of events, in the order in which handlers got them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = threading.Condition()
+
+    def add(self, name: str) -> None:
+        """Add one, from a handler's thread."""
+        with self._more:
+            self.append(name)
+            self._more.notify_all()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, which an event makes true."""
+        with self._more:
+            assert self._more.wait_for(condition, LIMIT_SECONDS), self
 
 
 @pytest.fixture
-def events(make: Callable[..., SleepProvider]) -> list[str]:
+def events(make: Callable[..., SleepProvider]) -> Seen:
     """The names of the provider's events, as they come to handlers."""
-    seen: list[str] = []
+    seen = Seen()
 
     def listen(event: ProviderEvent) -> None:
         def handler(details: EventDetails) -> None:
             if details.provider_name == "Somabrain Sleep":
-                seen.append(event.value.removeprefix("PROVIDER_"))
+                seen.add(event.value.removeprefix("PROVIDER_"))
 
         api.add_handler(event, handler)
 
@@ -133,24 +150,24 @@ def test_errors(server: StatesServer, make: Callable[..., SleepProvider]) -> Non
 def test_events_follow_the_status(
     server: StatesServer,
     make: Callable[..., SleepProvider],
-    events: list[str],
+    events: Seen,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """READY once, changes, STALE as soon as the stream is lost, READY again."""
     monkeypatch.setattr("sleep_client.protocol.waits.after_failure", lambda *_: 0.0)
     client, stream = start(server, make())
-    until(lambda: events == ["READY"])
+    events.until(lambda: events == ["READY"])
     assert client.get_provider_status() is ProviderStatus.READY
     stream.send(state("acme"))
-    until(lambda: len(events) > 1)
+    events.until(lambda: len(events) > 1)
     assert client.get_string_value("sleep.state", "?", ACME) == "freeze"
     stream.send(httpx.ReadError("reset"))
-    until(lambda: "STALE" in events)
+    events.until(lambda: "STALE" in events)
     details = client.get_string_details("sleep.state", "?", ACME)
     assert (details.value, details.reason) == ("freeze", "STALE")
     again = server.next()
     again.send(rules() + event("gone", {"tenant": "acme", "position": "0:90"}) + ready(id_="8"))
-    until(lambda: events.count("CONFIGURATION_CHANGED") == 3)
+    events.until(lambda: events.count("CONFIGURATION_CHANGED") == 3)
     assert events == [
         "READY", "CONFIGURATION_CHANGED", "STALE", "CONFIGURATION_CHANGED", "READY", "CONFIGURATION_CHANGED",
     ]  # fmt: skip
@@ -159,19 +176,19 @@ def test_events_follow_the_status(
 
 
 def test_a_stream_that_is_lost_for_too_long_is_an_error(
-    server: StatesServer, make: Callable[..., SleepProvider], events: list[str], monkeypatch: pytest.MonkeyPatch
+    server: StatesServer, make: Callable[..., SleepProvider], events: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forecasts still answer."""
     monkeypatch.setattr("sleep_client.protocol.waits.after_failure", lambda *_: 600.0)
     client, stream = start(server, make(max_stale_seconds=0), "acme")
     stream.send(httpx.ReadError("reset"))
-    until(lambda: "ERROR" in events)
+    events.until(lambda: "ERROR" in events)
     assert client.get_provider_status() is ProviderStatus.ERROR
     assert client.get_string_value("sleep.state", "?", ACME) == "freeze"
 
 
 def test_a_refusal_is_an_error_at_the_start(
-    server: StatesServer, make: Callable[..., SleepProvider], events: list[str], monkeypatch: pytest.MonkeyPatch
+    server: StatesServer, make: Callable[..., SleepProvider], events: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what to do; the provider gets ready once the server accepts it."""
     monkeypatch.setattr("sleep_client.protocol.waits.after_refusal", lambda *_: 0.0)
@@ -181,7 +198,7 @@ def test_a_refusal_is_an_error_at_the_start(
         api.set_provider_and_wait(provider)
     client = api.get_client()
     server.next().send(snapshot("acme"))
-    until(lambda: "READY" in events)
+    events.until(lambda: "READY" in events)
     assert events[0] == "ERROR"
     assert client.get_string_value("sleep.state", "?", ACME) == "freeze"
 
@@ -205,6 +222,6 @@ def test_a_provider_that_was_shut_down(server: StatesServer, make: Callable[...,
     assert provider.get_metadata().name == "Somabrain Sleep"
     provider.shutdown()
     provider.shutdown()
-    until(stream.closed.is_set)
+    assert stream.closed.wait(LIMIT_SECONDS)
     with pytest.raises(ProviderNotReadyError, match="shut down"):
         provider.resolve_string_details("sleep.state", "?", ACME)
