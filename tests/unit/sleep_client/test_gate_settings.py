@@ -29,8 +29,8 @@ def test_all_of_them() -> None:
         CONNECTIONS="2",
     )  # fmt: skip
     assert read[2:] == (
-        Form(429, 429, 400), {"freeze", "deep"}, b"x-customer", "allow", "allow", 0.5, "deny", True, ("acme", "globex"),
-        "::1", 0, 2,
+        Form(429, 429, 400), frozenset({"freeze", "deep"}), b"x-customer", "allow", "allow", 0.5, "deny", True,
+        ("acme", "globex"), "::1", 0, 2,
     )  # fmt: skip
 
 

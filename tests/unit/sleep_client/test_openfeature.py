@@ -1,6 +1,7 @@
 """The provider for OpenFeature, with the official SDK: values, errors, and the events of each status."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,14 @@ from sleep_client.openfeature import SleepProvider
 from tests.support.states_server import LIMIT_SECONDS, StatesServer, event, ready, rules, snapshot, state
 
 ACME, OTHER = EvaluationContext("acme"), EvaluationContext("other")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a thread of OpenFeature has made a condition true: it sets no event of ours."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 @pytest.fixture
