@@ -299,7 +299,7 @@ async def test_every_screen_is_usable_by_everybody(chromium: Any, door: ApiClien
                 ("whatif", "#/whatif/shop-2", "[data-effect]"),
                 ("audit", "#/audit", "ol.rows li"),
                 ("live", "#/live", ".link-live"),
-                ("health", "#/health", "tbody tr"),
+                ("health", "#/health", "[aria-labelledby=partitions] tbody tr"),
             ):
                 await reader.open(address, _operator(door))
                 await reader.page.locator(ready).first.wait_for()

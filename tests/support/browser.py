@@ -137,7 +137,7 @@ class Reader:
         assert await self.page.evaluate("() => window.violations") == []
         expected = "|".join(r"net::ERR_\w+" if status == 0 else f"status of {status} " for status in refused)
         unexpected = [text for text in self.refused if not (expected and re.search(expected, text))]
-        assert unexpected == []
+        assert not unexpected, unexpected
 
 
 @asynccontextmanager
