@@ -14,14 +14,14 @@ public class GeneratedClient {
                 request -> request.header("Authorization", "Bearer " + System.getenv("SLEEP_TOKEN")));
         OperationsApi operations = new OperationsApi(client);
         SleepBody body = new SleepBody().targetState(SleepingState.valueOf("SLEEPING_STATE_DEEP")).ttlSeconds(60.0);
-        OperationDocument started = operations.startSleep(body, null, null, null);
-        OperationDocument found = operations.getSleep(started.getOperationId(), null);
+        OperationDocument started = operations.startSleep(body, null, null, null, null);
+        OperationDocument found = operations.getSleep(started.getOperationId(), null, null);
         check(found.getStatus() == OperationStatus.RUNNING, found);
         check(found.getExpiresAt() - found.getCreatedAt() == 60_000, found);
-        SleepModeDocument mode = new ModeApi(client).getSleepMode(null);
+        SleepModeDocument mode = new ModeApi(client).getSleepMode(null, null);
         check(mode.getState() == SleepState.DEEP && mode.getParameters().getLambda() >= 0, mode);
         try {
-            operations.getSleep("nobody", null);
+            operations.getSleep("nobody", null, null);
             throw new AssertionError("an unknown operation was found");
         } catch (ApiException refused) {
             check(refused.getCode() == 404 && refused.getResponseBody().contains("unknown_operation"), refused);
