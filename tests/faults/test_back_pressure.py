@@ -21,7 +21,7 @@ from tests.support.records import Sent
 from tests.support.resident import resident_mib
 from worker.partition.fetch_buffer import _MAX_BYTES, _QUEUED_BYTES
 
-pytestmark = pytest.mark.needs_kafka(Lacks.GROUPS)
+pytestmark = [pytest.mark.once, pytest.mark.needs_kafka(Lacks.GROUPS)]
 
 PARTITIONS = 2
 TENANTS = 400

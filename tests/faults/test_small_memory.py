@@ -9,7 +9,7 @@ from tests.attack.target import PARTITIONS, Target
 from tests.services import Lacks, Namespace, Services, redis_client
 from tests.support.installation import Installation
 
-pytestmark = pytest.mark.needs_kafka(Lacks.SPACE)
+pytestmark = [pytest.mark.once, pytest.mark.needs_kafka(Lacks.SPACE)]
 
 SECONDS = 15.0
 

@@ -22,7 +22,7 @@ from tests.support.installation import ApiClient, Installation
 from tests.support.records import Sent
 from worker.ports import Output
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.once, pytest.mark.asyncio(loop_scope="module")]
 
 PARTITIONS = 4
 TENANTS = [f"tenant-{number}" for number in range(12)]
