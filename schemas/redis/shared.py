@@ -124,8 +124,14 @@ class SharedRedis(Redis):
         if self._opening is None or self._opening.done():
             self._opening = asyncio.create_task(self._connect())
             self._opening.add_done_callback(_retrieve)
-        # The others that wait for this connection do not end with this call.
-        return await asyncio.shield(self._opening)
+        try:
+            # The others that wait for this connection do not end with this call.
+            return await asyncio.shield(self._opening)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if self._is_closed and not (caller and caller.cancelling()):
+                raise RedisConnectionError("the client is closed") from None
+            raise
 
     async def _connect(self) -> "_Link":
         connection: Connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
@@ -185,12 +191,11 @@ class _Link:
         Raises:
             RedisConnectionError: if the connection broke.
         """
+        self._write(packed)
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future[Any]] = [loop.create_future() for _ in range(number)]
         self._due += answers
         try:
-            # redis-py writes before it waits for anything. So the bytes of two calls never mix.
-            await self._connection.send_packed_command(packed, check_health=False)
             return [await answer for answer in answers]
         except asyncio.CancelledError:
             for answer in answers:
@@ -199,6 +204,25 @@ class _Link:
             if not self._is_awaited():
                 self.reading.cancel()
             raise
+
+    def _write(self, packed: bytes) -> None:
+        """Hand bytes to the operating system, or to the loop while that takes no more.
+
+        redis-py would wait until they are gone, and close the connection of all calls if one is cut off meanwhile.
+        Nothing is gained by that wait: each call waits for its answer, and there is a bounded number of calls.
+
+        Raises:
+            RedisConnectionError: if the connection is closed, or does not take them.
+        """
+        writer: asyncio.StreamWriter | None = self._connection._writer  # noqa: SLF001 - see above
+        if not self.is_open or writer is None:
+            raise RedisConnectionError("the connection was closed")
+        try:
+            writer.write(packed)
+        except Exception as error:  # an OSError, or a RuntimeError of uvloop
+            self.is_open = False
+            self.reading.cancel()
+            raise RedisConnectionError(describe(error)) from error
 
     def _is_awaited(self) -> bool:
         return any(not answer.done() for answer in self._due)

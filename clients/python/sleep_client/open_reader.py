@@ -135,8 +135,8 @@ class OpenReader:
 
     def _after_fork(self) -> None:
         """Know nothing in the child of a fork: the stream stays with the parent."""
-        self._session.close()
         self._tenants.forget("the reader was opened before a fork; open another one in this process")
+        self._session.close()
 
 
 def _call(changed: weakref.ReferenceType[Callable[[], None]]) -> None:

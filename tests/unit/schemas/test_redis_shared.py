@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hiredis import Reader
@@ -21,6 +22,7 @@ class FakeConnection(Connection):
         super().__init__()
         self.sent: list[list[bytes]] = []
         self.closed = False
+        self.breaks: Exception | None = None
         self._failure = failure
         self._hangs = hangs
         self._asked = Reader()
@@ -37,9 +39,11 @@ class FakeConnection(Connection):
             await asyncio.Event().wait()
         if self._failure is not None:
             raise self._failure
+        self._writer = cast("asyncio.StreamWriter", SimpleNamespace(write=self._take))
 
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002 - as redis-py has it
-        assert not check_health, "a ping would take another call's answer"
+    def _take(self, command: bytes) -> None:
+        if self.breaks is not None:
+            raise self.breaks
         self._asked.feed(command)
         while (sent := self._asked.gets()) is not False:
             self.sent.append(sent)
@@ -52,6 +56,7 @@ class FakeConnection(Connection):
 
     async def disconnect(self, nowait: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as redis-py has it
         self.closed = True
+        self._writer = None
 
 
 class FakePool(ConnectionPool):
@@ -243,6 +248,28 @@ async def test_whatever_ends_the_reading_breaks_the_connection(server: Server, u
     server.connection.answer(unforeseen)
     with pytest.raises(RedisConnectionError, match=str(unforeseen)):
         await call
+
+
+@pytest.mark.parametrize("error", [OSError("broken pipe"), RuntimeError("the handler is closed")])
+async def test_a_connection_that_takes_no_bytes_breaks_for_all(server: Server, error: Exception) -> None:
+    """Those that wait get a new one, and nothing is sent to the old one any more."""
+    [waiting] = await server.calls("a")
+    server.connection.breaks = error
+    [refused] = await server.calls("b")
+    old, new = server.pool.made
+    assert old.closed
+    assert sorted(new.sent) == [[b"GET", b"a"], [b"GET", b"b"]]
+    new.answer(*(name for _, name in new.sent))
+    assert await asyncio.gather(waiting, refused) == [b"a", b"b"]
+
+
+async def test_a_call_that_waits_for_a_connection_while_the_client_closes_is_told(server: Server) -> None:
+    """It was not cancelled itself."""
+    server.pool.hangs = True
+    [waiting] = await server.calls("a")
+    await server.client.aclose()
+    with pytest.raises(RedisConnectionError, match="closed"):
+        await waiting
 
 
 async def test_an_answer_that_nobody_asked_for_breaks_the_connection(server: Server) -> None:

@@ -192,6 +192,15 @@ def test_a_token_that_ended_while_the_stream_was_lost_may_be_replaced(reading: R
         assert reading.status() is status
 
 
+def test_a_session_that_has_ended_knows_nothing(reading: Reading) -> None:
+    """Whatever ended it: nobody renews what was known, and it must not turn into an `active` that looks fresh."""
+    reading.ready()
+    assert reading.state().state == "freeze"
+    reading.session.close()
+    with pytest.raises(NotReady, match="has ended"):
+        reading.state()
+
+
 def test_rubbish_at_the_start_is_another_server_and_later_an_accident(reading: Reading) -> None:
     """Both are tried again soon."""
     reading.end(reading.connect(), RUBBISH)

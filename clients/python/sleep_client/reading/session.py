@@ -268,8 +268,12 @@ class Session:
     def _become(self, status: ReaderStatus, kind: str, level: int, text: str) -> None:
         if status is not self.status:
             self.status = status
+            # In this order: no answer is awake by default and fresh, not for a moment.
+            if status is not ReaderStatus.READY:
+                self._tenants.stale = True
             self._tenants.woken = self._wakes and status is ReaderStatus.ERROR
-            self._tenants.stale = status is not ReaderStatus.READY
+            if status is ReaderStatus.READY:
+                self._tenants.stale = False
             self.changed.add_all()
         self._say(f"{status.value}: {kind}", level, text)
 
@@ -280,9 +284,10 @@ class Session:
             self._notices.append(Notice(level, text))
 
     def close(self) -> None:
-        """End."""
+        """End, by a call or by an error. What was known gets old from now on, so it is forgotten."""
         self._closed = True
         self.status = ReaderStatus.NOT_READY
+        self._tenants.forget("the reader has ended; open another one")
 
     def notices(self) -> list[Notice]:
         """Return the lines for the log since the last call."""

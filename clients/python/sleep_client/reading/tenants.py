@@ -69,6 +69,7 @@ class Tenants:
         self._watched = None if watched is None else frozenset(watched)
         self._initial = None if initial is None else initial._replace(stale=True)
         self._known: _Known | None = None
+        self._forgotten = False
         self._why = "the reader has no states yet"
         self._expired_at = 0
 
@@ -126,7 +127,10 @@ class Tenants:
         self._why = why
 
     def forget(self, why: str) -> None:
-        """Know nothing any more, whatever was given for the time before."""
+        """Know nothing any more, whatever was given for the time before. The first reason counts."""
+        if self._forgotten:
+            return
+        self._forgotten = True
         self._why = why
         self._initial = None
         self._known = None
