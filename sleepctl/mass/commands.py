@@ -19,6 +19,8 @@ from sleepctl.ui.errors import CommandError
 KEY_HEADER: Final = "Idempotency-Key"
 POLICY: Final = "/api/brain/sleep_policy"
 _SLEEP: Final = "/api/util/sleep"
+_NO_ACKNOWLEDGEMENT: Final = "outcome_unknown"
+_NOT_FOUND: Final = 404
 _ACCEPTED: Final = 202
 _UNAUTHENTICATED: Final = 401
 _ENDED: Final = "not_running"
@@ -74,8 +76,11 @@ class OneCommand(NamedTuple):
         if old:
             path = f"/api/operations/{operation_id}"
             found = _allowed(await api.call("GET", path, tenant=target.tenant))
-            if not found.failed:
+            # Nobody knows whether the log has one that got no acknowledgement. If it has, it knows the id.
+            if not found.failed and found.document["code"] != _NO_ACKNOWLEDGEMENT:
                 return _outcome(found.document)
+            if found.failed and found.status != _NOT_FOUND:
+                raise StoppedRunError(f"the outcome for {target.tenant} cannot be looked up: {found.problem()}")
         headers = {**self.headers, KEY_HEADER: key}
         body = self.body
         if self.takes_reason and body is not None:

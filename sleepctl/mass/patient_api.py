@@ -17,6 +17,9 @@ ATTEMPTS: Final = 6
 MOST_WAITS: Final = 30
 """How often a request waits for its budget: longer than the longest usual window, a minute."""
 LONGEST_WAIT_SECONDS: Final = 60.0
+FRESH_SECONDS: Final = 240.0
+"""For how long a request may be repeated. Its age was judged when it began: the log remembers a command for an hour,
+and a command of more than 55 minutes is looked up first. A machine that was suspended has lost hours."""
 _QUOTA: Final = 429
 _UNAVAILABLE: Final = 500
 _TOO_LATE: Final = "too_late"
@@ -65,6 +68,7 @@ class PatientApi:
         pace: spreads the requests.
         pause: waits for some seconds.
         random_: draws the jitter of the waits.
+        clock: the wall clock, in seconds; it goes on while the machine is suspended.
     """
 
     def __init__(
@@ -74,7 +78,9 @@ class PatientApi:
         pace: Pace,
         pause: Pause | None = None,
         random_: random.Random | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._client = client
         self._run = run
         self._pace = pace
@@ -93,13 +99,16 @@ class PatientApi:
         """Send a request that may be repeated, until the API answers it.
 
         Raises:
-            NoAnswerError: after `ATTEMPTS` attempts, or `MOST_WAITS` waits for the budget.
+            NoAnswerError: after `ATTEMPTS` attempts, `MOST_WAITS` waits for the budget, or `FRESH_SECONDS`.
         """
         sent = {**(headers or {}), RUN_HEADER: self._run}
         backoff = Backoff(self._random, first_seconds=0.5)
         failures = waits = 0
+        begun, reason = self._clock(), "none was sent yet"
         while True:
             await self._pace.turn()
+            if not 0 <= self._clock() - begun <= FRESH_SECONDS:
+                raise NoAnswerError(f"it took longer than {FRESH_SECONDS:g} s: {reason}")
             try:
                 answer = await self._client.call(method, path, tenant=tenant, body=body, headers=sent)
             except CommandError as error:

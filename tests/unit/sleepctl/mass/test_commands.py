@@ -96,7 +96,7 @@ def _document(status: str, code: str | None = None) -> Answer:
         (_document("running"), DONE),
         (_document("cancelled"), DONE),
         (_document("refused", "too_late"), Result(done=False, code="too_late", operation_id=ID)),
-        (_document("accepted", "outcome_unknown"), None),
+        (_document("accepted"), None),
     ],
 )
 def test_an_old_command_is_looked_up_and_not_sent_again(found: Answer, result: Result | None) -> None:
@@ -112,6 +112,23 @@ def test_an_old_command_that_is_nowhere_is_sent() -> None:
     tenants = Tenants("acme")
     assert _send(tenants, old=True) == DONE
     assert tenants.applied == {"acme": 1}
+
+
+def test_an_old_command_that_got_no_acknowledgement_is_sent() -> None:
+    """Its receipt stays for a day, and the log may never have got it. If it has, it knows the id."""
+    tenants = Tenants("acme")
+    tenants.instead = [once(_document("accepted", "outcome_unknown"), path=f"/api/operations/{ID}")]
+    assert _send(tenants, old=True) == DONE
+    assert tenants.applied == {"acme": 1}
+
+
+def test_an_old_command_that_cannot_be_looked_up_stops_the_run() -> None:
+    """Only a command that is unknown is sent."""
+    tenants = Tenants("acme")
+    tenants.instead = [once(problem(403, "forbidden", "no"), path=f"/api/operations/{ID}")]
+    with pytest.raises(StoppedRunError, match="acme cannot be looked up"):
+        _send(tenants, old=True)
+    assert tenants.applied == {}
 
 
 def test_each_live_operation_is_cancelled() -> None:

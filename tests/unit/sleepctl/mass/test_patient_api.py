@@ -35,7 +35,9 @@ def time() -> Time:
 
 
 def _patient(tenants: Tenants, time: Time, per_second: float = 1e6) -> PatientApi:
-    return PatientApi(tenants, "wake", Pace(per_second, time.seconds, time.pause), time.pause, random.Random(1))
+    return PatientApi(
+        tenants, "wake", Pace(per_second, time.seconds, time.pause), time.pause, random.Random(1), time.seconds
+    )
 
 
 def _get(api: PatientApi) -> Answer:
@@ -109,6 +111,19 @@ def test_after_all_attempts_there_is_no_answer(time: Time) -> None:
     with pytest.raises(NoAnswerError, match="Redis does not answer"):
         _get(_patient(tenants, time))
     assert len(tenants.calls) == ATTEMPTS
+
+
+def test_a_request_that_is_no_longer_fresh_is_not_repeated(time: Time) -> None:
+    """A machine that was suspended in between has lost hours, and the log has forgotten the command."""
+    tenants = Tenants("acme")
+
+    def suspended(*_: object) -> None:
+        time.now += 7_200
+        raise CommandError("the connection was reset")
+
+    tenants.instead = [suspended]
+    with pytest.raises(NoAnswerError, match="longer than 240 s: the connection was reset"):
+        _get(_patient(tenants, time))
 
 
 def test_a_connection_that_fails_is_tried_again(time: Time) -> None:
