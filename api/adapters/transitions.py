@@ -96,8 +96,11 @@ class KafkaReader:
 
         Raises:
             MissingTopicError: if it is missing.
+            TimeoutError: if no broker answers in time.
         """
-        listed = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001 - nothing public counts them
+        # aiokafka waits for 40 s for each broker in turn.
+        async with asyncio.timeout(ASK_SECONDS):
+            listed = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001 - nothing public counts them
         count = len(listed.partitions_for_topic(self._topic) or ())
         if count == 0:
             raise MissingTopicError(f"topic {self._topic} is missing, or an ACL hides it; {CREATE}")

@@ -30,6 +30,8 @@ _REMEMBERED: Final = 20_000
 _TRIES: Final = 5
 _LONGEST_WAIT_SECONDS: Final = 60.0
 _TIME: Final = "TIME"
+_EARLY_MS: Final = 120_000
+"""A row may have been written so long before its time: the clocks of Kafka and of a worker may differ."""
 _AGAIN: Final = frozenset({429, 503})
 Pause = Callable[[float], Awaitable[None]]
 
@@ -127,7 +129,8 @@ async def pages(
             error = problem(answer, json=json)
             if until is None or json:
                 raise error
-            raise CommandError(f"{error}\n  what is shown is complete from {clock(until)} on; go on with --to {until}")
+            whole = until + _EARLY_MS
+            raise CommandError(f"{error}\n  what is shown is complete from {clock(whole)} on; go on with --to {whole}")
         yield answer.document
         following, until = answer.document["cursor"], answer.document["searched_until"]
         if following is None:

@@ -98,6 +98,7 @@ class RunFile:
             first = {"run": head.run, "layout": LAYOUT, **head._asdict()}
             file.writelines(line + b"\n" for line in [to_json(first), *lines, to_json({"ready": len(lines)})])
             _to_disk(file)
+            _folder_to_disk(path.parent)
         except OSError as error:
             raise _unusable(path, error) from None
         return cls(path, file, head, lines)
@@ -247,6 +248,15 @@ def _lock(file: BinaryIO, path: Path) -> None:
 def _to_disk(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _folder_to_disk(folder: Path) -> None:
+    """Write down that the folder has the file, or a loss of power may take all of it."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _is_ready(file: BinaryIO) -> bool:

@@ -180,8 +180,10 @@ async def test_nginx_obeys(installation: Installation, door: ApiClient, frozen: 
             return httpx.AsyncClient(base_url=address, verify=certificates.client(tenant), timeout=30.0)
 
         await answers(address, verify=certificates.client("awake"))
-        async with httpx.AsyncClient(verify=certificates.client("no tenant"), timeout=30.0) as client:
-            assert (await client.get(address, headers={"X-Tenant-Id": "awake"})).status_code == 401
+        for organization in ("Shop", "x,CN=awake"):
+            nobody = certificates.client("no tenant", organization)
+            async with httpx.AsyncClient(verify=nobody, timeout=30.0) as client:
+                assert (await client.get(address, headers={"X-Tenant-Id": "awake"})).status_code == 401
         async with client_of(frozen) as client:
             assert (await client.get("/orders/7")).status_code == 503
         await obeys(client_of, shop, frozen, process)

@@ -49,19 +49,19 @@ class Certificates:
             (folder / f"{name}.crt").write_bytes(self._sign(self._name, self._key.public_key()))
         self._write("server", "127.0.0.1")
 
-    def client(self, tenant: str) -> ssl.SSLContext:
+    def client(self, tenant: str, organization: str = "Shop") -> ssl.SSLContext:
         """Return how a client of a tenant connects."""
-        self._write(tenant, tenant)
+        self._write(tenant, tenant, organization)
         context = ssl.create_default_context(cafile=self._folder / "authority.crt")
         context.check_hostname = False
         context.load_cert_chain(self._folder / f"{tenant}.crt", self._folder / f"{tenant}.key")
         return context
 
-    def _write(self, file: str, name: str) -> None:
+    def _write(self, file: str, name: str, organization: str = "Shop") -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
-                x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Shop"),
+                x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, organization),
                 x509.NameAttribute(x509.NameOID.COMMON_NAME, name),
             ]
         )

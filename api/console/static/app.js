@@ -68,11 +68,6 @@ function Frame({ api, permissions, signOut }) {
     main.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [place]);
-  useEffect(() => {
-    const left = permissions.expiresAt - api.now();
-    const timer = setTimeout(() => api.onUnauthorised("the token has ended"), Math.min(Math.max(left, 0), 2 ** 31 - 1));
-    return () => clearTimeout(timer);
-  }, [permissions.expiresAt]);
   const skip = (event) => (event.preventDefault(), main.current?.focus());
   const link = (screen, named) => {
     const here = address.screen === screen && (named === undefined || address.tenant === named);

@@ -119,7 +119,7 @@ def test_a_busy_api_is_asked_again_some_times(run: Run, answers: Answers) -> Non
     asked = answers(page(row("acme", 5), cursor="3.5", until=NOW), *[BUSY] * 5)
     outcome = run("audit", "acme", **DOOR)
     assert (outcome.code, len(asked)) == (1, 6)
-    assert "what is shown is complete from 2026-11-22T08:07:17.992Z on; go on with --to 1795334837992" in outcome.err
+    assert "what is shown is complete from 2026-11-22T08:09:17.992Z on; go on with --to 1795334957992" in outcome.err
     answers(*[BUSY] * 5)
     assert "go on with" not in run("audit", "acme", **DOOR).err
 

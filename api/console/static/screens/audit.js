@@ -48,15 +48,17 @@ function Rows({ api, filters }) {
       let cursor = from.cursor;
       const found = [];
       let page;
+      let unreadable = 0;
       // A page looks at a bounded number of records and may have no row; a few such pages are passed over.
       for (let pages = 0; pages < MOST_EMPTY_PAGES; pages += 1) {
         const query = new URLSearchParams({ ...filters, limit: "100", ...(cursor ? { cursor } : {}) });
         page = await api.get(`/api/audit?${query}`, { signal });
         found.push(...page.rows);
+        unreadable += page.unreadable;
         cursor = page.cursor;
         if (found.length > 0 || cursor === null) break;
       }
-      setState((old) => ({ rows: [...old.rows, ...found], cursor, until: page.searched_until, unreadable: old.unreadable + page.unreadable, loading: false, problem: null }));
+      setState((old) => ({ rows: [...old.rows, ...found], cursor, until: page.searched_until, unreadable: old.unreadable + unreadable, loading: false, problem: null }));
     } catch (problem) {
       if (!signal?.aborted) setState((old) => ({ ...old, loading: false, problem }));
     }

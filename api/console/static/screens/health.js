@@ -69,13 +69,13 @@ function Partitions({ api, round }) {
 }
 
 function DeadLetters({ api }) {
-  const [state, setState] = useState({ letters: [], cursor: "", loading: true, problem: null, until: undefined });
+  const [state, setState] = useState({ letters: [], cursor: "", loading: true, problem: null, until: undefined, unreadable: 0 });
   const more = async (cursor, signal) => {
     setState((old) => ({ ...old, loading: true, problem: null }));
     try {
       const query = new URLSearchParams({ limit: "50", ...(cursor ? { cursor } : {}) });
       const page = await api.get(`/api/deadletters?${query}`, { signal });
-      setState((old) => ({ letters: [...(cursor ? old.letters : []), ...page.dead_letters], cursor: page.cursor, loading: false, problem: null, until: page.searched_until }));
+      setState((old) => ({ letters: [...(cursor ? old.letters : []), ...page.dead_letters], cursor: page.cursor, unreadable: (cursor ? old.unreadable : 0) + page.unreadable, loading: false, problem: null, until: page.searched_until }));
     } catch (problem) {
       if (!signal?.aborted) setState((old) => ({ ...old, loading: false, problem }));
     }
@@ -86,7 +86,8 @@ function DeadLetters({ api }) {
     return () => ended.abort();
   }, []);
   return html`
-    ${state.letters.length === 0 && !state.loading && !state.problem && html`<${Empty}>No dead letters${state.cursor === null ? "" : " in what was searched"}: every record could be used.<//>`}
+    ${state.letters.length === 0 && !state.loading && !state.problem && html`<${Empty}>No dead letters${state.cursor === null ? "" : " in what was searched"}${state.unreadable ? "" : ": every record could be used"}.<//>`}
+    ${state.unreadable > 0 && html`<p class="hint">${state.unreadable} records of this topic cannot be read, and are not shown.</p>`}
     ${state.letters.length > 0 && html`<ul class="cards">${state.letters.map((one) => html`<li key=${one.place}>
       <strong>${one.code}</strong> <${Time} at=${one.written_at} now=${api.now()} />${one.records > 1 && html` <span class="tag">${one.records} records</span>`}
       <div class="break">${one.message}</div>
