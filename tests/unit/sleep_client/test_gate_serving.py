@@ -11,6 +11,7 @@ import uvicorn
 
 from sleep_client import AsyncSleepReader
 from sleep_client.gate import __main__ as program
+from sleep_client.gate.connection import PromptConnection
 from sleep_client.gate.serving import serve
 from tests.support.gate import REQUIRED, settings
 from tests.support.states_server import LIMIT_SECONDS, StatesServer, snapshot
@@ -49,7 +50,7 @@ async def test_a_signal_ends_it_without_a_failure(served: list[uvicorn.Server]) 
     (config,) = [server.config for server in served]
     assert (config.host, config.port, config.limit_concurrency) == ("::1", 1234, 7)
     assert config.h11_max_incomplete_event_size == 65_536
-    assert (config.access_log, config.http, config.proxy_headers) == (False, "h11", False)
+    assert (config.access_log, config.http, config.proxy_headers) == (False, PromptConnection, False)
     with pytest.raises(Exception, match="closed"):
         readers[0].state("acme")
 

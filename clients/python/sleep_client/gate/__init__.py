@@ -6,5 +6,6 @@
 - `answer`: an answer, as all of these give it.
 - `metrics`: what is counted.
 - `app`: the ASGI application: which path is answered by what.
+- `connection`: a connection, which must send its requests in time.
 - `serving`: the server of the process, and its reader.
 """

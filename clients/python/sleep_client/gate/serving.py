@@ -11,6 +11,7 @@ import uvicorn
 from sleep_client.async_reader import AsyncSleepReader
 from sleep_client.gate.app import GateApp
 from sleep_client.gate.checking import Checks, States
+from sleep_client.gate.connection import PromptConnection
 from sleep_client.gate.metrics import Metrics
 from sleep_client.gate.settings import GateSettings
 
@@ -41,7 +42,7 @@ async def serve(settings: GateSettings, reader_class: Callable[..., AsyncSleepRe
                 host=settings.host,
                 port=settings.port,
                 # h11 bounds the head of a request. httptools is faster, and has no such bound.
-                http="h11",
+                http=PromptConnection,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
                 ws="none",
                 lifespan="off",
