@@ -128,10 +128,13 @@ class SharedRedis(Redis):
             # The others that wait for this connection do not end with this call.
             return await asyncio.shield(self._opening)
         except asyncio.CancelledError:
-            caller = asyncio.current_task()
-            if self._is_closed and not (caller and caller.cancelling()):
+            if self._has_closed_for(asyncio.current_task()):
                 raise RedisConnectionError("the client is closed") from None
             raise
+
+    def _has_closed_for(self, caller: "asyncio.Task[Any] | None") -> bool:
+        """Tell whether a call was cancelled by `aclose`, and not by whoever waits for the call."""
+        return self._is_closed and not (caller is not None and caller.cancelling())
 
     async def _connect(self) -> "_Link":
         connection: Connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py

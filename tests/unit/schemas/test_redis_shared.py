@@ -260,7 +260,7 @@ async def test_a_connection_that_takes_no_bytes_breaks_for_all(server: Server, e
     assert old.closed
     assert sorted(new.sent) == [[b"GET", b"a"], [b"GET", b"b"]]
     new.answer(*(name for _, name in new.sent))
-    assert await asyncio.gather(waiting, refused) == [b"a", b"b"]
+    assert [await waiting, await refused] == [b"a", b"b"]
 
 
 async def test_a_call_that_waits_for_a_connection_while_the_client_closes_is_told(server: Server) -> None:
