@@ -1,9 +1,9 @@
 """A connection of the gate: one that sends no whole request in time is closed."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 REQUEST_SECONDS: Final = 20.0
 """How long a connection may take to send a head: after it was opened, and after the first byte of it. It ends at the
@@ -34,9 +34,10 @@ class PromptConnection(H11Protocol):
 
     def _look(self) -> None:
         """Close the connection if no request has begun since the last look, and uvicorn does not wait for one."""
-        answered = self.cycle is None or self.cycle.response_complete
-        if answered and self.cycle is self._last_seen and self.timeout_keep_alive_task is None:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request, whatever its type says
+        answered = cycle is None or cycle.response_complete
+        if answered and cycle is self._last_seen and self.timeout_keep_alive_task is None:
             self.transport.close()
             return
-        self._last_seen = self.cycle
+        self._last_seen = cycle
         self._look_again = self.loop.call_later(REQUEST_SECONDS, self._look)
