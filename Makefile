@@ -62,7 +62,7 @@ install: ## make the environment from requirements/dev.lock (quick when nothing 
 run: install ## start everything embedded, play the scenario, serve until Ctrl-C (ARGS=--once ends after it)
 	@$(BIN)/sleepctl run $(ARGS)
 
-# About half an hour on 2 cores with a real Kafka, less without. Each run of pytest adds its failed tests to the file
+# About three quarters of an hour on 2 cores with a real Kafka, less without. Each run of pytest adds its failed tests to the file
 # (tests/support/failures.py), so that they are listed at the end, whichever level they are of.
 test: install ## all tests, with the best services that this machine can get
 	@failures="$$SLEEP_TEST_FAILURES"; status=0; \
