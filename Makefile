@@ -43,7 +43,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	format generate bench simulation simulate chaos attack soak lock images clean
 
 help: ## say what is needed, and list the targets
-	@echo "Needs make and Python 3.11 to 3.13 with venv, on Linux; nothing else. \`make test\` takes about half an hour on 2 cores."
+	@echo "Needs make and Python 3.11 to 3.13 with venv, on Linux; nothing else. \`make test\` takes three quarters of an hour on 2 cores."
 	@echo "Tests run on a Docker engine, else on Java and Maven, else on what comes with the environment, and say which."
 	@echo "Everything is kept in $${VENV:-no folder: make VENV=...}; \`make VENV=FOLDER TARGET\` takes another one."
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
