@@ -25,7 +25,7 @@ from schemas.domain.policy import PolicyDocument
 from schemas.domain.values import TENANT_PATTERN
 from schemas.formats.settings import HTTP_FORMATS
 from schemas.http.early_answers import PROBLEM_TYPE
-from schemas.wire import documents
+from schemas.wire import documents, platform_documents
 from schemas.wire.events import BreakerEvent
 from schemas.wire.runs import RUN_HEADER, RUN_PATTERN
 
@@ -36,12 +36,12 @@ _ANSWERS: Final[tuple[type[BaseModel], ...]] = (
     documents.SleepModeDocument,
     documents.PolicyAnswer,
     documents.PreviewDocument,
-    documents.TenantPage,
-    documents.AuditPage,
-    documents.DeadLetterPage,
-    documents.PermissionList,
-    documents.PartitionList,
-    documents.CountsHistory,
+    platform_documents.TenantPage,
+    platform_documents.AuditPage,
+    platform_documents.DeadLetterPage,
+    platform_documents.PermissionList,
+    platform_documents.PartitionList,
+    platform_documents.CountsHistory,
     documents.AcceptedEvents,
     Problem,
 )

@@ -13,7 +13,7 @@ from api.security.rate_limits import payer_of
 from api.topic_pages.audit import AuditQuery
 from schemas.domain.policy import FieldError
 from schemas.domain.values import NO_CONTROL_PATTERN, TENANT_PATTERN
-from schemas.wire.documents import AuditPage
+from schemas.wire.platform_documents import AuditPage
 from schemas.wire.transition import RowKind
 
 router = APIRouter(prefix="/api/audit", tags=["audit"])

@@ -10,7 +10,7 @@ from api.http.dependencies import IdentityDep, ServicesDep
 from api.openapi.document import describe
 from api.security.rate_limits import payer_of
 from schemas.domain.values import NO_CONTROL_PATTERN
-from schemas.wire.documents import DeadLetterPage
+from schemas.wire.platform_documents import DeadLetterPage
 
 router = APIRouter(prefix="/api/deadletters", tags=["platform"])
 

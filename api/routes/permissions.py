@@ -6,7 +6,7 @@ from api.http import responses
 from api.http.dependencies import IdentityDep, ServicesDep
 from api.openapi.document import describe
 from api.security.permissions import COST, permissions_of
-from schemas.wire.documents import PermissionList
+from schemas.wire.platform_documents import PermissionList
 
 router = APIRouter(prefix="/api/permissions", tags=["permissions"])
 

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Response
 from api.http import responses
 from api.http.dependencies import IdentityDep, ServicesDep
 from api.openapi.document import describe
-from schemas.wire.documents import CountsHistory, PartitionList
+from schemas.wire.platform_documents import CountsHistory, PartitionList
 
 router = APIRouter(tags=["platform"])
 

@@ -8,7 +8,7 @@ from api.http import responses
 from api.http.dependencies import IdentityDep, ServicesDep
 from api.openapi.document import describe
 from schemas.domain.state import StateName
-from schemas.wire.documents import TenantPage
+from schemas.wire.platform_documents import TenantPage
 
 router = APIRouter(prefix="/api/tenants", tags=["tenants"])
 

@@ -8,7 +8,6 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from schemas.budgets import Action
 from schemas.domain.claim import CauseKind, Source
 from schemas.domain.document import Document
 from schemas.domain.explanation import CeilingOwner, DecidedBy
@@ -31,9 +30,9 @@ from schemas.domain.values import (
 from schemas.wire.operation import CommandType, RefusalCode, Status
 from schemas.wire.transition import RowKind
 
-_Ms = Annotated[Integer, Field(description="milliseconds since the epoch")]
-_Count = Annotated[Integer, Field(ge=0)]
-_Position = Annotated[
+Milliseconds = Annotated[Integer, Field(description="milliseconds since the epoch")]
+Count = Annotated[Integer, Field(ge=0)]
+Position = Annotated[
     str,
     Field(strict=True, pattern=POSITION_PATTERN, description="partition and offset in the events topic"),
 ]
@@ -60,9 +59,9 @@ class ClaimDocument(Document):
     key: Annotated[str, Field(description="`name@instance` of a breaker, id of an operation, `mode` or `pin`")]
     state: Annotated[StateName, Field(description="the depth that the claim means at present")]
     breaker_state: BreakerState | None
-    occurred_at: _Ms | None
-    since: Annotated[_Ms, Field(description="when the claim's state last changed")]
-    expires_at: Annotated[_Ms | None, Field(description="when it ends by itself; null if it does not")]
+    occurred_at: Milliseconds | None
+    since: Annotated[Milliseconds, Field(description="when the claim's state last changed")]
+    expires_at: Annotated[Milliseconds | None, Field(description="when it ends by itself; null if it does not")]
     actor: Text | None
     reason: Text | None
 
@@ -81,14 +80,14 @@ class RampDocument(Document):
 
     from_: Annotated[RampParameters, Field(alias="from")]
     to: RampParameters
-    starts_at: _Ms
-    ends_at: Annotated[_Ms, Field(description="from here on the parameters are exactly `to`")]
+    starts_at: Milliseconds
+    ends_at: Annotated[Milliseconds, Field(description="from here on the parameters are exactly `to`")]
 
 
 class ForecastEntry(Document):
     """A change of `state` that will happen if nothing else happens first."""
 
-    at: _Ms
+    at: Milliseconds
     state: StateName
 
 
@@ -104,7 +103,7 @@ class StateRecord(Document):
     tenant: TenantId
     state: Annotated[StateName, Field(description="how deep the tenant sleeps")]
     decided: Annotated[StateName, Field(description="the decision; `state` differs from it in a dry run")]
-    since: Annotated[_Ms, Field(description="when `decided` last changed")]
+    since: Annotated[Milliseconds, Field(description="when `decided` last changed")]
     cause: Annotated[CauseDocument | None, Field(description="why; null for a record that never changed")]
     claims: Annotated[tuple[ClaimDocument, ...], Field(description="sorted by source and key")]
     parameters: RampDocument
@@ -112,14 +111,14 @@ class StateRecord(Document):
         tuple[ForecastRamp, ...], Field(description="the present is the last entry whose `at` has passed")
     ]
     policy: Annotated[PolicyDocument | None, Field(description="the tenant's own policy; null: that of the rules")]
-    policy_version: _Count
-    next_deadline: Annotated[_Ms | None, Field(description="the next deadline of a claim or a hold")]
-    held_until: Annotated[_Ms | None, Field(description="until when a minimum sleep holds `decided`")]
-    at: Annotated[_Ms, Field(description="time of the last event that changed what is shown")]
-    clock: Annotated[_Ms, Field(description="latest time seen in the tenant's log")]
-    position: _Position
-    version: Annotated[_Count, Field(description="number of events that changed what is shown")]
-    rules_number: Annotated[_Count, Field(description="number of the rules of the last fold; 0: built in")]
+    policy_version: Count
+    next_deadline: Annotated[Milliseconds | None, Field(description="the next deadline of a claim or a hold")]
+    held_until: Annotated[Milliseconds | None, Field(description="until when a minimum sleep holds `decided`")]
+    at: Annotated[Milliseconds, Field(description="time of the last event that changed what is shown")]
+    clock: Annotated[Milliseconds, Field(description="latest time seen in the tenant's log")]
+    position: Position
+    version: Annotated[Count, Field(description="number of events that changed what is shown")]
+    rules_number: Annotated[Count, Field(description="number of the rules of the last fold; 0: built in")]
 
 
 class TransitionRecord(Document):
@@ -148,18 +147,18 @@ class TransitionRecord(Document):
     ]
     decision_id: Annotated[Identifier | None, Field(description="id of the authorisation's decision")]
     enforced: Annotated[bool, Field(strict=True, description="the policy's `enforce` after the event")]
-    at: _Ms
-    position: _Position
+    at: Milliseconds
+    position: Position
     rules: Annotated[_Digest, Field(description="digest of the rules in force")]
 
 
 class RulesRecord(Document):
     """A numbered version of the rules on the states topic, under the key `*rules:<number>`."""
 
-    number: _Count
+    number: Count
     rules: RulesDocument
-    position: _Position
-    at: _Ms
+    position: Position
+    at: Milliseconds
 
 
 class DeadLetterHeaders(Document):
@@ -239,13 +238,13 @@ class OperationDocument(Document):
     type: CommandType
     status: Status
     target_state: StateName | None
-    created_at: _Ms
-    expires_at: _Ms | None
-    finished_at: Annotated[_Ms | None, Field(description="null while it runs")]
+    created_at: Milliseconds
+    expires_at: Milliseconds | None
+    finished_at: Annotated[Milliseconds | None, Field(description="null while it runs")]
     code: Annotated[RefusalCode | Literal["outcome_unknown"] | None, Field(description="why it was refused")]
     state: Annotated[StateName | None, Field(description="the tenant's `state` after the command")]
     previous_state: Annotated[StateName | None, Field(description="the tenant's `state` before the command")]
-    position: _Position | None
+    position: Position | None
     actor: Annotated[Text | None, Field(description=_UNTIL_ITS_END)]
     reason: Annotated[Text | None, Field(description=_UNTIL_ITS_END)]
     trace_id: Annotated[Identifier | None, Field(description=_UNTIL_ITS_END)]
@@ -262,8 +261,8 @@ class QuorumDocument(Document):
 
     breaker: Annotated[str, Field(description="name of the breaker")]
     state: Annotated[StateName, Field(description="the depth that they ask for, at least")]
-    need: Annotated[_Count, Field(description="the quorum of the breaker's rule")]
-    have: Annotated[_Count, Field(description="instances that ask for it now")]
+    need: Annotated[Count, Field(description="the quorum of the breaker's rule")]
+    have: Annotated[Count, Field(description="instances that ask for it now")]
 
 
 class DecidingClaim(Document):
@@ -295,7 +294,7 @@ class DecidedByDocument(Document):
     ]
     floor: Annotated[StateName | None, Field(description="the policy's floor, if it raises the decision")]
     ceiling: Annotated[CeilingDocument | None, Field(description="the ceiling, if it lowers the decision")]
-    held_until: Annotated[_Ms | None, Field(description="until when a minimum sleep holds `decided`")]
+    held_until: Annotated[Milliseconds | None, Field(description="until when a minimum sleep holds `decided`")]
     unmet_quorums: Annotated[
         tuple[QuorumDocument, ...], Field(description="quorums that would deepen `asked` if they were met")
     ]
@@ -318,16 +317,16 @@ class SleepModeDocument(Document):
     decided: StateName
     enforced: Annotated[bool, Field(strict=True, description="false: a dry run, `state` stays active")]
     decided_by: DecidedByDocument
-    since: _Ms
+    since: Milliseconds
     cause: CauseDocument | None
     claims: tuple[ClaimDocument, ...]
     parameters: Annotated[Parameters, Field(description="the values now, `K` rounded half up")]
     target_parameters: Annotated[Parameters, Field(description="the values when the ramp has ended")]
     forecast: tuple[ForecastEntry, ...]
-    policy_version: _Count
+    policy_version: Count
     notes: _Notes
-    now: _Ms
-    position: Annotated[_Position | None, Field(description="null for a tenant without a record")]
+    now: Milliseconds
+    position: Annotated[Position | None, Field(description="null for a tenant without a record")]
 
 
 class PolicyAnswer(Document):
@@ -337,7 +336,7 @@ class PolicyAnswer(Document):
         PolicyDocument,
         Field(description="the tenant's own, with the built-in values for absent fields; else that of the rules"),
     ]
-    policy_version: Annotated[_Count, Field(description="grows with each change; the ETag")]
+    policy_version: Annotated[Count, Field(description="grows with each change; the ETag")]
     default: Annotated[bool, Field(strict=True, description="whether `policy` is that of the rules")]
     notes: _Notes
 
@@ -349,147 +348,7 @@ class PreviewDocument(Document):
     after: SleepModeDocument
 
 
-class TenantEntry(Document):
-    """A tenant in a list."""
-
-    tenant_id: TenantId
-    state: StateName
-    since: _Ms
-    cause: CauseDocument | None
-    forecast: tuple[ForecastEntry, ...]
-    policy_version: Annotated[_Count, Field(description="0 if the tenant has never had a policy of its own")]
-
-
-class CountsDocument(Document):
-    """How many tenants are in each state, as they were last folded."""
-
-    active: _Count
-    light: _Count
-    deep: _Count
-    freeze: _Count
-
-
-class TenantPage(Document):
-    """Some of the tenants."""
-
-    tenants: tuple[TenantEntry, ...]
-    counts: CountsDocument
-    open_ended: Annotated[_Count, Field(description="tenants with a pin or a sleep without an end")]
-    cursor: Annotated[str | None, Field(description="send it to get the next page; null at the end")]
-    now: _Ms
-
-
-class AuditPage(Document):
-    """Some rows of the audit, the newest first."""
-
-    rows: tuple[TransitionRecord, ...]
-    cursor: Annotated[
-        str | None, Field(description="send it to get the next page, also after an empty one; null at the end")
-    ]
-    searched_until: Annotated[
-        _Ms | None,
-        Field(description="all rows that were written since were looked at; null if all that are kept were"),
-    ]
-    unreadable: Annotated[_Count, Field(description="records that were passed over because they are no rows")]
-
-
-class DeadLetterDocument(Document):
-    """A record that could not be used, or a flood of them, without its content."""
-
-    place: Annotated[
-        str, Field(strict=True, pattern=POSITION_PATTERN, description="partition and offset in the dead-letter topic")
-    ]
-    written_at: Annotated[_Ms, Field(description="when it became a dead letter, by Kafka's clock or the worker's")]
-    code: str
-    message: Annotated[str, Field(description="why it could not be used, at most 1,024 characters")]
-    topic: Annotated[str, Field(description="the topic that it came from")]
-    position: Annotated[
-        str, Field(strict=True, pattern=POSITION_PATTERN, description="partition and offset in that topic")
-    ]
-    at: Annotated[_Ms, Field(description="the timestamp that it had there; -1 if that is unknown")]
-    key: Annotated[str | None, Field(description="as text, at most 256 characters")]
-    size: Annotated[_Count, Field(description="bytes of the value")]
-    records: Annotated[_Count, Field(description="how many records it stands for: several in a flood")]
-    redrive: Annotated[str, Field(description="the command that puts it back, for the operator's terminal")]
-
-
-class DeadLetterPage(Document):
-    """Some dead letters, the newest first."""
-
-    dead_letters: tuple[DeadLetterDocument, ...]
-    cursor: Annotated[
-        str | None, Field(description="send it to get the next page, also after an empty one; null at the end")
-    ]
-    searched_until: Annotated[
-        _Ms | None,
-        Field(description="all that were written since were looked at; null if all that are kept were"),
-    ]
-    unreadable: Annotated[_Count, Field(description="records that were passed over because they are no dead letters")]
-
-
-class PermissionDocument(Document):
-    """Whether the policy allows an action. Null: there is no such request."""
-
-    action: Action
-    own_tenant: Annotated[bool | None, Field(description="for the token's tenant; false if the token has none")]
-    any_tenant: Annotated[bool | None, Field(description="for another tenant that the policy knows nothing about")]
-    platform: Annotated[bool | None, Field(description="for the platform, as a request about no single tenant")]
-
-
-class PermissionList(Document):
-    """What the policy allows a token. A depth or a TTL may still be refused."""
-
-    subject: str
-    tenant_id: Annotated[TenantId | None, Field(description="the token's tenant")]
-    expires_at: Annotated[_Ms, Field(description="the end of the token")]
-    permissions: tuple[PermissionDocument, ...]
-
-
-class OwnerDocument(Document):
-    """The worker that has a partition."""
-
-    member: Annotated[str, Field(description="its id in the consumer group, new with each start")]
-    client: Annotated[str, Field(description="the name of its Kafka client")]
-    host: Annotated[str, Field(description="its address, as the broker sees it")]
-
-
-class PartitionDocument(Document):
-    """A partition of the events topic, and how far it is applied."""
-
-    partition: _Count
-    owner: Annotated[OwnerDocument | None, Field(description="null if no worker has it, or if that is unknown")]
-    position: Annotated[_Count, Field(description="the next offset to apply")]
-    end: Annotated[_Count, Field(description="the end of the log")]
-    lag: Annotated[_Count, Field(description="how many records wait")]
-    finding: Annotated[str | None, Field(description="what is wrong, for people; null if nothing is")]
-
-
-class PartitionList(Document):
-    """All partitions of the events topic."""
-
-    partitions: tuple[PartitionDocument, ...]
-    owners: Annotated[str | None, Field(description="why Kafka does not say who owns the partitions; null if it does")]
-    now: _Ms
-
-
-class HistorySample(Document):
-    """How many tenants there were in each state at a time."""
-
-    at: _Ms
-    counts: CountsDocument
-    open_ended: _Count
-
-
-class CountsHistory(Document):
-    """The numbers of tenants of the last hour, as this process has read them."""
-
-    since: Annotated[_Ms | None, Field(description="the time of the first sample; null if there is none yet")]
-    every_seconds: Annotated[_Count, Field(description="the time between two samples; one that failed is missing")]
-    samples: Annotated[tuple[HistorySample, ...], Field(description="the oldest first")]
-    now: _Ms
-
-
 class AcceptedEvents(Document):
     """How many events are in the log now."""
 
-    accepted: _Count
+    accepted: Count

@@ -4,7 +4,6 @@ export class Permissions {
   constructor(answer) {
     this.subject = answer.subject;
     this.tenant = answer.tenant_id;
-    this.expiresAt = answer.expires_at;
     this.actions = new Map(answer.permissions.map((one) => [one.action, one]));
   }
 
