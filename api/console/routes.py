@@ -45,10 +45,10 @@ def console_router() -> APIRouter:
     @router.get("/{path:path}")
     async def file(request: Request, path: str) -> Response:
         """Send a file of the console, or say that the reader has it."""
-        found = files.get(path or START)
-        if found is None:
+        wanted = files.get(path or START)
+        if wanted is None:
             raise ProblemError("not_found", "the console has no such file; it begins at /console/")
-        return _answer(found, request)
+        return _answer(wanted, request)
 
     return router
 

@@ -41,10 +41,10 @@ class CountsHistory:
     def document(self) -> dict[str, Any]:
         """Return the samples of the last hour, the oldest first."""
         now = self._clock()
-        kept = [sample for sample in self._samples if now - KEPT_SECONDS * 1000 <= sample.at <= now]
+        recent = [sample for sample in self._samples if now - KEPT_SECONDS * 1000 <= sample.at <= now]
         return {
-            "since": kept[0].at if kept else None,
+            "since": recent[0].at if recent else None,
             "every_seconds": EVERY_SECONDS,
-            "samples": [{"at": at, "counts": totals.counts, "open_ended": totals.open_ended} for at, totals in kept],
+            "samples": [{"at": at, "counts": totals.counts, "open_ended": totals.open_ended} for at, totals in recent],
             "now": now,
         }

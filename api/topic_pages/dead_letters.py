@@ -48,21 +48,21 @@ class DeadLetters:
             document = document_of(record)
             return document if isinstance(document, bool) or code in (None, document["code"]) else True
 
-        found: list[dict[str, Any]] = []
+        letters: list[dict[str, Any]] = []
         unreadable = 0
         async with self._topic.walk(holder, keep, partitions=None, cursor=cursor) as walk:
             await walk.begin()
             async for taken in walk.newest_first():
                 if isinstance(taken.kept, dict):
-                    found.append(taken.kept)
-                    if len(found) == limit:
+                    letters.append(taken.kept)
+                    if len(letters) == limit:
                         break
                 else:
                     unreadable += not taken.kept
             following = cursor_of(walk.marks)
             searched_until = walk.searched_until
         return {
-            "dead_letters": found,
+            "dead_letters": letters,
             "cursor": following,
             "searched_until": None if following is None else searched_until,
             "unreadable": unreadable,

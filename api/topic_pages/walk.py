@@ -223,8 +223,8 @@ class Walk(Generic[Kept]):
                 return None
             for record in await self._reader.page(seconds):
                 if begins[record.partition] <= record.offset < goals[record.partition]:
-                    kept = self._keep(record)
-                    chunks[record.partition].append(Taken(record.partition, record.offset, record.timestamp, kept))
+                    taken = self._keep(record)
+                    chunks[record.partition].append(Taken(record.partition, record.offset, record.timestamp, taken))
             # Offsets may hold no record, so the records do not tell when a chunk is complete.
             pending = {number for number in pending if await self._reader.position(number) < goals[number]}
             # A page that is there at once would let no other request run.

@@ -129,8 +129,10 @@ async def pages(
             error = problem(answer, json=json)
             if until is None or json:
                 raise error
-            whole = until + _EARLY_MS
-            raise CommandError(f"{error}\n  what is shown is complete from {clock(whole)} on; go on with --to {whole}")
+            complete_from = until + _EARLY_MS
+            raise CommandError(
+                f"{error}\n  what is shown is complete from {clock(complete_from)} on; go on with --to {complete_from}"
+            )
         yield answer.document
         following, until = answer.document["cursor"], answer.document["searched_until"]
         if following is None:

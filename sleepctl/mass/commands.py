@@ -75,12 +75,12 @@ class OneCommand(NamedTuple):
         operation_id = operation_id_of(target.tenant, run.subject, key)
         if old:
             path = f"/api/operations/{operation_id}"
-            found = _allowed(await api.call("GET", path, tenant=target.tenant))
+            operation = _allowed(await api.call("GET", path, tenant=target.tenant))
             # Nobody knows whether the log has one that got no acknowledgement. If it has, it knows the id.
-            if not found.failed and found.document["code"] != _NO_ACKNOWLEDGEMENT:
-                return _outcome(found.document)
-            if found.failed and found.status != _NOT_FOUND:
-                raise StoppedRunError(f"the outcome for {target.tenant} cannot be looked up: {found.problem()}")
+            if not operation.failed and operation.document["code"] != _NO_ACKNOWLEDGEMENT:
+                return _outcome(operation.document)
+            if operation.failed and operation.status != _NOT_FOUND:
+                raise StoppedRunError(f"the outcome for {target.tenant} cannot be looked up: {operation.problem()}")
         headers = {**self.headers, KEY_HEADER: key}
         body = self.body
         if self.takes_reason and body is not None:

@@ -27,7 +27,7 @@ def policies_in(file: Path, *, any_version: bool) -> Numbered:
         CommandError: naming each line that is wrong, with the wrong fields, and if there is no policy; exit status 2.
     """
     flaws = Flaws(file, "Mend these lines and give the file again.")
-    found: Numbered = []
+    targets: Numbered = []
     lines: dict[str, int] = {}
     for number, line in enumerate(text_of(file).split("\n"), 1):
         if not line.strip():
@@ -40,11 +40,11 @@ def policies_in(file: Path, *, any_version: bool) -> Numbered:
         if (first := lines.setdefault(target.tenant, number)) != number:
             flaws.add(number, f"tenant {target.tenant} is on line {first} already")
             continue
-        found.append((number, target))
+        targets.append((number, target))
     flaws.require_none()
-    if not found:
+    if not targets:
         raise CommandError(f"{file} has no policy", WRONG_SETTINGS)
-    return found
+    return targets
 
 
 def _target(line: str, *, any_version: bool) -> Target:

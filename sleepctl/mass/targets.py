@@ -41,11 +41,11 @@ class Flaws:
     def __init__(self, file: Path, cure: str) -> None:
         self._file = file
         self._cure = cure
-        self._found: list[tuple[int, str]] = []
+        self._wrong_lines: list[tuple[int, str]] = []
 
     def add(self, line: int, reason: str) -> None:
         """Note what is wrong with a line."""
-        self._found.append((line, reason))
+        self._wrong_lines.append((line, reason))
 
     def require_none(self) -> None:
         """Refuse the file if a line is wrong.
@@ -53,13 +53,13 @@ class Flaws:
         Raises:
             CommandError: naming the first lines that are wrong; exit status 2.
         """
-        if not self._found:
+        if not self._wrong_lines:
             return
-        found = sorted(self._found)
-        shown = "".join(f"\n  line {line}: {reason}" for line, reason in found[:SHOWN])
-        more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        wrong = sorted(self._wrong_lines)
+        shown = "".join(f"\n  line {line}: {reason}" for line, reason in wrong[:SHOWN])
+        more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise CommandError(
-            f"{self._file}: {len(found)} wrong lines, and nothing was sent. {self._cure}{shown}{more}", WRONG_SETTINGS
+            f"{self._file}: {len(wrong)} wrong lines, and nothing was sent. {self._cure}{shown}{more}", WRONG_SETTINGS
         )
 
 

@@ -189,11 +189,11 @@ class Watched:
         if record is not None:
             self._plan(tenant, record, at)
         # A dry run of the rules is not listed, so nobody says when its decision changes.
-        kept = present if tenant in self._records else _UNLISTED
-        if kept.awake and tenant not in self._names:
+        state = present if tenant in self._records else _UNLISTED
+        if state.awake and tenant not in self._names:
             self._shown.pop(tenant, None)
         else:
-            self._shown[tenant] = kept
+            self._shown[tenant] = state
         if kind == "now":
             # A tenant that was asked for by its name is shown awake too.
             shown = self._state in (None, present.state) and tenant in self._shown
