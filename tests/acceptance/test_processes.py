@@ -14,7 +14,7 @@ from tests.services.namespace import Namespace
 from tests.services.skips import Lacks
 from tests.support.command import Running, call
 
-pytestmark = [pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.smoke, pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(400)]
 
 ISSUED = {"SLEEP_JWT_ISSUER": "urn:test", "SLEEP_JWT_AUDIENCE": "sleep"}
 SCOPES = "sleep:read sleep:write sleep:policy"

@@ -13,6 +13,8 @@ from api.serve import DRAIN_SECONDS, STOP_SECONDS
 from tests.services import Namespace, Services
 from tests.support.installation import ApiClient, Installation
 
+pytestmark = pytest.mark.smoke
+
 SLEEP = {"target_state": "deep", "ttl_seconds": 60}
 GRACE_SECONDS = DRAIN_SECONDS + STOP_SECONDS
 

@@ -12,6 +12,7 @@ from tests.services import Lacks, Services, start_services
 SEED = 20_261
 
 
+@pytest.mark.smoke
 @pytest.mark.needs_kafka(Lacks.DELETING)
 @pytest.mark.timeout(300)
 async def test_under_every_kind_of_fault_records_are_the_fold_and_answers_are_true(

@@ -12,6 +12,8 @@ import pytest
 from tests.services import Namespace, Service, Services
 from tests.support.installation import ApiClient, Installation
 
+pytestmark = pytest.mark.smoke
+
 MODE = "/api/brain/sleep_mode"
 LIGHT = {"target_state": "light"}
 

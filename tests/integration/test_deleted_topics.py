@@ -14,7 +14,7 @@ from tests.support.installation import Installation
 from tests.support.topic_deletion import MODE, PARTITIONS, WorkerAndApi, wait_for_page
 from worker.adapters.kafka_topics import TopicsError
 
-pytestmark = pytest.mark.needs_kafka
+pytestmark = [pytest.mark.smoke, pytest.mark.needs_kafka]
 
 
 def _finding(page: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from tests.services import Namespace, Services
 from tests.support.installation import Installation
 from tests.support.load import rules_for_all, tenant_load
 
+pytestmark = pytest.mark.smoke
+
 SEED = 20_261
 EVENTS = 20_000
 TENANTS = 500

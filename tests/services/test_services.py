@@ -10,6 +10,8 @@ from tests.services import Lacks, Namespace, Services, blocking_client
 from tests.services.embedded import MockBroker
 from tests.services.redis_client import BlockingClient
 
+pytestmark = pytest.mark.smoke
+
 LOG_APPEND_TIME = 1
 # The client of a cluster says that no node answers where that of a server says what happened.
 AWAY = (redis.ConnectionError, RedisClusterException)
@@ -59,7 +61,6 @@ async def create_topic(services: Services, topic: str, partitions: int = 1) -> N
         await admin.close()
 
 
-@pytest.mark.smoke
 async def test_both_answer(services: Services, namespace: Namespace) -> None:
     """A record goes through Kafka, a value through Redis, whichever way they run."""
     await create_topic(services, namespace.topic_prefix)
