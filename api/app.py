@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka import client as aiokafka_client
 from fastapi import FastAPI
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from api.adapters.dependency import Dependency, describe, keep
-from api.adapters.kafka_events import KafkaEvents
+from api.adapters.kafka_events import EventsLog, KafkaEvents
 from api.adapters.kafka_group import KafkaGroup
 from api.adapters.redis_limiter import RedisLimiter
 from api.adapters.redis_receipts import RedisReceipts
@@ -88,6 +89,9 @@ from schemas.redis.client import OUTAGE, Primaries
 from schemas.redis.watch import RedisWatch
 from schemas.settings import Settings
 from schemas.tasks import end_tasks
+
+if TYPE_CHECKING:
+    from schemas.tracing.tracing import Tracing
 
 DESCRIPTION: Final = "Decides, per tenant, how deep a shared platform sleeps. Commands go through one ordered log."
 
@@ -167,6 +171,7 @@ def wire(
     monotonic: Clock = monotonic_ms,
     embedded: bool = False,
     member: Member | None = None,
+    tracing: "Tracing | None" = None,
 ) -> Wiring:
     """Build all parts from the settings. Nothing connects before the application starts.
 
@@ -176,6 +181,7 @@ def wire(
         monotonic: a clock that nobody sets.
         embedded: whether Redis is the embedded one, whose data ends with the process.
         member: given to one of several processes, whose pages are about all of them.
+        tracing: makes spans; None if tracing is off.
 
     Raises:
         SettingsError: if a setting that the API needs is absent, or a rate limit is wrong.
@@ -193,6 +199,7 @@ def wire(
     receipts = RedisReceipts(commands_client, settings.redis_prefix, settings.partitions, writes, turns)
     log_time = LogTime(clock, monotonic)
     log = KafkaEvents.of(settings, kafka, log_time)
+    publishing = _publishing(log, settings.topics.events, tracing)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
     keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), monotonic, jwks)
     history = CountsHistory(clock)
@@ -257,14 +264,14 @@ def wire(
         limiter=limiter,
         refused=RefusedRequests(limiter, monotonic),
         commands=Commands(
-            log=log,
+            log=publishing,
             receipts=receipts,
             replies=replies,
             partitions=settings.partitions,
             metrics=metrics,
             log_time=log_time,
         ),
-        emitter=Emitter(log, settings.partitions),
+        emitter=Emitter(publishing, settings.partitions),
         reads=reads,
         metrics=metrics,
         status=status,
@@ -285,6 +292,14 @@ def wire(
         states_feed.release()
 
     return Wiring(services, tasks, release, closing, settings.console)
+
+
+def _publishing(log: KafkaEvents, topic: str, tracing: "Tracing | None") -> EventsLog:
+    if tracing is None:
+        return log
+    from api.observability.tracing import TracedEvents  # noqa: PLC0415 - only where tracing is on
+
+    return TracedEvents(log, topic, tracing)
 
 
 def _pages_of_topics(settings: Settings, open_transitions: OpenPlacedReader, clock: Clock) -> tuple[Audit, DeadLetters]:
@@ -365,3 +380,13 @@ def create_app(wiring: Wiring) -> FastAPI:
 
     app.add_middleware(Pace, turns_of=turns_of, now=time.monotonic, sleep=asyncio.sleep)
     return app
+
+
+def application(wiring: Wiring, tracing: "Tracing | None" = None) -> ASGIApp:
+    """Return what a server runs: the application, with a span for each request where tracing is on."""
+    app = create_app(wiring)
+    if tracing is None:
+        return app
+    from api.observability.tracing import traced  # noqa: PLC0415 - only where tracing is on
+
+    return traced(app, tracing)

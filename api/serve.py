@@ -7,10 +7,11 @@ from typing import Final
 
 import structlog
 
-from api.app import create_app, wire
+from api.app import application, wire
 from schemas.http.connections import Connections, affordable
 from schemas.http.server import HttpServer, Member, listen
 from schemas.settings import Settings
+from schemas.tracing.starting import close_tracing, start_tracing
 
 DRAIN_SECONDS: Final = 1.0
 """How long a stopping process still serves while `/readyz` fails, so that load balancers stop sending requests first.
@@ -59,7 +60,8 @@ async def serve(
         OSError: if the address cannot be bound.
     """
     raise_file_limit()
-    wiring = wire(settings, embedded=embedded, member=member)
+    tracing = start_tracing(settings, "somabrain-sleep-api")
+    wiring = wire(settings, embedded=embedded, member=member, tracing=tracing)
     listener = listen(settings, "api_port") if member is None else member.listener
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -70,7 +72,7 @@ async def serve(
         refused=metrics.connection_refused,
     )
     metrics.watch_connections(connections)
-    server = HttpServer(create_app(wiring), listener, connections, lifespan="on", stop_seconds=STOP_SECONDS)
+    server = HttpServer(application(wiring, tracing), listener, connections, lifespan="on", stop_seconds=STOP_SECONDS)
     serving = asyncio.create_task(server.run_until_stopped())
     watching = [
         asyncio.create_task(stop.wait()),
@@ -86,6 +88,7 @@ async def serve(
         wiring.release()
         server.stop()
         await serving
+        await close_tracing(tracing)
         log.info("api_stopped", url=url)
 
 

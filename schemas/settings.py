@@ -230,6 +230,14 @@ class Settings(FromEnvironment):
         Literal["debug", "info", "warning", "error"],
         Field(description="debug, info, warning or error.", examples=["info"]),
     ] = "info"
+    tracing: Annotated[
+        bool,
+        Field(
+            description="Whether spans are exported by OTLP, to `OTEL_EXPORTER_OTLP_ENDPOINT`. The other variables of "
+            "OpenTelemetry count too. It needs the extra `otel`.",
+            examples=["true"],
+        ),
+    ] = False
     log_format: Annotated[Literal["json", "console"], Field(description="json or console.", examples=["json"])] = "json"
 
     @field_validator("log_level", "log_format", mode="before")

@@ -41,6 +41,10 @@ _AT_A_TIME: Final = 100
 log = structlog.get_logger("worker.ingress.ingress")
 
 
+Normalise = Callable[[SourceRecord, TopicFormat], Events | Failure]
+"""Returns the events of a record in a format, or why the record is a dead letter."""
+
+
 class ForwarderContext(NamedTuple):
     """What the forwarders of one worker process share.
 
@@ -54,6 +58,7 @@ class ForwarderContext(NamedTuple):
         formats: the formats of topics; CloudEvents where none is named.
         problems: why a topic is not forwarded, by topic.
         decoding: the lock of the forwarder that decodes, so that floods on many partitions take no more time than one.
+        normalise: returns the events of a record.
     """
 
     outputs: Outputs
@@ -65,6 +70,7 @@ class ForwarderContext(NamedTuple):
     formats: Mapping[str, TopicFormat]
     problems: dict[str, str]
     decoding: asyncio.Lock
+    normalise: Normalise = normalise
 
 
 @dataclass(slots=True)
@@ -175,7 +181,7 @@ class Forwarder:
             normalised.clear()
             async with self._context.decoding:
                 for record in records:
-                    normalised.append(normalise(record, self._format))
+                    normalised.append(self._context.normalise(record, self._format))
                     if not len(normalised) % _AT_A_TIME:
                         await asyncio.sleep(0)
 

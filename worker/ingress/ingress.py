@@ -15,7 +15,8 @@ from schemas.formats.settings import TopicFormat
 from schemas.settings import INGRESS_TENANT_LIMIT
 from schemas.tasks import end_tasks
 from worker.clock import SteadyClock
-from worker.ingress.forwarder import Forwarder, ForwarderContext
+from worker.ingress.forwarder import Forwarder, ForwarderContext, Normalise
+from worker.ingress.normalise import normalise
 from worker.metrics import Metrics
 from worker.partition.fetch_buffer import FetchedBatch
 from worker.ports import Clock, Outputs
@@ -45,9 +46,10 @@ class Ingress:
         limit: how many events a second pass for each tenant, from one partition.
         formats: the formats of topics; CloudEvents where none is named.
         clock: a monotonic clock, by default that of the machine.
+        normalise: returns the events of a record.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of
         self,
         outputs: Outputs,
         partitions: int,
@@ -56,6 +58,8 @@ class Ingress:
         limit: int = INGRESS_TENANT_LIMIT,
         formats: Mapping[str, TopicFormat] = MappingProxyType({}),
         clock: Clock | None = None,
+        *,
+        normalise: Normalise = normalise,
     ) -> None:
         self.problems: dict[str, str] = {}
         self._context = ForwarderContext(
@@ -68,6 +72,7 @@ class Ingress:
             formats,
             self.problems,
             asyncio.Lock(),
+            normalise,
         )
         self._assignment = 0
         self._forwarders: dict[SourcePartition, Forwarder] = {}

@@ -1,11 +1,14 @@
 """What the lanes of one worker process share."""
 
 import random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from worker.metrics import Metrics
 from worker.ports import Clock, FetchOffsetRange, Outputs, Reader, Store
 from worker.runtime.unreadable_batches import UnreadableBatches
+
+if TYPE_CHECKING:
+    from schemas.tracing.tracing import Tracing
 
 
 class LaneSettings(NamedTuple):
@@ -35,6 +38,7 @@ class LaneContext(NamedTuple):
         metrics: counts what the lanes fold.
         unreadable: keeps the batches that could not be read, for `/status`.
         settings: the settings.
+        tracing: makes spans; None if tracing is off.
     """
 
     store: Store
@@ -46,3 +50,4 @@ class LaneContext(NamedTuple):
     metrics: Metrics
     unreadable: UnreadableBatches
     settings: LaneSettings
+    tracing: "Tracing | None" = None

@@ -19,7 +19,7 @@ from schemas.redis.progress import Progress
 from worker.partition.context import LaneContext
 from worker.partition.fetch_buffer import FetchBuffer, FetchedBatch
 from worker.partition.health import LaneHealth
-from worker.partition.piece_processor import PieceProcessor
+from worker.partition.piece_processor import processor_of
 from worker.partition.startup import NotYet, Startup
 from worker.partition.states_topic import StatesTopic
 from worker.partition.stored_records import LaneStoppedError
@@ -52,7 +52,7 @@ class Lane:
         self.timers = Timers(partition, context.store, context.outputs, context.reader, context.clock, self._log)
         self.states = StatesTopic(partition, context.store, context.outputs, context.reader, context.clock, self._log)
         self._startup = Startup(partition, context, self.states, self._log)
-        self._processor = PieceProcessor(partition, context, self.states, self.timers, self._log)
+        self._processor = processor_of(partition, context, self.states, self.timers, self._log)
 
     @property
     def open(self) -> bool:

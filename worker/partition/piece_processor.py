@@ -175,3 +175,14 @@ class PieceProcessor:
         """Step 6: count the piece. A crash before loses its counts; after the commit no record is counted twice."""
         self._context.metrics.folded(piece, decoded)
         self._context.unreadable.note(piece.unreadable)
+
+
+def processor_of(
+    partition: int, context: LaneContext, states: StatesTopic, timers: Timers, log: FilteringBoundLogger
+) -> PieceProcessor:
+    """Return the processor of a partition; one that makes spans where tracing is on. See `PieceProcessor`."""
+    if context.tracing is None:
+        return PieceProcessor(partition, context, states, timers, log)
+    from worker.partition.traced_pieces import TracedPieceProcessor  # noqa: PLC0415 - only where tracing is on
+
+    return TracedPieceProcessor(partition, context, states, timers, log, tracing=context.tracing)

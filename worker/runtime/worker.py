@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -13,13 +13,16 @@ from schemas.http.server import Member
 from schemas.names import reply_channel
 from schemas.redis.watch import RedisWatch
 from schemas.settings import Settings
+from schemas.tracing.starting import close_tracing, start_tracing
 from worker.adapters.aiokafka_patches import create_no_topics, mend_aiokafka
 from worker.adapters.kafka_producer import KafkaOutputs
 from worker.adapters.kafka_reader import KafkaReader
 from worker.adapters.kafka_topics import verify_topics
 from worker.adapters.redis_store import LaneStore
 from worker.clock import WallClock
+from worker.ingress.forwarder import Normalise
 from worker.ingress.ingress import Ingress
+from worker.ingress.normalise import normalise
 from worker.metrics import Metrics
 from worker.partition.context import LaneContext, LaneSettings
 from worker.partition.manager import LaneManager
@@ -30,6 +33,9 @@ from worker.runtime.faust.transport import LaneConsumer
 from worker.runtime.status_server import StatusPage
 from worker.runtime.topic_watch import TopicWatch
 from worker.runtime.unreadable_batches import UnreadableBatches
+
+if TYPE_CHECKING:
+    from schemas.tracing.tracing import Tracing
 
 _CLOSE_SECONDS: Final = 2.0
 
@@ -44,10 +50,17 @@ class Worker:
         embedded: whether the broker is the embedded one, which has no LogAppendTime and does not describe topics.
         clock: the time, by default that of the machine.
         member: given to one of several processes, for its status page.
+        tracing: makes spans; None if tracing is off.
     """
 
     def __init__(
-        self, settings: Settings, *, embedded: bool = False, clock: Clock | None = None, member: Member | None = None
+        self,
+        settings: Settings,
+        *,
+        embedded: bool = False,
+        clock: Clock | None = None,
+        member: Member | None = None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         create_no_topics()
         self._member = member
@@ -66,6 +79,7 @@ class Worker:
             self.unreadable,
             settings.ingress_tenant_limit,
             {source.topic: source for source in settings.ingress_topics},
+            normalise=_normalise_of(tracing),
         )
         clock = clock or WallClock()
         self.topic_watch = TopicWatch(self.outputs, settings.partitions, clock)
@@ -88,6 +102,7 @@ class Worker:
                     reply_prefix=reply_channel(settings.redis_prefix, ""),
                     deadletter_max_ratio=settings.deadletter_max_ratio,
                 ),
+                tracing=tracing,
             )
         )
         self.consumer = SupervisedConsumer(
@@ -197,6 +212,14 @@ class Worker:
                 group.create_task(self.ingress_consumer.run(stop), name="ingress-supervisor")
 
 
+def _normalise_of(tracing: "Tracing | None") -> Normalise:
+    if tracing is None:
+        return normalise
+    from worker.ingress.traced import TracedNormalise  # noqa: PLC0415 - only where tracing is on
+
+    return TracedNormalise(tracing)
+
+
 async def serve(
     settings: Settings,
     *,
@@ -207,4 +230,8 @@ async def serve(
 ) -> None:
     """Run a worker until `stop` is set; it sets `ready` once Kafka answers and the topics are right."""
     mend_aiokafka()
-    await Worker(settings, embedded=embedded, member=member).run(stop, ready)
+    tracing = start_tracing(settings, "somabrain-sleep-worker")
+    try:
+        await Worker(settings, embedded=embedded, member=member, tracing=tracing).run(stop, ready)
+    finally:
+        await close_tracing(tracing)

@@ -1,0 +1,1 @@
+"""Distributed traces: the trace context that an event carries, and the spans that this process exports."""
