@@ -50,6 +50,8 @@ _ALLOWED = {
     ("fetcher.py", "aiokafka"),
     ("frames.py", "aiokafka"),
     ("script.py", "redis"),
+    ("link.py", "asyncio"),
+    ("link.py", "redis"),
     ("shared.py", "asyncio"),
     ("shared.py", "redis"),
     ("running_timeout.py", "asyncio"),
