@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from api.console.sign_in_codes import SignInCodes
 from api.serve import Ready
 from schemas.settings import Settings
 from sleepctl.demo import live
@@ -62,8 +63,11 @@ class System:
         if self.fails_at_its_end is not None:
             raise self.fails_at_its_end
 
-    async def api(self, _settings: Settings, *, stop: asyncio.Event, ready: Ready, embedded: bool) -> None:
+    async def api(
+        self, _settings: Settings, *, stop: asyncio.Event, ready: Ready, embedded: bool, sign_in: SignInCodes
+    ) -> None:
         assert embedded
+        self.sign_in = sign_in
         ready.url = "http://127.0.0.1:8080"
         ready.set()
         await stop.wait()
