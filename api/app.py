@@ -225,7 +225,12 @@ def wire(
         metrics,
         log_time.now,
     )
-    closing: list[Callable[[], Awaitable[Any]]] = [client.aclose, commands_client.aclose, replies_client.aclose, watch_client.aclose]
+    closing: list[Callable[[], Awaitable[Any]]] = [
+        client.aclose,
+        commands_client.aclose,
+        replies_client.aclose,
+        watch_client.aclose,
+    ]
     tasks: list[Task] = [
         lambda: keep(kafka, log.run, log.lost),
         lambda: keep(redis, replies.run, replies.lost),

@@ -34,7 +34,7 @@ SCOPES: Final = (
     "sleep:read-any",
     "sleep:operate",
 )
-"""What the console asks for. Where the issuer lists its scopes, only for those that it has; it grants what a reader may."""
+"""What the console asks for; where the issuer lists its scopes, only for those that it has."""
 _MEMBERS: Final = (
     "issuer",
     "authorization_endpoint",

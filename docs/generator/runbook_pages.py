@@ -56,7 +56,7 @@ def _page(path: Path, runbooks: frozenset[str]) -> str:
         elif token.type == "inline" and token.children is not None:
             token.children = [_link(child, runbooks) for child in token.children]
     head = _HEAD.format(source=path.name, title=escape(title))
-    return head + parser.renderer.render(tokens, parser.options, {}) + _FOOT
+    return f"{head}{parser.renderer.render(tokens, parser.options, {})}{_FOOT}"
 
 
 def _link(token: Token, runbooks: frozenset[str]) -> Token:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -60,10 +61,16 @@ class Provider:
     async def _read(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
+            if not line.startswith(b"{"):
+                continue  # advice of the library
             said = json.loads(line)
             self.renewals = said.get("renewals", self.renewals)
             if "serves" in said:
                 self.ready.set()
+
+    def close_accounts(self) -> None:
+        """Let it know nobody any more, so that it renews no token."""
+        self._process.send_signal(signal.SIGUSR2)
 
     async def stop(self) -> None:
         """End the process."""
@@ -88,7 +95,7 @@ async def provided(port: int, redirects: Sequence[str], *, ttl: int) -> AsyncIte
     """Start a provider, and end it.
 
     Args:
-        port: its port; a provider that comes back has the same.
+        port: its port.
         redirects: the addresses of consoles.
         ttl: how long an access token lives, in seconds.
     """

@@ -7,6 +7,8 @@ import { Provider } from "oidc-provider";
 const { port, audience, redirects, ttl, scopes } = JSON.parse(process.argv[2]);
 const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
 const key = { ...privateKey.export({ format: "jwk" }), kid: "test", use: "sig", alg: "RS256" };
+let closed = false;
+process.on("SIGUSR2", () => (closed = true)); // nobody has an account any more
 const origins = redirects.map((address) => new URL(address).origin);
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
@@ -23,7 +25,7 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   cookies: { keys: [randomBytes(32).toString("hex")] },
   scopes: ["openid", "offline_access", ...scopes],
   clientBasedCORS: (_, origin) => origins.includes(origin),
-  findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+  findAccount: (_, sub) => (closed ? undefined : { accountId: sub, claims: () => ({ sub }) }),
   extraTokenClaims: () => ({ tenant_id: "acme" }),
   // For a browser without a session of its own, as issuers do for pages.
   issueRefreshToken: (_, client) => client.grantTypeAllowed("refresh_token"),

@@ -51,6 +51,7 @@ class System:
         self.fails_at_its_end: Exception | None = None
         self.ready = True
         self.ended: list[str] = []
+        self.sign_in: SignInCodes | None = None
 
     async def worker(self, _settings: Settings, *, stop: asyncio.Event, ready: asyncio.Event, embedded: bool) -> None:
         assert embedded
@@ -117,6 +118,11 @@ async def test_afterwards_it_serves_until_stopped_and_says_how_to_play(system: S
     assert (result.url, result.worker_url) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
     assert (result.tenant, result.kafka, result.redis, result.partitions) == ("acme", SERVICES.kafka, SERVICES.redis, 4)
     assert [kind for kind, _ in system.view.shown][-2:] == ["verdict", "serving"]
+    address, _, code = result.console.partition("code=")
+    assert address == "http://127.0.0.1:8080/console/#/?"
+    assert system.sign_in is not None
+    assert system.sign_in.redeem(code) is not None
+    assert system.sign_in.redeem(code) is None
 
 
 async def test_it_says_so_before_it_serves_where_not_all_was_seen(

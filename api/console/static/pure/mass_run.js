@@ -1,4 +1,4 @@
-// A run: one command to each of many tenants, by the rules of `sleepctl` (docs/decisions/0043-mass-commands.md). Nothing
+// A run: one command to each of many tenants, by the rules of `sleepctl` (docs/decisions/0043-runs.md). Nothing
 // here reads a clock, waits or sends: all of that is given.
 
 /** How many tenants are sent to at the same time: a browser opens six connections to a server, and two are streams. */
