@@ -176,8 +176,8 @@ async def test_a_token_that_is_wrong_or_ends_is_asked_for_again(reader: Reader, 
 
 async def test_a_token_that_ends_while_the_page_is_open(reader: Reader, door: ApiClient) -> None:
     """Signs out by itself, with the reason and without an error; the next token goes on at the same address."""
-    await reader.open("#/fleet?state=freeze", door.token("operators", OPERATOR, seconds=3))
-    await reader.live()
+    await reader.open("#/fleet?state=freeze", door.token("operators", OPERATOR, seconds=6))
+    await reader.page.get_by_role("heading", name="Fleet").wait_for()
     await reader.page.get_by_text("The token has ended").wait_for()
     await reader.page.get_by_label("Token").fill(_operator(door))
     await reader.page.get_by_role("button", name="Sign in").click()

@@ -206,7 +206,7 @@ async def test_a_hundred_thousand_rows_stay_smooth(reader: Reader, door: ApiClie
     async with main_thread_tasks(chromium, page) as coming:
         await reader.open("#/fleet", _operator(door))
         await page.evaluate(_NOTE_LONG_TASKS)
-        await page.get_by_text(f"{MOST_ROWS} of {MOST_ROWS} tenants asleep").wait_for(timeout=60_000)
+        await page.get_by_text(f"{MOST_ROWS} of {MOST_ROWS} tenants asleep").wait_for(timeout=150_000)
     _report(f"{MOST_ROWS} rows that come", coming, await _long(page))
     async with main_thread_tasks(chromium, page) as scrolling:
         frames = await page.evaluate(_SCROLL)

@@ -167,6 +167,15 @@ async def test_without_the_issuer_nobody_signs_in(chromium: Any, installation: I
     door.process.stop()
 
 
+async def _serving(process: asyncio.subprocess.Process) -> dict[str, str]:
+    """Return where an installation serves, once its scenario is over."""
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if "serving" in (said := json.loads(line)):
+            return dict(said["serving"])
+    raise AssertionError("it ended before it served")
+
+
 async def test_the_link_of_an_embedded_installation_signs_in_once(chromium: Any, tmp_path: Path) -> None:  # noqa: ANN401
     """It is in no log, and leaves the address at once."""
     log = (tmp_path / "log").open("wb")
@@ -177,12 +186,9 @@ async def test_the_link_of_an_embedded_installation_signs_in_once(chromium: Any,
         stderr=log,
     )
     try:
-        assert process.stdout is not None
-        async with asyncio.timeout(90):
-            async for line in process.stdout:
-                if "serving" in (said := json.loads(line)):
-                    link, url = said["serving"]["console"], said["serving"]["url"]
-                    break
+        async with asyncio.timeout(200):
+            serving = await _serving(process)
+        link, url = serving["console"], serving["url"]
         async with reader_of(chromium, url) as reader:
             await reader.page.goto(link)
             await reader.page.get_by_role("heading", name="Fleet").wait_for()

@@ -161,7 +161,7 @@ async def test_a_code_signs_in_once(api: ApiOverFakes, clock: FakeClock) -> None
         assert given.headers["cache-control"] == "no-store"
         clock.now += LIVES_MS
         for wrong in (code, late, "", "é"):
-            refused = await client.post("/console/sign-in", headers={CODE_HEADER: wrong.encode()})
+            refused = await client.post("/console/sign-in", headers=[(CODE_HEADER.encode(), wrong.encode())])
             assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
             assert "used before" in refused.json()["detail"]
         twice = await client.post("/console/sign-in", headers=[(CODE_HEADER, "a"), (CODE_HEADER, "b")])

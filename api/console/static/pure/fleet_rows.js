@@ -8,7 +8,7 @@ import { openEnded } from "./words.js";
 const DEPTH = { active: 0, light: 1, deep: 2, freeze: 3 };
 const order = (a, b) => b.open - a.open || DEPTH[b.state] - DEPTH[a.state] || a.since - b.since || (a.tenant < b.tenant ? -1 : a.tenant > b.tenant ? 1 : 0);
 /** Records that are turned into rows in one turn, so that the page stays free; the rest is left for the next one. */
-export const MOST_AT_ONCE = 5000;
+export const MOST_AT_ONCE = 2000;
 
 export class FleetRows {
   #byTenant = new Map();
@@ -91,13 +91,15 @@ export class FleetRows {
 }
 
 function merged(rows, gone, come) {
-  const result = [];
+  // As long as it will be: an array that grows is copied again and again.
+  const result = new Array(rows.length - gone.size + come.length);
+  let end = 0;
   let next = 0;
   for (const row of rows) {
     if (gone.has(row)) continue;
-    while (next < come.length && order(come[next], row) < 0) result.push(come[next++]);
-    result.push(row);
+    while (next < come.length && order(come[next], row) < 0) result[end++] = come[next++];
+    result[end++] = row;
   }
-  while (next < come.length) result.push(come[next++]);
+  while (next < come.length) result[end++] = come[next++];
   return result;
 }
