@@ -1,7 +1,6 @@
-"""The fleet of the console in a real Chromium: a run over the tenants of a filter, and many rows."""
+"""The fleet of the console in a real Chromium: a run over the tenants of a filter."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import pytest_asyncio
 
 from tests.integration.conftest import PARTITIONS
 from tests.support import browser as browsers
-from tests.support.browser import Reader, launched, main_thread_tasks, reader_of
+from tests.support.browser import Reader, launched, reader_of
 from tests.support.installation import ApiClient, Installation
 from tests.support.records import sent_breaker
 
@@ -22,61 +21,6 @@ pytestmark = [
 ]
 
 TENANTS: Final = 1_000
-ROWS: Final = 10_000
-UPDATES_A_SECOND: Final = 50
-UPDATE_SECONDS: Final = 5
-MOST_ROWS: Final = 100_000
-LONG_TASK_MS: Final = 50.0
-_NOTE_LONG_TASKS: Final = """() => {
-    window.longTasks = [];
-    new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((one) => one.duration)))
-        .observe({ type: "longtask" });
-}"""
-# In place of the API's stream: as many tenants as nobody makes for a test, in the API's own form.
-_MANY: Final = """(() => {
-    const real = window.fetch;
-    const record = (i) => {
-        const ramp = { from: { K: 100 }, to: { K: 1 }, starts_at: 0, ends_at: 1 };
-        const claim = { source: "breaker", key: `payments@pod-${i}`, state: "freeze", breaker_state: "open",
-            since: 1e12 + i, expires_at: 4e12, actor: null, reason: null };
-        return { tenant: `tenant-${i}`, state: i % 3 ? "freeze" : "light", decided: "freeze", since: 1e12 + i,
-            cause: { kind: "breaker", key: claim.key }, claims: [claim], parameters: ramp,
-            forecast: [{ at: 4e12, state: "active", parameters: ramp }], policy: null, position: `0:${i}` };
-    };
-    const text = (name, data) => `event: ${name}\\ndata: ${JSON.stringify(data)}\\n\\n`;
-    window.fetch = (url, ...more) => {
-        if (!String(url).endsWith("/api/states/events")) return real(url, ...more);
-        const encoder = new TextEncoder();
-        let next = 0;
-        const body = new ReadableStream({
-            async pull(controller) {
-                await new Promise((resolve) => setTimeout(resolve, 5));
-                if (next > COUNT) return;
-                let chunk = "";
-                for (let i = 0; i < 100 && next < COUNT; i += 1, next += 1) chunk += text("state", record(next));
-                if (next === COUNT) {
-                    chunk += text("ready", { now: Date.now() });
-                    next += 1;
-                }
-                controller.enqueue(encoder.encode(chunk));
-            },
-        });
-        return Promise.resolve(new Response(body, { headers: { "Content-Type": "text/event-stream" } }));
-    };
-})()""".replace("COUNT", str(MOST_ROWS))
-_SCROLL: Final = """async () => {
-    const list = document.querySelector(".list");
-    const frames = [];
-    const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
-    let before = await frame();
-    for (let step = 1; step <= 90; step += 1) {
-        list.scrollTop = (list.scrollHeight * step) / 90;
-        const now = await frame();
-        frames.push(now - before);
-        before = now;
-    }
-    return frames.sort((a, b) => a - b);
-}"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -171,61 +115,3 @@ async def test_a_run_that_is_refused_stops_and_says_why(
     assert await page.locator("section.note li").count() == 10
     assert 20 <= await _answered(reader) < 60
     await reader.check(422)
-
-
-async def test_ten_thousand_rows_move_without_a_long_task(
-    reader: Reader,
-    door: ApiClient,
-    installation: Installation,
-    chromium: Any,  # noqa: ANN401
-) -> None:
-    """At fifty updates a second, by the real stream."""
-    page = reader.page
-    await _freeze(installation, "row", ROWS)
-    await reader.open("#/fleet?text=row-", _operator(door))
-    await page.get_by_text(f"{ROWS} of").wait_for()
-    await reader.live()
-    await page.evaluate(_NOTE_LONG_TASKS)
-    async with main_thread_tasks(chromium, page) as tasks:
-        begun = asyncio.get_running_loop().time()
-        for number in range(UPDATES_A_SECOND * UPDATE_SECONDS):
-            name = f"row-{number * 37 % ROWS:05}"
-            await installation.write([sent_breaker(name, "half_open", partitions=PARTITIONS)])
-            await asyncio.sleep(max(0.0, begun + (number + 1) / UPDATES_A_SECOND - asyncio.get_running_loop().time()))
-        took = asyncio.get_running_loop().time() - begun
-        await page.locator("[data-count=light]").filter(has_text=str(UPDATES_A_SECOND * UPDATE_SECONDS)).wait_for()
-    _report(f"{ROWS} rows, {UPDATES_A_SECOND * UPDATE_SECONDS / took:.0f} updates a second", tasks, await _long(page))
-    assert max(tasks) <= LONG_TASK_MS
-    await reader.check()
-
-
-async def test_a_hundred_thousand_rows_stay_smooth(reader: Reader, door: ApiClient, chromium: Any) -> None:  # noqa: ANN401
-    """While they come, and while they are scrolled from top to bottom."""
-    page = reader.page
-    await page.add_init_script(_MANY)
-    async with main_thread_tasks(chromium, page) as coming:
-        await reader.open("#/fleet", _operator(door))
-        await page.evaluate(_NOTE_LONG_TASKS)
-        await page.get_by_text(f"{MOST_ROWS} of {MOST_ROWS} tenants asleep").wait_for(timeout=150_000)
-    _report(f"{MOST_ROWS} rows that come", coming, await _long(page))
-    async with main_thread_tasks(chromium, page) as scrolling:
-        frames = await page.evaluate(_SCROLL)
-    assert await page.locator(".row").count() < 60
-    print(f"frames of a scroll: median {frames[45]:.0f} ms, longest {frames[-1]:.0f} ms")
-    _report(f"{MOST_ROWS} rows that are scrolled", scrolling, await _long(page))
-    assert max(coming) <= 2 * LONG_TASK_MS
-    assert max(scrolling) <= LONG_TASK_MS
-    await reader.check()
-
-
-async def _long(page: Any) -> list[float]:  # noqa: ANN401
-    found: list[float] = await page.evaluate("() => window.longTasks.splice(0)")
-    return found
-
-
-def _report(what: str, tasks: list[float], long: list[float]) -> None:
-    """Print the processor's time of the longest task, and what the page saw itself, which includes waits for a turn."""
-    print(
-        f"{what}: longest task {max(tasks):.0f} ms of the processor of at most {LONG_TASK_MS:.0f}; "
-        f"by the clock {json.dumps([round(one) for one in long])} ms over 50"
-    )

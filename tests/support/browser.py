@@ -1,6 +1,5 @@
 """A real Chromium that looks at the console, and notes whatever a reader's browser would complain about."""
 
-import json
 import os
 import re
 import shutil
@@ -180,23 +179,3 @@ async def reader_of(
         yield Reader(page, url)
     finally:
         await context.close()
-
-
-@asynccontextmanager
-async def main_thread_tasks(browser: Browser, page: Page) -> AsyncIterator[list[float]]:
-    """Yield a list that has, after the block, the processor's time of each task of the page's main thread, in ms.
-
-    The clock's time, as the page itself sees it, includes what other programs of the machine take.
-    """
-    tasks: list[float] = []
-    await browser.start_tracing(page=page, categories=["toplevel"])
-    try:
-        yield tasks
-    finally:
-        events = json.loads(await browser.stop_tracing())["traceEvents"]
-    renderers = {
-        (event["pid"], event["tid"])
-        for event in events
-        if event["name"] == "thread_name" and event["args"].get("name") == "CrRendererMain"
-    }
-    tasks += [event["tdur"] / 1000 for event in events if "tdur" in event and (event["pid"], event["tid"]) in renderers]

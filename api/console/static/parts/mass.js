@@ -50,7 +50,7 @@ function begin({ name, subject, kind, tenants, perSecond, given }) {
     if (!crypto.subtle) return { status: 400, document: { detail: "the browser can do that only over https, or on this machine" } };
     return answerOf("GET", `/api/operations/${await operationIdOf(tenant, subject, key)}`, { tenant, headers: { "Sleep-Run": name } });
   };
-  const title = `${kind} ${given.state}${given.ttl === null ? "" : ` for ${given.ttl} s`}`;
+  const title = `${KINDS[kind].title} ${given.state}${given.ttl === null ? "" : ` for ${given.ttl} s`}`;
   const run = new MassRun(
     { name, subject, title, tenants, perSecond },
     { send, lookUp, now: Date.now, random: Math.random, pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)), changed: () => change(place.run) },
