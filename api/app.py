@@ -27,6 +27,8 @@ from api.commands.log_time import LogTime
 from api.commands.replies import RedisReplies
 from api.commands.submit import Commands
 from api.console import routes as console_routes
+from api.console.issuer import DISCOVERY, Issuer
+from api.console.sign_in_codes import SignInCodes
 from api.http.facade import Facade
 from api.http.head import HeadAsGet
 from api.http.head_bounds import LeanHead
@@ -137,6 +139,8 @@ class Wiring:
         release: called when the process begins to stop, so that waiting callers are answered.
         closing: awaited after the tasks have ended.
         console: whether the console is served.
+        issuer: signs readers of the console in.
+        sign_in: codes that sign readers of the console in.
     """
 
     services: Services
@@ -144,6 +148,8 @@ class Wiring:
     release: Callable[[], None] = lambda: None
     closing: Sequence[Callable[[], Awaitable[Any]]] = field(default_factory=list)
     console: bool = True
+    issuer: Issuer | None = None
+    sign_in: SignInCodes | None = None
 
 
 async def _run(task: Task) -> None:
@@ -167,6 +173,7 @@ def wire(
     monotonic: Clock = monotonic_ms,
     embedded: bool = False,
     member: Member | None = None,
+    sign_in: SignInCodes | None = None,
 ) -> Wiring:
     """Build all parts from the settings. Nothing connects before the application starts.
 
@@ -176,6 +183,7 @@ def wire(
         monotonic: a clock that nobody sets.
         embedded: whether Redis is the embedded one, whose data ends with the process.
         member: given to one of several processes, whose pages are about all of them.
+        sign_in: codes that sign readers of the console in.
 
     Raises:
         SettingsError: if a setting that the API needs is absent, or a rate limit is wrong.
@@ -217,7 +225,12 @@ def wire(
         metrics,
         log_time.now,
     )
-    closing = [client.aclose, commands_client.aclose, replies_client.aclose, watch_client.aclose]
+    closing: list[Callable[[], Awaitable[Any]]] = [
+        client.aclose,
+        commands_client.aclose,
+        replies_client.aclose,
+        watch_client.aclose,
+    ]
     tasks: list[Task] = [
         lambda: keep(kafka, log.run, log.lost),
         lambda: keep(redis, replies.run, replies.lost),
@@ -284,7 +297,19 @@ def wire(
         feed.release()
         states_feed.release()
 
-    return Wiring(services, tasks, release, closing, settings.console)
+    issuer = _issuer(settings, monotonic, closing)
+    return Wiring(services, tasks, release, closing, settings.console, issuer, sign_in)
+
+
+def _issuer(settings: Settings, monotonic: Clock, closing: list[Callable[[], Awaitable[Any]]]) -> Issuer | None:
+    """Return the issuer that signs readers of the console in, None without one."""
+    name, client_id = settings.console_oidc_issuer, settings.console_oidc_client_id
+    if not settings.console or name is None or client_id is None:
+        return None
+    client = http_client(name, proxy=settings.jwt_jwks_proxy)
+    closing.append(client.aclose)
+    fetch = fetch_from(f"{name.rstrip('/')}{DISCOVERY}", client, "discovery document")
+    return Issuer(name, client_id, str(settings.jwt_audience), fetch, monotonic)
 
 
 def _pages_of_topics(settings: Settings, open_transitions: OpenPlacedReader, clock: Clock) -> tuple[Audit, DeadLetters]:
@@ -354,7 +379,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     for router in ROUTERS:
         app.include(router)
     if wiring.console:
-        app.include(console_routes.console_router())
+        app.include(console_routes.console_router(wiring.issuer, wiring.sign_in))
     app.add_middleware(HeadAsGet)
     app.add_middleware(LeanHead)
     app.add_middleware(RequestMiddleware, metrics=wiring.services.metrics, clock=wiring.services.clock)

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from api.app import create_app, wire
+from api.console.sign_in_codes import SignInCodes
 from schemas.http.connections import Connections, affordable
 from schemas.http.server import HttpServer, Member, listen
 from schemas.settings import Settings
@@ -41,6 +42,7 @@ async def serve(
     drain: float = DRAIN_SECONDS,
     embedded: bool = False,
     member: Member | None = None,
+    sign_in: SignInCodes | None = None,
 ) -> None:
     """Serve until `stop` is set.
 
@@ -53,13 +55,14 @@ async def serve(
         drain: seconds of service after `/readyz` fails.
         embedded: whether Redis is the embedded one, whose data ends with the process.
         member: given to one of several processes, with the socket that they share.
+        sign_in: codes that sign readers of the console in.
 
     Raises:
         SettingsError: if a setting that the API needs is absent.
         OSError: if the address cannot be bound.
     """
     raise_file_limit()
-    wiring = wire(settings, embedded=embedded, member=member)
+    wiring = wire(settings, embedded=embedded, member=member, sign_in=sign_in)
     listener = listen(settings, "api_port") if member is None else member.listener
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -16,8 +16,10 @@ from schemas.names import Topics
 from schemas.setting_types import (
     BindHost,
     Brokers,
+    ClientId,
     Decimal,
     Ingress,
+    IssuerUrl,
     KeyLocation,
     Limit,
     Port,
@@ -218,6 +220,13 @@ class Settings(FromEnvironment):
     console: Annotated[
         bool, Field(description="Whether the API serves the console at /console/.", examples=["false"])
     ] = True
+    console_oidc_issuer: Annotated[
+        IssuerUrl | None,
+        Field(description="OpenID issuer that signs in to the console.", examples=["https://issuer.example/"]),
+    ] = None
+    console_oidc_client_id: Annotated[
+        ClientId | None, Field(description="Client id of the console at that issuer.", examples=["sleep-console"])
+    ] = None
     worker_connections: Annotated[
         Whole,
         Field(ge=1, le=65_536, description="Most connections to the status page of one worker.", examples=["1024"]),
@@ -369,6 +378,8 @@ class Settings(FromEnvironment):
                     yield (f"SLEEP_{name.upper()}",), "missing, SASL needs it"
         if self.kafka_ssl_keyfile is not None and self.kafka_ssl_certfile is None:
             yield ("SLEEP_KAFKA_SSL_CERTFILE",), "missing, SLEEP_KAFKA_SSL_KEYFILE needs it"
+        if (self.console_oidc_issuer is None) != (self.console_oidc_client_id is None):
+            yield ("SLEEP_CONSOLE_OIDC_ISSUER", "SLEEP_CONSOLE_OIDC_CLIENT_ID"), "one is missing, the other needs it"
         for check in (self.kafka_ssl_context, self._check_redis_tls):
             try:
                 check()

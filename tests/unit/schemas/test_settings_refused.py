@@ -66,6 +66,11 @@ BAD: dict[str, tuple[str, ...]] = {
     "API_HOST": ("*", "http://hunter2", "hunter2:80", "[::]", "300.1.1.1", "1.2.3", "hunter 2", "a,b", "0.0.0.0/0"),
     "API_PORT": PORT,
     "WORKER_METRICS_PORT": PORT,
+    "CONSOLE_OIDC_ISSUER": (
+        *URL, "issuer.test", "http://hunter2", "http://10.0.0.1", "https://hunter2@issuer.test", "https://issuer.test?x",
+        "https://issuer.test#x",
+    ),
+    "CONSOLE_OIDC_CLIENT_ID": ("a" * 257,),
     "LOG_LEVEL": ("hunter2", "warn", "20"),
     "LOG_FORMAT": ("xml", "JSON,console"),
 }  # fmt: skip
