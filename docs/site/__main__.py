@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from docs.site.build import SiteError, build
-from docs.site.pages import ROOT, BrokenLinkError
+from docs.site.build import build
+from docs.site.pages import ROOT, SiteError
 
 _FOLDER: Final = ROOT / "build" / "site"
 
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = parser.parse_args(arguments).into
     try:
         count = build(folder)
-    except (BrokenLinkError, SiteError) as error:
+    except SiteError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{count} pages: {folder / 'index.html'}\n")

@@ -9,25 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from docs.site.check import faults, unplaced
 from docs.site.diagrams import with_pictures
-from docs.site.pages import ROOT, Links, pages
+from docs.site.pages import ROOT, Links, SiteError, pages
 
 _HERE: Final = Path(__file__).parent
 _CONFIGURATION: Final = _HERE / "zensical.toml"
 _BUILD_SECONDS: Final = 300
 _DECISIONS: Final = "decisions/index.md"
-# What a browser would fetch by itself: scripts, style sheets, fonts and pictures.
-_FETCHED: Final = re.compile(
-    r"<(?:script|img|iframe|source|video|audio)\b[^>]*?\bsrc=[\"']?(?:https?:)?//[^\"'\s>]+"
-    r"|<link\b(?=[^>]*\brel=[\"']?(?:stylesheet|preload|preconnect|icon))[^>]*?\bhref=[\"']?(?:https?:)?//[^\"'\s>]+"
-    r"|url\([\"']?(?:https?:)?//[^\"')]+"
-)
 _BLOCK: Final = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-_NESTED: Final = re.compile(r"^ {1,3}(?:[-*]|\d+\.) .*|^ {1,3}```.*", re.MULTILINE)
-
-
-class SiteError(Exception):
-    """The site cannot be built, or is not what it has to be."""
+_NESTED: Final = re.compile(r"^ {1,3}(?:[-*]|\d+\.) .*|^ {1,3}```.*|(?<=\n\n) {1,3}\S.*", re.MULTILINE)
 
 
 def build(folder: Path, root: Path = ROOT) -> int:
@@ -38,20 +29,21 @@ def build(folder: Path, root: Path = ROOT) -> int:
         root: the repository.
 
     Raises:
-        BrokenLinkError: if a page links to a file that does not exist.
-        SiteError: if a page is not in the navigation, or Zensical reports anything, or the site would fetch a file of
-            another site.
+        SiteError: if a link leads nowhere, a page is not in the navigation, a diagram has no picture, Zensical reports
+            anything, or the site would fetch a file of another site.
     """
     source = folder.with_name(f"{folder.name}-source")
     for old in (folder, source):
         shutil.rmtree(old, ignore_errors=True)
+    configuration = _with_decisions(_CONFIGURATION.read_text(encoding="utf-8"), root)
+    if wrong := unplaced(navigation_of(configuration), set(pages(root).values())):
+        raise SiteError("\n".join(wrong))
     collect(source / "pages", root)
-    configuration = _CONFIGURATION.read_text(encoding="utf-8")
-    (source / "zensical.toml").write_text(_with_decisions(configuration, root), encoding="utf-8")
+    (source / "zensical.toml").write_text(configuration, encoding="utf-8")
     _run_zensical(source)
     (source / "site").rename(folder)
-    if strangers := sorted(_strangers(folder)):
-        raise SiteError("the site would fetch files of other sites:\n" + "\n".join(strangers))
+    if wrong := faults(folder):
+        raise SiteError("\n".join(wrong))
     return len(list(folder.rglob("*.html")))
 
 
@@ -59,16 +51,14 @@ def collect(folder: Path, root: Path = ROOT) -> None:
     """Write all pages into a folder, with links and diagrams as the site needs them, and the files that they link to.
 
     Raises:
-        BrokenLinkError: if a page links to a file that does not exist.
-        SiteError: if a page has a list or a block that the site would show otherwise than the repository.
+        SiteError: if a page links to a file that does not exist, has a diagram without a picture, or has a list that
+            the site would show otherwise than the repository does.
     """
     links = Links(root)
     for source, place in pages(root).items():
         text = (root / source).read_text(encoding="utf-8")
         if wrong := _NESTED.search(_BLOCK.sub("", text)):
-            raise SiteError(
-                f"{source}: indent what belongs to a list item by 4 spaces, for Python-Markdown: {wrong[0]}"
-            )
+            raise SiteError(f"{source}: indent by 4 spaces what belongs to a list item: {wrong[0].strip()}")
         page = folder / place
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(links.changed(source, with_pictures(text, source, root)), encoding="utf-8")
@@ -79,10 +69,9 @@ def collect(folder: Path, root: Path = ROOT) -> None:
     shutil.copyfile(_HERE / "site.css", folder / "site.css")
 
 
-def navigation() -> list[str]:
-    """Return the path of each page in the navigation, but for the decisions, which are added."""
-    found: list[Any] = tomllib.loads(_CONFIGURATION.read_text(encoding="utf-8"))["project"]["nav"]
-    return list(_paths(found))
+def navigation_of(configuration: str) -> list[str]:
+    """Return the path of each page that a configuration has in its navigation."""
+    return list(_paths(tomllib.loads(configuration)["project"]["nav"]))
 
 
 def _paths(entry: Any) -> Iterator[str]:  # noqa: ANN401 - as TOML has it
@@ -110,10 +99,3 @@ def _run_zensical(source: Path) -> None:
     )
     if done.returncode:
         raise SiteError(f"{done.stdout}{done.stderr}")
-
-
-def _strangers(folder: Path) -> Iterator[str]:
-    for file in folder.rglob("*"):
-        if file.suffix in (".html", ".css"):
-            for match in _FETCHED.finditer(file.read_text(encoding="utf-8")):
-                yield f"{file.relative_to(folder)}: {match[0]}"

@@ -10,16 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from docs.site.pages import ROOT, pages
+from docs.site.pages import ROOT, SiteError, pages
 
 FOLDER: Final = "docs/images/diagrams"
 SCHEMES: Final = ("light", "dark")
 _DIAGRAM: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_PLOT: Final = re.compile(r"^!\[[^\]]*\]\([./]*/(images/plots/[\w-]+\.svg)\)$", re.MULTILINE)
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
-
-
-class MissingPictureError(Exception):
-    """A diagram has changed, and its pictures have not been drawn."""
 
 
 def name_of(source: str, scheme: str) -> str:
@@ -34,7 +31,9 @@ def sources(root: Path = ROOT) -> Iterator[str]:
 
 
 def with_pictures(text: str, source: str, root: Path = ROOT) -> str:
-    """Return a page with a picture in place of each diagram, as its readers see it on the site.
+    """Return a page with pictures as the site shows them: of each diagram one, and each plot as a part of the page.
+
+    A plot has the colours of the page around it only if it is a part of the page.
 
     Args:
         text: the Markdown of the page.
@@ -42,7 +41,7 @@ def with_pictures(text: str, source: str, root: Path = ROOT) -> str:
         root: the repository.
 
     Raises:
-        MissingPictureError: if a diagram has no pictures.
+        SiteError: if a diagram has no pictures.
     """
 
     def picture(match: re.Match[str]) -> str:
@@ -50,15 +49,16 @@ def with_pictures(text: str, source: str, root: Path = ROOT) -> str:
         words = f"Diagram: {headings[-1].replace('`', '')}" if headings else "Diagram"
         return " ".join(_image(match[1], scheme, words, source, root) for scheme in SCHEMES)
 
-    return _DIAGRAM.sub(picture, text)
+    def plot(match: re.Match[str]) -> str:
+        return f"<div>{(root / 'docs' / match[1]).read_text(encoding='utf-8').strip()}</div>"
+
+    return _PLOT.sub(plot, _DIAGRAM.sub(picture, text))
 
 
 def _image(diagram: str, scheme: str, words: str, source: str, root: Path) -> str:
     file = f"{FOLDER}/{name_of(diagram, scheme)}"
     if not (root / file).is_file():
-        raise MissingPictureError(
-            f"{source}: a diagram has no picture; run `make diagrams`. It begins: {diagram[:60]!r}"
-        )
+        raise SiteError(f"{source}: a diagram has no picture; run `make diagrams`. It begins: {diagram[:60]!r}")
     up = "../" * source.count("/")
     return f"![{words}]({up}{file}#only-{scheme})"
 

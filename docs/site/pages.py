@@ -1,7 +1,6 @@
 """Which files are pages of the site, where each goes, and how links between them change."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from posixpath import relpath
 from typing import Final
@@ -24,8 +23,8 @@ _FENCED: Final = re.compile(r"(^[ ]*```.*?^[ ]*```[ ]*$)", re.DOTALL | re.MULTIL
 _LINK: Final = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
-class BrokenLinkError(Exception):
-    """A page links to a file that does not exist, or to something that the site cannot show."""
+class SiteError(Exception):
+    """The site cannot be built, or is not what it has to be."""
 
 
 def pages(root: Path = ROOT) -> dict[str, str]:
@@ -63,7 +62,7 @@ class Links:
             text: its Markdown.
 
         Raises:
-            BrokenLinkError: if a link leads to no file.
+            SiteError: if a link leads to no file.
         """
         parts = _FENCED.split(text)
         return "".join(part if place % 2 else self._links(source, part) for place, part in enumerate(parts))
@@ -77,12 +76,12 @@ class Links:
     def _target(self, source: str, link: str) -> str:
         path = (self._root / source).parent / link
         if not path.exists():
-            raise BrokenLinkError(f"{source}: no file {link}")
+            raise SiteError(f"{source}: no file {link}")
         target = path.resolve().relative_to(self._root.resolve())
         if path.is_dir():
             target /= "README.md"
             if not (self._root / target).is_file():
-                raise BrokenLinkError(f"{source}: {link} is a folder without a README.md; link to a file")
+                raise SiteError(f"{source}: {link} is a folder without a README.md; link to a file")
         here = PurePosixPath(self._pages[source]).parent
         return relpath(self._place(target.as_posix()), here)
 
@@ -93,8 +92,3 @@ class Links:
         place = target.removeprefix("docs/") if target.startswith("docs/images/") else f"{_FILES}/{target}"
         self.files[place] = self._root / target
         return place
-
-
-def fences(text: str) -> Iterator[str]:
-    """Yield the fenced blocks of a page, with their fences."""
-    yield from _FENCED.findall(text)
