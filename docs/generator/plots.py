@@ -25,7 +25,7 @@ _STYLE: Final = (
     ".plot .name{font-weight:bold}"
     ".plot .bar{fill:var(--md-typeset-a-color,var(--plot-line))}"
     ".plot .curve{fill:none;stroke:var(--md-typeset-a-color,var(--plot-line));stroke-width:2.5}"
-    ".plot .axis{stroke:var(--md-default-fg-color--light,var(--plot-ink));stroke-width:1}"
+    ".plot .axis{fill:none;stroke:var(--md-default-fg-color--light,var(--plot-ink));stroke-width:1}"
 )
 
 
@@ -85,7 +85,7 @@ def ramp_plot() -> str:
         *(_text(x(second), top + height + 18, f"{second} s", anchor="middle") for second in (0, sleeps, wakes, 60)),
         _text(x(sleeps) + 6, top + 34, "freezes at once"),
         _text(x(wakes + 2), top + height - 12, "wakes"),
-        _text(x(60), top + 20, "awake", anchor="middle"),
+        _text(x(64), top + 20, "awake"),
     ]
     words = (
         f"K falls from {active.K:g} to {freeze.K:g} at {sleeps} s, and rises in a straight line from {wakes} s to 60 s."

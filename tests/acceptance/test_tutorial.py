@@ -56,7 +56,7 @@ def test_each_step_of_the_tutorial_gives_what_the_page_shows(tmp_path: Path, she
 def _run(step: Block, folder: Path, variables: dict[str, str]) -> str:
     """Run a block as a shell does, and return what it prints; fail at the first command that fails."""
     ran = subprocess.run(
-        ["bash", "-e", "-c", step.text],
+        ["/bin/bash", "-e", "-c", step.text],
         cwd=folder,
         env=variables,
         stdin=subprocess.DEVNULL,

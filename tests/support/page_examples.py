@@ -39,8 +39,8 @@ def blocks_of(page: Path) -> list[Block]:
 def looks_like(shown: str, output: str) -> bool:
     """Return whether an output has the lines that a page shows.
 
-    A line `…` stands for any number of lines, and `…` at the end of a line for the rest of it. Times, ids and numbers with
-    a fraction may differ, and so may the space between words.
+    A line `…` stands for any number of lines, and `…` at the end of a line for the rest of it. Times, ids and numbers
+    with a fraction may differ, and so may the space between words.
     """
     pattern = ""
     for line in _plain(shown):
