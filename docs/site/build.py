@@ -83,6 +83,8 @@ def _paths(entry: Any) -> Iterator[str]:  # noqa: ANN401 - as TOML has it
                 yield from _paths(each)
         case dict():
             yield from _paths(list(entry.values()))
+        case _:
+            raise SiteError(f"{_CONFIGURATION.name}: the navigation has {entry!r}, which is no path, list or title")
 
 
 def _with_decisions(configuration: str, root: Path) -> str:

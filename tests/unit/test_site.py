@@ -122,7 +122,7 @@ def test_the_navigation_has_each_page_once() -> None:
     assert unplaced(["a.md", "b.md"], {"a.md", "b.md"}) == []
     assert unplaced(["a.md", "gone.md", "a.md"], {"a.md", "b.md"}) == [
         "the navigation names gone.md, and there is no such page",
-        "b.md is not in the navigation",
+        "b.md is not in the navigation: give it a place in docs/site/zensical.toml",
         "a.md is in the navigation twice",
     ]
 
