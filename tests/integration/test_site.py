@@ -88,6 +88,7 @@ async def test_the_search_finds_a_page(chromium: Any, site: str) -> None:  # noq
     page = await context.new_page()
     await page.goto(f"{site}/index.html", wait_until="networkidle")
     await page.keyboard.press("Control+k")
+    await page.locator("input:focus").wait_for()
     await page.keyboard.type("idempotency")
-    await page.get_by_role("link", name="Send a command again safely").first.wait_for(timeout=20_000)
+    await page.get_by_text("Send a command again safely").first.wait_for()
     await context.close()
