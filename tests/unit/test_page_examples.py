@@ -55,7 +55,8 @@ def _commands(text: str) -> Iterator[str]:
 
 def _resolved(words: list[str]) -> tuple[str, Any, list[str]]:
     """Return the name of a command, the command, and its arguments; fails if there is no such command."""
-    command, name = GROUP, []
+    command = GROUP
+    name: list[str] = []
     rest = words[1:]
     while rest and hasattr(command, "get_command") and not rest[0].startswith("-"):
         found = command.get_command(None, rest[0])
