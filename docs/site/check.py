@@ -72,7 +72,10 @@ def unplaced(navigation: list[str], pages: set[str]) -> list[str]:
     """Return what is wrong with a navigation: entries without a page, pages without an entry or with two."""
     return [
         *(f"the navigation names {path}, and there is no such page" for path in navigation if path not in pages),
-        *(f"{path} is not in the navigation: give it a place in docs/site/zensical.toml" for path in sorted(pages - set(navigation))),
+        *(
+            f"{path} is not in the navigation: give it a place in docs/site/zensical.toml"
+            for path in sorted(pages - set(navigation))
+        ),
         *(
             f"{path} is in the navigation twice"
             for path in sorted({each for each in navigation if navigation.count(each) > 1})
