@@ -40,7 +40,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test unit levels integration acceptance clients faults cluster check lint types generated arrows policy node \
-	format generate bench simulation simulate chaos attack soak lock images clean
+	site diagrams format generate bench simulation simulate chaos attack soak lock images clean
 
 help: ## say what is needed, and list the targets
 	@echo "Needs make and Python 3.11 to 3.13 with venv, on Linux; nothing else. \`make test\` takes three quarters of an hour on 2 cores."
@@ -95,7 +95,7 @@ acceptance: install ## tests of the processes from outside
 clients: install ## generate clients in Python, TypeScript, Go and Java, compile them, call a running API with each
 	$(PYTEST) tests/clients --durations=8 $(ARGS)
 
-check: lint types generated arrows policy node ## lint, format, types, generated files, arrows, policy, Node client; changes nothing
+check: lint types generated arrows policy node site ## lint, format, types, generated files, arrows, policy, Node client, site; changes no source
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check
@@ -131,11 +131,17 @@ node: ## style and unit tests of the Node client, where there is Node 20 or newe
 	fi; \
 	cd clients/node && npm test
 
+site: install ## build the documentation into build/site; fails for a warning, a broken link or anchor
+	$(PYTHON) -m docs.site $(if $(MADE),--into "$(MADE)/site") $(ARGS)
+
+diagrams: install ## draw the diagrams of the pages that have changed, with Chromium and npm
+	$(PYTHON) -m docs.site.draw
+
 format: install ## rewrite sources to the project's style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-generate: install ## rewrite generated files (JSON Schemas, reference pages)
+generate: install ## rewrite generated files (JSON Schemas, reference pages, plots)
 	$(PYTHON) -m docs.generator
 
 simulate: install ## run whole workers under faults in virtual time, on all cores (SEEDS=2000)
