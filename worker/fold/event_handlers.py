@@ -17,8 +17,9 @@ from schemas.domain.record import Record
 from schemas.domain.state import BY_LABEL, BreakerState, SleepState
 from schemas.domain.values import seconds
 from schemas.wire import events
-from schemas.wire.events import Breaker, Cancel, Mode, Operation, PolicyChange
+from schemas.wire.events import Cancel, Mode, Operation, PolicyChange
 from schemas.wire.operation import RefusalCode
+from schemas.wire.usual_breaker import AnyBreaker
 from worker.fold.claim_limits import AT_THE_LIMIT, with_breaker
 
 MAX_SKEW_MS: Final = 60_000
@@ -49,7 +50,7 @@ Step = EventOutcome | Refusal
 
 
 def apply_breaker(  # noqa: PLR0911 - a return for each outcome
-    record: Record, terms: Terms, data: Breaker, now: int, at: int
+    record: Record, terms: Terms, data: AnyBreaker, now: int, at: int
 ) -> Step:
     """Set, renew or change a breaker's claim; `data.occurred_at` is the time by the emitter's clock, if it has one."""
     occurred_at = data.occurred_at

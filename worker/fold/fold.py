@@ -18,10 +18,11 @@ from schemas.domain.policy import Rules
 from schemas.domain.record import Record, new_record
 from schemas.domain.state import BY_LABEL, LABELS, SleepState
 from schemas.domain.values import time_ms
-from schemas.wire.events import BREAKER, CANCEL, TIMER, BreakerEvent, CommandEvent, TenantEvent
+from schemas.wire.events import BREAKER, CANCEL, TIMER, CommandEvent
 from schemas.wire.operation import OperationRecord, RefusalCode, decision_digest, type_of
 from schemas.wire.tenant_view import shows_the_same
 from schemas.wire.transition import Transition
+from schemas.wire.usual_breaker import AnyBreakerEvent, AnyTenantEvent, occurred
 from worker.fold.event_handlers import APPLY, EventOutcome, Refusal, Step
 
 
@@ -64,7 +65,7 @@ class Folded(Struct, frozen=True, gc=False):
 
 def fold(
     record: Record | None,
-    event: TenantEvent,
+    event: AnyTenantEvent,
     known: Mapping[str, OperationRecord],
     rules: list[Rules],
     at: At,
@@ -105,7 +106,7 @@ class _Folding:
 
     __slots__ = ("at", "base", "before", "event", "now", "origin", "position", "rows", "rules", "terms")
 
-    def __init__(self, before: Record | None, event: TenantEvent, rules: list[Rules], at: At) -> None:
+    def __init__(self, before: Record | None, event: AnyTenantEvent, rules: list[Rules], at: At) -> None:
         self.before = before
         self.event = event
         self.rules = rules
@@ -134,13 +135,14 @@ class _Folding:
             return Folded(replace(self.before, rules_number=self.base.rules_number), published=False)
         return Folded(self._stamped(self.base), published=True, rows=self.rows)
 
-    def breaker(self, event: BreakerEvent) -> Folded:
+    def breaker(self, event: AnyBreakerEvent) -> Folded:
         """Apply a breaker's state. If the data has no time, the time of the event is used."""
         data = event.data
-        self.origin = _Origin(reason=data.cause)
+        if data.cause is not None:
+            self.origin = _Origin(reason=data.cause)
         if data.occurred_at is None and event.time is not None:
-            data = data.model_copy(update={"occurred_at": time_ms(event.time)})
-        step = APPLY[event.type](self.base, self.terms, data, self.now, self.at.timestamp)
+            data = occurred(data, time_ms(event.time))
+        step = APPLY[BREAKER](self.base, self.terms, data, self.now, self.at.timestamp)
         if isinstance(step, Refusal):
             return self._refused(step, None)
         return self._finished(self._decided(step))

@@ -14,10 +14,11 @@ from schemas.domain.record import Record
 from schemas.kafka.source_record import Failure, SourceRecord, Unreadable
 from schemas.names import rules_key
 from schemas.wire.cloudevents import Headers
-from schemas.wire.events import RULES, TIMER, CommandEvent, RulesEvent, TenantEvent
+from schemas.wire.events import RULES, TIMER, CommandEvent, RulesEvent
 from schemas.wire.operation import OperationRecord, forgotten_until
 from schemas.wire.state_record import NEW_HEADER, POSITION_HEADER
 from schemas.wire.tenant_view import encoded_state
+from schemas.wire.usual_breaker import AnyTenantEvent
 from worker.fold.dead_letter import dead_letter
 from worker.fold.decoding import Decoded, is_command, operations_named
 from worker.fold.fold import At, Folded, fold
@@ -128,7 +129,7 @@ class Piece:
         self.rules = [*self.rules, rules]
         return None
 
-    def _tenant(self, record: SourceRecord, event: TenantEvent) -> None:
+    def _tenant(self, record: SourceRecord, event: AnyTenantEvent) -> None:
         tenant = event.subject
         before = self._record(tenant, record.offset)
         at = At(self.partition, record.offset, record.timestamp, self.highest)
