@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.domain.state import BreakerState
-from schemas.domain.values import MAX_NAME, TENANT_PATTERN, Time
+from schemas.domain.values import MAX_NAME, MAX_TEXT, TENANT_PATTERN, Time
 from schemas.wire.cloudevents import MAX_BYTES, ReceivedHeaders
 from schemas.wire.events import Breaker, BreakerEvent, RulesEvent, TenantEvent
 
-_Text = Annotated[str, Meta(max_length=256)]
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 _Double = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 
 
@@ -25,7 +25,7 @@ class UsualBreaker(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
     breaker: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
     state: BreakerState
-    instance: Annotated[str, Meta(max_length=200)] = ""
+    instance: Annotated[str, Meta(max_length=MAX_NAME)] = ""
     occurred_at: _Double | None = None
     cause: _Text | None = None
     library: _Text | None = None
@@ -35,8 +35,8 @@ class UsualBreakerEvent(Struct, frozen=True, gc=False, forbid_unknown_fields=Tru
     """A breaker event: the fields of `schemas.wire.events.BreakerEvent`, and the content type, which nothing reads."""
 
     specversion: Literal["1.0"]
-    id: Annotated[str, Meta(min_length=1, max_length=256)]
-    source: Annotated[str, Meta(min_length=1, max_length=256)]
+    id: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+    source: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
     type: Literal["sleep.breaker.v1"]
     subject: Annotated[str, Meta(pattern=TENANT_PATTERN)]
     data: UsualBreaker

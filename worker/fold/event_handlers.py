@@ -8,6 +8,7 @@ decision is taken afterwards, in one place.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from schemas.domain.advance import POLICY_CHANGED, with_policy
@@ -28,7 +29,7 @@ _LEASE_OF_ACTIVE_MS: Final = 900_000
 """The lease of a claim that means active, under a rule without a lease. The claim is kept only to order events."""
 
 
-class EventOutcome(NamedTuple):
+class EventOutcome(Struct, frozen=True, gc=False):
     """The record with the event applied, and the cause of a change that the decision may lead to.
 
     The cause is None if no claim was added, removed or changed in meaning. Then there is nothing to decide.

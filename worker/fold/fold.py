@@ -5,7 +5,7 @@ What an event does to the claims is in `worker.fold.event_handlers`. The decisio
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,7 +26,7 @@ from schemas.wire.usual_breaker import AnyBreakerEvent, AnyTenantEvent, occurred
 from worker.fold.event_handlers import APPLY, EventOutcome, Refusal, Step
 
 
-class At(NamedTuple):
+class At(Struct, frozen=True, gc=False):
     """The place of an event in the log, and its timestamp in milliseconds.
 
     `highest` is the highest timestamp of any earlier record of the partition.
@@ -88,7 +88,7 @@ def fold(
     return folding.command(event, known)
 
 
-class _Origin(NamedTuple):
+class _Origin(Struct, frozen=True, gc=False):
     """The columns of an audit row that say who asked for the change, and why."""
 
     operation_id: str | None = None
@@ -104,14 +104,13 @@ _NOBODY: Final = _Origin()
 class _Folding:
     """The fold of one event: `base` is the record after steps 1 to 3, `rows` are the audit rows so far."""
 
-    __slots__ = ("at", "base", "before", "event", "now", "origin", "position", "rows", "rules", "terms")
+    __slots__ = ("at", "base", "before", "event", "now", "origin", "rows", "rules", "terms")
 
     def __init__(self, before: Record | None, event: AnyTenantEvent, rules: list[Rules], at: At) -> None:
         self.before = before
         self.event = event
         self.rules = rules
         self.at = at
-        self.position = at.position
         self.origin = _NOBODY
         self.rows: tuple[Transition, ...] = ()
         if before is None:
@@ -236,7 +235,7 @@ class _Folding:
             detail=None if refusal is None else refusal.detail,
             state=record.state,
             previous_state=self.base.state,
-            position=self.position,
+            position=self.at.position,
             actor=data.actor,
             reason=data.reason,
             trace_id=data.trace_id,
@@ -283,9 +282,9 @@ class _Folding:
         decision: str | None = None,
         code: RefusalCode | None = None,
     ) -> None:
-        origin = self.origin
+        origin, position = self.origin, self.at.position
         row = Transition(
-            id=f"{self.position}:{len(self.rows)}",
+            id=f"{position}:{len(self.rows)}",
             kind=kind,
             tenant=self.event.subject,
             cause=cause,
@@ -299,7 +298,7 @@ class _Folding:
             decision_id=origin.decision_id,
             enforced=enforced,
             at=at,
-            position=self.position,
+            position=position,
             rules=rules.digest,
             before=LABELS[before],
             after=LABELS[after],

@@ -131,7 +131,7 @@ class Piece:
 
     def _tenant(self, record: SourceRecord, event: AnyTenantEvent) -> None:
         tenant = event.subject
-        before = self._record(tenant, record.offset)
+        before = self.records[tenant] if tenant in self.records else self._stored(tenant, record.offset)
         at = At(self.partition, record.offset, record.timestamp, self.highest)
         command = event if is_command(event) else None
         known = self._known_operations(command, record.offset) if command is not None else {}
@@ -166,9 +166,8 @@ class Piece:
             self.answers.append((command.data.reply_to, answer))
             self.bytes += len(answer)
 
-    def _record(self, tenant: str, offset: int) -> Record | None:
-        if tenant in self.records:
-            return self.records[tenant]
+    def _stored(self, tenant: str, offset: int) -> Record | None:
+        """Return a tenant's record before the piece."""
         if tenant in self._cached:
             return self._cached[tenant]
         packed = self._packed[tenant]
@@ -198,15 +197,17 @@ class Piece:
     def _publish(self, tenant: str, state: Output) -> None:
         """Publish a state record of a tenant instead of an earlier one in this piece."""
         if self.before[tenant] is None:
-            key, value, headers = state
-            state = Output(key, value, (*headers, *(self._new or ())))
+            state = Output(state.key, state.value, (*state.headers, *(self._new or ())))
         earlier = self.published.pop(tenant, None)
+        if earlier is not None:
+            self.bytes -= _size(earlier)
         self.published[tenant] = state
-        self.bytes += _size(state) - (0 if earlier is None else _size(earlier))
+        self.bytes += _size(state)
 
     def _add(self, outputs: list[Output], *more: Output) -> None:
         outputs += more
-        self.bytes += sum(map(_size, more))
+        for output in more:
+            self.bytes += _size(output)
 
     @property
     def forget_to(self) -> int:
@@ -223,8 +224,9 @@ class Piece:
         for tenant, record in self.records.items():
             before = self.before[tenant]
             if before is not None and (record is None or before.claims is not record.claims):
-                removed = before.claims.keys() - claims_of(record).keys()
-                ended |= dict.fromkeys((tenant, key) for source, key in sorted(removed) if source == "operation")
+                for source, operation_id in sorted(before.claims.keys() - claims_of(record).keys()):
+                    if source == "operation":
+                        ended[tenant, operation_id] = None
         for key, operation in self.operations.items():
             if not operation.lives_in(claims_of(self.records[key[0]])):
                 ended[key] = None
