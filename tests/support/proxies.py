@@ -1,4 +1,4 @@
-"""A real NGINX and a real Envoy, which run the examples of `deploy/gate` with ports and files of a test."""
+"""A real NGINX, Caddy and Envoy, which run the examples of `deploy/gate` with ports and files of a test."""
 
 import re
 import shutil
@@ -87,6 +87,16 @@ def nginx_command(folder: Path, ports: Ports) -> list[str] | None:
     (folder / "sleep.conf").write_text(example.replace("/etc/nginx/tls", str(folder)))
     (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
     return [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def caddy_command(folder: Path, ports: Ports) -> list[str] | None:
+    """Write the configuration, and return what starts Caddy; None if there is none. Certificates are in the folder."""
+    program = shutil.which("caddy")
+    if program is None:
+        return None
+    example = _filled((EXAMPLES / "Caddyfile").read_text(encoding="utf-8"), ports)
+    (folder / "Caddyfile").write_text(example.replace("/etc/caddy/tls", str(folder)))
+    return [program, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
 def envoy_command(folder: Path, ports: Ports, issuer: str, audience: str) -> list[str] | None:
