@@ -223,7 +223,7 @@ def test_an_operator_can_use_every_command_that_reads_the_log(secured: Secured, 
 def rules_file(folder: Path) -> Path:
     """Return a file with the rules that are built in."""
     file = folder / "rules.json"
-    file.write_text('{"default_policy": {}}')
+    file.write_text('{"policy": {}}')
     return file
 
 
@@ -250,7 +250,9 @@ def read(secured: Secured, user: str, topic: str) -> int | None:
 
 def created(secured: Secured, user: str) -> int | None:
     """Try to create a topic as a user, and return the code of the error; None if it was created."""
-    [made] = AdminClient(secured.kafka.client(user)).create_topics([NewTopic("other", 1, 1)]).values()
+    # It ends what it waits for when nothing refers to it.
+    client = AdminClient(secured.kafka.client(user))
+    [made] = client.create_topics([NewTopic("other", 1, 1)]).values()
     try:
         made.result(20)
     except KafkaException as error:
@@ -288,7 +290,7 @@ def test_no_identity_can_do_more_on_kafka(secured: Secured, user: str) -> None:
 def test_a_reader_does_not_even_see_the_topics(secured: Secured) -> None:
     """An emitter sees its own."""
     for user, seen in (("sleep-reader", set()), ("sleep-emitter", {"sleep.breakers"})):
-        assert set(AdminClient(secured.kafka.client(user)).list_topics(timeout=20).topics) == seen
+        assert set(AdminClient(secured.kafka.client(user)).list_topics(timeout=60).topics) == seen
 
 
 REFUSED: Final = {
@@ -305,7 +307,7 @@ REFUSED: Final = {
 @pytest.mark.parametrize(("name", "command"), [(name, command) for name in REFUSED for command in REFUSED[name]])
 def test_no_user_can_do_more_on_redis(secured: Secured, name: str, command: str) -> None:
     """Least of all the API, which never writes a tenant's record."""
-    refused = pytest.raises(redis.ResponseError, match=r"(?i)permission|ACL failure")
+    refused = pytest.raises(redis.ResponseError, match=r"permission|can't run this command")
     with redis.Redis.from_url(secured.redis.url(name)) as client, refused:
         client.execute_command(*command.split())
 
