@@ -38,8 +38,11 @@ FIND_OPA := from tests.services import jars, opa_program; print(opa_program.find
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-annotate --no-header
 
+# The plugin of the Docker command, or else the program of its own.
+COMPOSE = $(if $(shell docker compose version 2>/dev/null),docker compose,docker-compose) --project-name somabrain-sleep --file deploy/compose.yaml
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test unit levels integration acceptance clients faults cluster check lint types generated arrows policy node \
+.PHONY: help install run up down test unit levels integration acceptance clients faults cluster check lint types generated arrows policy node \
 	site diagrams format generate bench simulation simulate chaos attack soak lock images clean
 
 help: ## say what is needed, and list the targets
@@ -61,6 +64,15 @@ install: ## make the environment from requirements/dev.lock (quick when nothing 
 
 run: install ## start everything embedded, play the scenario, serve until Ctrl-C (ARGS=--once ends after it)
 	@$(BIN)/sleepctl run $(ARGS)
+
+up: ## build the image, start a whole installation with Docker Compose, and wait until it serves (ARGS="--profile grafana")
+	docker build --file deploy/docker/Dockerfile --tag somabrain-sleep .
+	$(COMPOSE) $(ARGS) up --detach
+	@echo "API and console: http://127.0.0.1:$${PROXY_PORT:-8080}/console/  gate: $${GATE_PORT:-8090}  Prometheus: $${PROMETHEUS_PORT:-9090}"
+	@echo "A token: $(COMPOSE) run --rm sleepctl token --key /keys/key.pem --tenant acme"
+
+down: ## end that installation; its data stay (ARGS=--volumes removes them)
+	$(COMPOSE) --profile grafana --profile tools down $(ARGS)
 
 # About three quarters of an hour on 2 cores with a real Kafka, less without. Each run of pytest adds its failed tests to the file
 # (tests/support/failures.py), so that they are listed at the end, whichever level they are of.

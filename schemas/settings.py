@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -13,6 +12,7 @@ from schemas.domain.values import OPA_PATTERN, PREFIX_PATTERN
 from schemas.environment import FromEnvironment, SettingsError
 from schemas.formats.settings import HttpFormat
 from schemas.names import Topics
+from schemas.redis.tls import check_redis_tls
 from schemas.setting_types import (
     BindHost,
     Brokers,
@@ -30,7 +30,7 @@ from schemas.setting_types import (
     is_url,
     json_of,
 )
-from schemas.tls import CertificateError, client_context, require_readable
+from schemas.tls import CertificateError, client_context, load_identity, require_readable
 
 INGRESS_TENANT_LIMIT: Final = 100
 """Events a second. A tenant with all of its 256 breaker claims repeats them once in 300 s, which is one a second."""
@@ -325,14 +325,8 @@ class Settings(FromEnvironment):
         if certfile is None:
             return context
         password = self.kafka_ssl_password
-        try:
-            # Without a password, the library would prompt for that of a locked key.
-            context.load_cert_chain(certfile, keyfile, "" if password is None else password.get_secret_value())
-        except (ssl.SSLError, ValueError):
-            raise CertificateError(
-                tuple(f"SLEEP_KAFKA_SSL_{name}" for name in ("CERTFILE", "KEYFILE", "PASSWORD")),
-                "certificate and key (PEM) do not fit each other, or the password does not open the key",
-            ) from None
+        variables = tuple(f"SLEEP_KAFKA_SSL_{name}" for name in ("CERTFILE", "KEYFILE", "PASSWORD"))
+        load_identity(context, variables, certfile, keyfile, "" if password is None else password.get_secret_value())
         return context
 
     def limit_of(self, budget: Budget) -> str:
@@ -376,25 +370,32 @@ class Settings(FromEnvironment):
             for name in ("kafka_sasl_username", "kafka_sasl_password"):
                 if getattr(self, name) is None:
                     yield (f"SLEEP_{name.upper()}",), "missing, SASL needs it"
-        if self.kafka_ssl_keyfile is not None and self.kafka_ssl_certfile is None:
-            yield ("SLEEP_KAFKA_SSL_CERTFILE",), "missing, SLEEP_KAFKA_SSL_KEYFILE needs it"
+        yield from self._unused_identity()
+        for name in ("kafka_ssl_keyfile", "kafka_ssl_password"):
+            if getattr(self, name) is not None and self.kafka_ssl_certfile is None:
+                yield ("SLEEP_KAFKA_SSL_CERTFILE",), f"missing, SLEEP_{name.upper()} needs it"
+                break
         if (self.console_oidc_issuer is None) != (self.console_oidc_client_id is None):
             yield ("SLEEP_CONSOLE_OIDC_ISSUER", "SLEEP_CONSOLE_OIDC_CLIENT_ID"), "one is missing, the other needs it"
-        for check in (self.kafka_ssl_context, self._check_redis_tls):
+        for check in (self.kafka_ssl_context, lambda: check_redis_tls(self.redis_address)):
             try:
                 check()
             except CertificateError as error:
                 yield error.variables, error.reason
 
-    def _check_redis_tls(self) -> None:
-        parts = urlsplit(self.redis_address)
-        if parts.scheme != "rediss":
-            return
-        options = dict(parse_qsl(parts.query))
-        for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-            if option in options:
-                require_readable("SLEEP_REDIS_URL", options[option])
-        if "ssl_ca_certs" in options:
-            client_context(("SLEEP_REDIS_URL", options["ssl_ca_certs"]))
-        elif options.get("ssl_cert_reqs") != "none":
-            client_context()
+    def _unused_identity(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield each part of an identity that the protocol does not send: the connection would be without it."""
+        protocol = self.kafka_security_protocol
+        for prefix, names, wanted in (
+            ("SASL", ("kafka_sasl_username", "kafka_sasl_password"), "SASL_SSL"),
+            ("SSL", ("kafka_ssl_certfile",), "SSL or SASL_SSL"),
+        ):
+            if prefix not in protocol:
+                yield from (
+                    (
+                        (f"SLEEP_{name.upper()}",),
+                        f"SLEEP_KAFKA_SECURITY_PROTOCOL={protocol} does not use it; set {wanted}, or remove the value",
+                    )
+                    for name in names
+                    if getattr(self, name) is not None
+                )

@@ -33,7 +33,7 @@ _IO = {"aiohttp", "aiokafka", "asyncio", "faust", "fastapi", "httpx", "redis", "
 # Taking a URL apart asks nobody. The others are what worker and API do alike, and they may not import each other: they
 # end tasks, serve HTTP, read topics and the clock, ask Redis within a time, and look at how it is run.
 _ALLOWED = {
-    ("settings.py", "urllib"),
+    ("tls.py", "urllib"),
     ("setting_types.py", "urllib"),
     ("clock.py", "time"),
     ("client.py", "redis"),
