@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "topics": Lazy("topics:app", "Create or check the topics."),
     "rules": Lazy("rules:app", "Show or apply the rules."),
     "policies": Lazy("policies:app", "Export all tenants' own policies to a file, or import them."),
+    "import-somabrain": Lazy("import_somabrain:import_somabrain", "Import the sleeping tenants of the predecessor."),
     "deadletters": Lazy("deadletters:app", "List dead letters, or put their records back."),
     "verify": Lazy("verify:verify", "Compare the log, Redis and the states topic."),
     "replay": Lazy("replay:replay", "Fold a range of the log again and show what would change."),

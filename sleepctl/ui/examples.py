@@ -19,6 +19,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "sleepctl policies import policies.jsonl --dry-run",
         "sleepctl policies import policies.jsonl --run new-leases --yes",
     ),
+    "import-somabrain": (
+        "sleepctl import-somabrain states.csv --dry-run",
+        "sleepctl import-somabrain --dsn 'host=db dbname=somabrain user=reader' --run first-import",
+    ),
     "deadletters list": ("sleepctl deadletters list", "sleepctl deadletters list --show 3:17"),
     "deadletters redrive": (
         "sleepctl deadletters redrive --partition 3 --offset 17",
