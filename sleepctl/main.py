@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "verify": Lazy("verify:verify", "Compare the log, Redis and the states topic."),
     "replay": Lazy("replay:replay", "Fold a range of the log again and show what would change."),
     "rebuild": Lazy("rebuild:rebuild", "Restore Redis from the states topic and the log."),
+    "partitions": Lazy("partitions:app", "Move to new topics with another number of partitions."),
     "storm": Lazy("storm:storm", "Make load: breaker events of tenants of its own."),
     "token": Lazy("token:token", "Print a token for development."),
     "send": Lazy("send:app", "Send a breaker event, or a command to one tenant or many."),

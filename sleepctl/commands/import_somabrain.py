@@ -40,7 +40,7 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
     breaker_seconds: Annotated[
         float,
         typer.Option(
-            help="How long a tenant sleeps whose breaker is not closed and whose row has no end.",
+            help="How long a tenant sleeps that a breaker may have frozen, if its row has no end.",
             min=1,
             max=MOST_SECONDS,
         ),

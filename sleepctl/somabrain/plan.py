@@ -10,7 +10,7 @@ from sleepctl.mass.targets import tenant_flaw
 from sleepctl.somabrain.table import Broken, Row, Table
 
 BREAKER_SECONDS: Final = 900
-"""How long a tenant sleeps whose breaker is not closed and whose row has no end: the usual lease of a breaker."""
+"""How long a tenant sleeps that a breaker put to sleep, or may have, if its row has no end: a breaker's usual lease."""
 MOST_SECONDS: Final = 2_592_000
 """No TTL is longer."""
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( ?(Z|[+-]\d\d(:?\d\d(:?\d\d)?)?))?")
@@ -21,7 +21,7 @@ PAST: Final = "its end has passed: the old poller would wake it"
 BY_TTL: Final = "it sleeps until its ttl"
 BY_SCHEDULED_WAKE: Final = "it has no ttl: it sleeps until its scheduled_wake"
 BY_BREAKER: Final = (
-    "its breaker is not closed and it has no end: it sleeps for a lease, in which its emitter must report"
+    "a breaker may have frozen it, and it has no end: it sleeps for a lease, in which emitters must report"
 )
 OPEN_ENDED: Final = "it has no end: it sleeps until somebody wakes it"
 
@@ -93,7 +93,7 @@ def plan_of(table: Table, now: int, breaker_seconds: float = BREAKER_SECONDS) ->
     Args:
         table: the table.
         now: the time in milliseconds since the epoch.
-        breaker_seconds: how long a tenant sleeps whose breaker is not closed and whose row has no end.
+        breaker_seconds: how long a tenant sleeps that a breaker may have put to sleep, if its row has no end.
     """
     plan = ImportPlan(table.source, table.place, [], [], list(table.broken))
     numbers: dict[str | None, list[int]] = {}
@@ -139,8 +139,10 @@ def _judge(row: Row, place: str, others: list[int], now: int, breaker_seconds: f
         return Skipped(number, tenant, AWAKE)
     wake_at = scheduled_wake if ttl is None else ttl
     if wake_at is None:
-        wake_at = now + round(breaker_seconds * 1000) if tripped else None
-        return Planned(number, tenant, state.label, wake_at, BY_BREAKER if tripped else OPEN_ENDED)
+        # The old memory service freezes a tenant after a failure, without an end, and writes no breaker's state.
+        by_breaker = tripped or state is SleepState.freeze
+        wake_at = now + round(breaker_seconds * 1000) if by_breaker else None
+        return Planned(number, tenant, state.label, wake_at, BY_BREAKER if by_breaker else OPEN_ENDED)
     if wake_at <= now:
         return Skipped(number, tenant, PAST)
     if wake_at > now + MOST_SECONDS * 1000:

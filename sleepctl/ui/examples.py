@@ -34,6 +34,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "sleepctl replay --rules rules.json --json",
     ),
     "rebuild": ("sleepctl rebuild", "sleepctl rebuild --partition 3 --force"),
+    "partitions move": (
+        "sleepctl partitions move --partitions 16 --topic-prefix sleep16 --dry-run",
+        "sleepctl partitions move --partitions 16 --topic-prefix sleep16",
+    ),
     "storm": ("sleepctl storm", "sleepctl storm --rate 2000 --seconds 60 --mix mix.json"),
     "token": (
         "sleepctl token --new-key keys --tenant acme",

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 
 from tests.services import Namespace, Services
-from tests.services.skips import Lacks
 from tests.support.administration import assert_fold
 from tests.support.command import Running, call
 from tests.support.installation import ApiClient, Installation
@@ -25,7 +24,7 @@ PARTITIONS: Final = 4
 ROWS: Final = 10_000
 STEPS: Final = ((signal.SIGINT, ROWS // 10), (signal.SIGKILL, ROWS // 3))
 """How the import is interrupted, each time after so many answers."""
-pytestmark = [pytest.mark.once, pytest.mark.needs_kafka(Lacks.TOPICS), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(300)]
 TABLE: Final = """
 CREATE TABLE tenant_sleep_states (
     tenant_id varchar(255) PRIMARY KEY, current_state varchar(50) NOT NULL, target_state varchar(50) NOT NULL,

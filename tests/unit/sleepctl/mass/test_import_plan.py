@@ -37,6 +37,10 @@ def _plan(*rows: Sequence[str | None], columns: Sequence[str] = COLUMNS) -> Impo
             Planned(2, "acme", "freeze", NOW + 15 * MINUTE, plan_module.BY_BREAKER),
         ),
         (
+            ("acme", "freeze", None, None, None, "closed"),
+            Planned(2, "acme", "freeze", NOW + 15 * MINUTE, plan_module.BY_BREAKER),
+        ),
+        (
             ("acme", "light", None, None, None, "half-open"),
             Planned(2, "acme", "light", NOW + 15 * MINUTE, plan_module.BY_BREAKER),
         ),
