@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from schemas.domain.policy import BUILT_IN_RULES, Rules, parse_rules
 from schemas.domain.record import new_record
 from schemas.kafka.partitioner import partition_of
+from tests.support.operations import outcome
 from tests.support.times import NOW, T
 from worker.recovery.errors import RefusedError
 from worker.recovery.move.content import MARKER, OldPartition, common_rules, contents_of
@@ -52,6 +53,24 @@ def test_each_tenant_is_where_it_belongs_and_keeps_all_but_its_position() -> Non
         documents = [from_json(output.value or b"") for output in content.states]
         assert {document["position"] for document in documents} == {f"{content.partition}:{MARKER}"}
         assert [document["rules"] for document in documents[:2]] == [each.document for each in rules[1:]]
+
+
+def test_rows_of_one_moment_stay_in_their_order() -> None:
+    """A later row says if an earlier state was enforced, and many commands have the same time."""
+    kept = outcome()
+    keys = [("acme", "z"), ("acme", "b"), ("acme", "a")]
+    rows = {key: {"at": T, "id": f"0:{offset}:0", "position": f"0:{offset}"} for offset, key in enumerate(keys, 9)}
+    old = _old(0, _numbered(), "acme")._replace(
+        operations={key: kept._replace(operation_id=key[1], position=rows[key]["position"]) for key in keys}, rows=rows
+    )
+    [content] = contents_of([old], 1)
+    assert [from_json(row.value or b"") for row in content.transitions] == [
+        {"at": T, "id": f"0:{MARKER}:{index}", "position": f"0:{MARKER}"} for index in range(3)
+    ]
+    reordered = {**rows, keys[0]: {**rows[keys[0]], "code": "first"}}
+    [content] = contents_of([old._replace(rows=reordered)], 1)
+    assert "code" in from_json(content.transitions[0].value or b"")
+    assert {each.position for each in content.operations.values()} == {f"0:{MARKER}"}
 
 
 def test_partitions_that_came_to_the_same_rules_differently_keep_only_these() -> None:

@@ -12,6 +12,7 @@ from schemas.domain.record import Record
 from schemas.kafka.partitioner import partition_of
 from schemas.names import rules_key
 from schemas.wire.operation import OperationRecord
+from schemas.wire.state_record import parse_position
 from schemas.wire.tenant_view import encoded_state
 from worker.ports import OperationKey, Output
 from worker.recovery.errors import RefusedError
@@ -140,11 +141,13 @@ def _rules_outputs(content: PartitionContent, at: int) -> list[Output]:
 def _rows(content: PartitionContent, rows: dict[OperationKey, dict[str, Any]]) -> list[Output]:
     """Return the audit rows of the commands: a rebuild learns from them which commands are remembered.
 
-    They are in the order in which the commands were judged. An index makes their ids differ.
+    They are in the order in which the commands were judged: many have the same time. An index makes their ids differ.
     """
-    known = sorted((rows[key]["at"], key) for key in content.operations if key in rows)
+    known = sorted(
+        (rows[key]["at"], parse_position(rows[key]["position"]), key) for key in content.operations.keys() & rows
+    )
     position, index = f"{content.partition}:{MARKER}", count()
     return [
         Output(key[0].encode(), to_json({**rows[key], "id": f"{position}:{next(index)}", "position": position}))
-        for _, key in known
+        for *_, key in known
     ]
