@@ -67,7 +67,7 @@ class _Admin:
         self._kafka.log(NEW.events, partition).trim(before)
 
 
-class World:
+class Both:
     """The old installation with a tenant that sleeps, and where the new one is to be."""
 
     def __init__(self, installation: Installation) -> None:
@@ -87,10 +87,10 @@ class World:
 
 
 @pytest.fixture
-def world(installed: None, installation: Installation, run: Run, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa: ARG001
+def both(installed: None, installation: Installation, run: Run, monkeypatch: pytest.MonkeyPatch) -> Both:  # noqa: ARG001
     """An installation of eight partitions whose store has all of its log."""
     assert run("rebuild").code == 0
-    made = World(installation)
+    made = Both(installation)
     for module in ("move.move", "verify"):
         monkeypatch.setattr(f"worker.recovery.{module}.TopicReader", lambda _: made.reader)
         monkeypatch.setattr(f"worker.recovery.{module}.LaneStore.connect", made.connect)
@@ -107,13 +107,13 @@ def _refused(outcome: Outcome, *told: str, code: int = 1) -> None:
         assert text in outcome.err
 
 
-def test_a_tenant_goes_to_its_new_partition_and_nothing_of_the_old_ones_changes(world: World, run: Run) -> None:
+def test_a_tenant_goes_to_its_new_partition_and_nothing_of_the_old_ones_changes(both: Both, run: Run) -> None:
     """With its commands and their rows; the settings are printed, and the way back."""
-    before = deepcopy(world.old.store.partitions), world.kafka.log(TOPICS.events, ACME).end
+    before = deepcopy(both.old.store.partitions), both.kafka.log(TOPICS.events, ACME).end
     outcome = run(*MOVE)
     assert outcome.code == 0, outcome.err
-    assert (world.old.store.partitions, world.kafka.log(TOPICS.events, ACME).end) == before
-    assert world.tenants() == {number: ["acme"] if number == THERE else [] for number in range(COUNT)}
+    assert (both.old.store.partitions, both.kafka.log(TOPICS.events, ACME).end) == before
+    assert both.tenants() == {number: ["acme"] if number == THERE else [] for number in range(COUNT)}
     assert (
         "sleep.* with 8 partitions went to sleep3.* with 3: 1 tenants (freeze 1), 0 policies, 1 remembered"
         in outcome.out
@@ -121,27 +121,27 @@ def test_a_tenant_goes_to_its_new_partition_and_nothing_of_the_old_ones_changes(
     assert "SLEEP_TOPIC_PREFIX=sleep3" in outcome.out
     assert 'SLEEP_INGRESS=[{"topic":"sleep.breakers"},{"topic":"sleep3.breakers"}]' in outcome.out
     assert "start them with SLEEP_TOPIC_PREFIX=sleep SLEEP_REDIS_PREFIX=sleep SLEEP_PARTITIONS=8" in outcome.out
-    [state] = world.kafka.log(NEW.states, THERE).records
+    [state] = both.kafka.log(NEW.states, THERE).records
     assert from_json(state.value or b"")["position"] == f"{THERE}:0"
-    [row] = world.kafka.log(NEW.transitions, THERE).records
+    [row] = both.kafka.log(NEW.transitions, THERE).records
     assert from_json(row.value or b"")["id"] == f"{THERE}:0:0"
     assert from_json(row.value or b"")["operation_id"] == "op-1"
-    assert {world.kafka.log(NEW.events, number).start for number in range(COUNT)} == {1}
+    assert {both.kafka.log(NEW.events, number).start for number in range(COUNT)} == {1}
 
 
-def test_a_dry_run_writes_nothing(world: World, run: Run) -> None:
+def test_a_dry_run_writes_nothing(both: Both, run: Run) -> None:
     """It only says what would go."""
     document = json.loads(run(*MOVE, "--dry-run", "--json").out)
     assert (document["dry_run"], document["tenants"], document["commands"]) == (True, 1, 1)
     assert document["settings"]["SLEEP_PARTITIONS"] == str(COUNT)
     assert "would go to sleep3.*" in run(*MOVE, "--dry-run").out
-    assert (world.admin.created, world.new.partitions) == (0, {})
+    assert (both.admin.created, both.new.partitions) == (0, {})
 
 
-def test_an_interrupted_move_is_run_again(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_move_is_run_again(both: Both, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is complete no lane may start; complete partitions stay. Tenants that went meanwhile get tombstones."""
     commits = 0
-    commit = world.new.commit
+    commit = both.new.commit
 
     async def failing(partition: int, what: object) -> bool:
         nonlocal commits
@@ -151,25 +151,25 @@ def test_an_interrupted_move_is_run_again(world: World, run: Run, monkeypatch: p
         return await commit(partition, what)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.new, "commit", failing)
+        patch.setattr(both.new, "commit", failing)
         _refused(run(*MOVE), "Redis does not answer: RedisError: gone; run the same command again")
-    assert any(each.next < 0 for each in world.new.partitions.values())
+    assert any(each.next < 0 for each in both.new.partitions.values())
     gone = next(name for name in (f"gone-{number}" for number in range(99)) if partition_of(name, COUNT) == THERE)
-    [state] = [record.value or b"" for record in world.kafka.log(TOPICS.states, ACME).records][-1:]
+    [state] = [record.value or b"" for record in both.kafka.log(TOPICS.states, ACME).records][-1:]
     left = from_json(state) | {"tenant": gone, "position": f"{THERE}:0"}
-    world.kafka.log(NEW.states, THERE).append([Output(gone.encode(), to_json(left))])
+    both.kafka.log(NEW.states, THERE).append([Output(gone.encode(), to_json(left))])
     document = json.loads(run(*MOVE, "--json").out)
     assert (document["ok"], document["differences"]) == (True, [])
-    assert world.tenants()[THERE] == ["acme"]
-    assert len(world.kafka.log(NEW.events, THERE).records) == 0
+    assert both.tenants()[THERE] == ["acme"]
+    assert len(both.kafka.log(NEW.events, THERE).records) == 0
     again = json.loads(run(*MOVE, "--json").out)
     assert [each["found"] for each in again["partitions"]] == [True] * COUNT
 
 
-def test_a_complete_partition_that_differs_is_named_and_stays(world: World, run: Run) -> None:
+def test_a_complete_partition_that_differs_is_named_and_stays(both: Both, run: Run) -> None:
     """A worker used one of the two since: nothing is put over it."""
     assert run(*MOVE).code == 0
-    stored = world.new.partitions[THERE]
+    stored = both.new.partitions[THERE]
     packed = stored.tenants.pop("acme")
     stored.tenants["other"] = packed
     outcome = run(*MOVE)
@@ -191,44 +191,44 @@ def test_a_complete_partition_that_differs_is_named_and_stays(world: World, run:
         assert f"operation op-1 {'is missing' if value is None else 'cannot be read'}" in outcome.out
 
 
-def test_workers_and_unapplied_events_are_refused(world: World, run: Run) -> None:
+def test_workers_and_unapplied_events_are_refused(both: Both, run: Run) -> None:
     """What a timer left is no event."""
-    log = world.kafka.log(TOPICS.events, ACME)
+    log = both.kafka.log(TOPICS.events, ACME)
     timer = event_bytes("sleep.timer.v1", {"due_at": NOW}, "acme")
     log.append([Output(b"acme", timer, (("content-type", b"application/cloudevents+json"),))])
     assert run(*MOVE, "--dry-run").code == 0
-    world.reader.workers = 2
+    both.reader.workers = 2
     _refused(run(*MOVE), "2 workers are in group sleep-worker; stop the APIs first")
-    world.reader.workers = 0
+    both.reader.workers = 0
     log.append([Output(b"acme", json.dumps(breaker("closed")).encode())])
     _refused(run(*MOVE), f"partition {ACME} has 1 records that no worker has applied", "SLEEP_INGRESS='[]'")
 
 
-def test_a_store_that_is_not_whole_is_refused(world: World, run: Run) -> None:
+def test_a_store_that_is_not_whole_is_refused(both: Both, run: Run) -> None:
     """As a lane would refuse it."""
-    stored = world.old.stored
+    stored = both.old.stored
     whole = deepcopy(stored)
 
     def told(*text: str) -> None:
         _refused(run(*MOVE), *text)
-        world.old.store.partitions[ACME] = deepcopy(whole)
+        both.old.store.partitions[ACME] = deepcopy(whole)
 
-    world.old.stored.progress[b"next"] = b"-5"
+    both.old.stored.progress[b"next"] = b"-5"
     told(f"partition {ACME} is being rebuilt")
-    world.old.stored.progress[b"layout"] = b"99"
+    both.old.stored.progress[b"layout"] = b"99"
     told(f"partition {ACME}: progress: ")
-    world.old.stored.progress[b"swept"] = b"9"
+    both.old.stored.progress[b"swept"] = b"9"
     told(f"partition {ACME}: progress cannot be used: swept is 9")
-    world.old.stored.timers.clear()
+    both.old.stored.timers.clear()
     told("timers where progress says")
-    world.old.stored.tenants["acme"] = b"damaged"
+    both.old.stored.tenants["acme"] = b"damaged"
     told("a record cannot be read")
-    world.old.stored.operations[next(iter(whole.operations))] = b"damaged"
+    both.old.stored.operations[next(iter(whole.operations))] = b"damaged"
     told("operation op-1 of tenant acme cannot be read")
-    world.kafka.log(TOPICS.transitions, ACME).records.clear()
+    both.kafka.log(TOPICS.transitions, ACME).records.clear()
     assert run(*MOVE, "--dry-run").code == 0, "a live operation's claim says its id"
-    del world.old.stored.operations[next(iter(whole.operations))]
-    world.old.stored.operations["acme", "unknown"] = b"x"
+    del both.old.stored.operations[next(iter(whole.operations))]
+    both.old.stored.operations["acme", "unknown"] = b"x"
     told("Redis remembers 1 commands and the transitions topic has the rows of 0")
 
 
@@ -246,15 +246,15 @@ def test_the_new_names_are_new(installed: None, run: Run, arguments: tuple[str, 
     _refused(run("partitions", "move", *arguments), told, code=2)
 
 
-def test_an_ingress_topic_does_not_become_ours(world: World, run: Run) -> None:  # noqa: ARG001 - an installation
+def test_an_ingress_topic_does_not_become_ours(both: Both, run: Run) -> None:  # noqa: ARG001 - an installation
     """Its emitters would write to ours."""
     outcome = run(*MOVE, SLEEP_INGRESS='[{"topic": "sleep3.breakers"}]')
     _refused(outcome, "SLEEP_INGRESS names the topic sleep3.breakers", code=2)
 
 
-def test_topics_that_somebody_uses_are_refused(world: World, run: Run) -> None:
+def test_topics_that_somebody_uses_are_refused(both: Both, run: Run) -> None:
     """By their records, or by what Redis has of them."""
-    log = world.kafka.log(NEW.events, 0)
+    log = both.kafka.log(NEW.events, 0)
     log.append([Output(b"x", b"{}")])
     _refused(run(*MOVE), "the events of new partition 0 are those of somebody else; name another --topic-prefix")
     log.append([Output(b"x", b"{}")])
@@ -264,5 +264,5 @@ def test_topics_that_somebody_uses_are_refused(world: World, run: Run) -> None:
     log.start = 0
     outcome = run(*MOVE)
     assert outcome.code == 0, outcome.err
-    world.kafka.log(NEW.events, 1).append([Output(b"x", b"{}")])
+    both.kafka.log(NEW.events, 1).append([Output(b"x", b"{}")])
     _refused(run(*MOVE), "new partition 1 is in use: its log and its progress have gone on")
