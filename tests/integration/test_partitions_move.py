@@ -26,7 +26,7 @@ SEED: Final = 52
 OLD: Final = 4
 NEW: Final = 8
 RAMP: Final = {"ramp_seconds": {"deepen": 600, "wake": 600}, "breakers": [{"match": "*", "open": "deep"}]}
-SLEEPS: Final = 30.0
+SLEEPS: Final = 20.0
 """For how many seconds the tenants sleep that are to wake after the move."""
 LATE_MS: Final = 10_000
 """How late a tenant may wake on a busy machine."""
