@@ -123,8 +123,9 @@ def test_a_tenant_goes_to_its_new_partition_and_nothing_of_the_old_ones_changes(
     assert "start them with SLEEP_TOPIC_PREFIX=sleep SLEEP_REDIS_PREFIX=sleep SLEEP_PARTITIONS=8" in outcome.out
     [state] = both.kafka.log(NEW.states, THERE).records
     assert from_json(state.value or b"")["position"] == f"{THERE}:0"
-    [row] = both.kafka.log(NEW.transitions, THERE).records
-    assert from_json(row.value or b"")["id"] == f"{THERE}:0:0"
+    breakers, row = both.kafka.log(NEW.transitions, THERE).records
+    assert from_json(breakers.value or b"")["cause"]["kind"] == "breaker", "the row before says what was enforced"
+    assert from_json(row.value or b"")["id"] == f"{THERE}:0:1"
     assert from_json(row.value or b"")["operation_id"] == "op-1"
     assert {both.kafka.log(NEW.events, number).start for number in range(COUNT)} == {1}
 

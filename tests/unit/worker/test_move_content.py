@@ -26,7 +26,7 @@ def _old(partition: int, rules: list[Rules], *tenants: str, under: int | None = 
     """A partition whose tenants were last folded under rules of a number, by default under the last ones."""
     number = len(rules) - 1 if under is None else under
     records = {tenant: replace(new_record(rules[number], NOW), offset=7, version=3) for tenant in tenants}
-    return OldPartition(partition, 8, latest, rules, records, {}, {})
+    return OldPartition(partition, 8, latest, rules, records, {}, {}, {})
 
 
 def test_each_tenant_is_where_it_belongs_and_keeps_all_but_its_position() -> None:

@@ -30,6 +30,7 @@ class OldPartition(NamedTuple):
         latest: the highest timestamp of any event applied, ms.
         rules: all its rules by number.
         rows: the audit row of each command that is remembered, as far as the topic has it.
+        earlier: the tenant's row before that. It says if the state before the command was enforced.
     """
 
     partition: int
@@ -39,6 +40,7 @@ class OldPartition(NamedTuple):
     records: dict[str, Record]
     operations: dict[OperationKey, OperationRecord]
     rows: dict[OperationKey, dict[str, Any]]
+    earlier: dict[OperationKey, dict[str, Any]]
 
 
 class CommonRules(NamedTuple):
@@ -94,6 +96,7 @@ def contents_of(old: Sequence[OldPartition], partitions: int) -> list[PartitionC
             number = partition_of(key[0], partitions)
             contents[number].operations[key] = operation._replace(position=f"{number}:{MARKER}")
     rows = {key: row for each in old for key, row in each.rows.items()}
+    earlier = {key: row for each in old for key, row in each.earlier.items()}
     for content in contents:
         content.states.extend(_rules_outputs(content, latest))
         content.states.extend(
@@ -105,7 +108,7 @@ def contents_of(old: Sequence[OldPartition], partitions: int) -> list[PartitionC
             )
             for tenant, record in sorted(content.records.items())
         )
-        content.transitions.extend(_rows(content, rows))
+        content.transitions.extend(_rows(content, rows, earlier))
     return contents
 
 
@@ -138,16 +141,27 @@ def _rules_outputs(content: PartitionContent, at: int) -> list[Output]:
     ]
 
 
-def _rows(content: PartitionContent, rows: dict[OperationKey, dict[str, Any]]) -> list[Output]:
+def _rows(
+    content: PartitionContent,
+    rows: dict[OperationKey, dict[str, Any]],
+    earlier: dict[OperationKey, dict[str, Any]],
+) -> list[Output]:
     """Return the audit rows of the commands: a rebuild learns from them which commands are remembered.
 
-    They are in the order in which the commands were judged: many have the same time. An index makes their ids differ.
+    They are in the order in which the commands were judged: many have the same time. Before the first one of a tenant
+    comes the tenant's row before it. An index makes their ids differ.
     """
-    known = sorted(
-        (rows[key]["at"], parse_position(rows[key]["position"]), key) for key in content.operations.keys() & rows
-    )
+    keys = content.operations.keys() & rows
+    known = sorted((rows[key]["at"], parse_position(rows[key]["position"]), key) for key in keys)
     position, index = f"{content.partition}:{MARKER}", count()
-    return [
-        Output(key[0].encode(), to_json({**rows[key], "id": f"{position}:{next(index)}", "position": position}))
-        for *_, key in known
-    ]
+    outputs: list[Output] = []
+    tenants: set[str] = set()
+    for *_, key in known:
+        first = key[0] not in tenants
+        tenants.add(key[0])
+        copied = [earlier[key], rows[key]] if first and key in earlier else [rows[key]]
+        outputs.extend(
+            Output(key[0].encode(), to_json({**row, "id": f"{position}:{next(index)}", "position": position}))
+            for row in copied
+        )
+    return outputs

@@ -12,6 +12,7 @@ from schemas.redis.command_memory import unpack as unpack_operation
 from schemas.settings import Settings
 from schemas.wire.events import TIMER
 from schemas.wire.operation import OperationRecord
+from schemas.wire.state_record import parse_position
 from worker.adapters.redis_store import LaneStore
 from worker.adapters.topic_reader import OffsetRange
 from worker.fold.decoding import Decoder
@@ -93,9 +94,9 @@ class Source:
             if source == "operation"
         ]
         operations = await self._operations(number, claimed)
-        rows = await self._rows(number, transitions, operations, status.operations)
+        rows, earlier = await self._rows(number, transitions, operations, status.operations)
         progress = status.progress
-        return OldPartition(number, position, progress.latest, progress.rules, records, operations, rows)
+        return OldPartition(number, position, progress.latest, progress.rules, records, operations, rows, earlier)
 
     async def _require_only_timers(self, partition: int, position: int, end: int) -> None:
         """Require that no worker has left out an event; a timer that is left out is made again.
@@ -145,8 +146,8 @@ class Source:
         offsets: OffsetRange,
         operations: dict[OperationKey, OperationRecord],
         wanted: int,
-    ) -> dict[OperationKey, dict[str, Any]]:
-        """Return the rows of remembered commands, the newest of each; fill in `operations`.
+    ) -> tuple[dict[OperationKey, dict[str, Any]], dict[OperationKey, dict[str, Any]]]:
+        """Return the rows of remembered commands, the newest of each, and the row before; fill in `operations`.
 
         Redis has only digests of ids. So the topic is read backward until each remembered command is found.
 
@@ -154,34 +155,50 @@ class Source:
             RefusedError: if the topic lacks some.
         """
         rows: dict[OperationKey, dict[str, Any]] = {}
+        earlier: dict[OperationKey, dict[str, Any]] = {}
         start, end = offsets
         while end > start and len(rows) < wanted:
             begin = max(start, end - _ROWS_AT_ONCE)
             found: dict[OperationKey, dict[str, Any]] = {}
+            before: dict[OperationKey, dict[str, Any]] = {}
+            # Of each tenant the last row, and the last one of an earlier event.
+            last: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {}
             async for page in self._topics.reader.read(self._settings.topics.transitions, partition, begin, end):
-                found |= {key: row for record in page if (row := _row_of(record.value)) for key in [_key_of(row)]}
+                for row in filter(None, (_row_of(record.value) for record in page)):
+                    tenant = row["tenant"]
+                    present, previous = last.get(tenant, (row, None))
+                    previous = present if present["position"] != row["position"] else previous
+                    last[tenant] = row, previous
+                    if _is_remembered(row):
+                        key = tenant, row["operation_id"]
+                        found[key] = row
+                        if previous is not None:
+                            before[key] = previous
             new = [key for key in found if key not in rows]
             operations |= await self._operations(partition, [key for key in new if key not in operations])
             rows |= {key: found[key] for key in new if key in operations}
+            earlier |= {key: before[key] for key in new if key in operations and key in before}
             end = begin
         if len(operations) != wanted:
             raise RefusedError(
                 f"partition {partition}: Redis remembers {wanted} commands and the transitions topic has the rows of "
                 f"{len(operations)}; run `sleepctl verify` to see which contradict each other"
             )
-        return rows
+        return rows, earlier
 
 
 def _row_of(value: bytes | None) -> dict[str, Any] | None:
-    """Return the row of a command that is remembered, None for any other record."""
+    """Return a row of the audit, None for any other record: `sleepctl verify` names what no worker wrote."""
     try:
         row: Any = from_json(value or b"null")
-        if row["operation_id"] is None or row["kind"] == "transition" or row["code"] in _NOT_REMEMBERED:
-            return None
-        return {**row, "tenant": str(row["tenant"]), "operation_id": str(row["operation_id"]), "at": int(row["at"])}
-    except (ValueError, KeyError, TypeError):
-        return None  # Another program wrote it; `sleepctl verify` names it.
+        parse_position(row["position"])
+        names = {name: row[name] for name in ("operation_id", "kind", "code")}
+        return {**row, **names, "tenant": str(row["tenant"]), "at": int(row["at"])}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _key_of(row: dict[str, Any]) -> OperationKey:
-    return row["tenant"], row["operation_id"]
+def _is_remembered(row: dict[str, Any]) -> bool:
+    """Tell whether a row is the outcome or the refusal of a command that is remembered."""
+    is_command = isinstance(row["operation_id"], str) and row["kind"] != "transition"
+    return is_command and row["code"] not in _NOT_REMEMBERED
