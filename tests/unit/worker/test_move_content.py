@@ -59,7 +59,9 @@ def test_rows_of_one_moment_stay_in_their_order() -> None:
     """A later row says if an earlier state was enforced, and many commands have the same time."""
     kept = outcome()
     keys = [("acme", "z"), ("acme", "b"), ("acme", "a")]
-    rows = {key: {"at": T, "id": f"0:{offset}:0", "position": f"0:{offset}"} for offset, key in enumerate(keys, 9)}
+    rows: dict[tuple[str, str], dict[str, Any]] = {
+        key: {"at": T, "id": f"0:{offset}:0", "position": f"0:{offset}"} for offset, key in enumerate(keys, 9)
+    }
     old = _old(0, _numbered(), "acme")._replace(
         operations={key: kept._replace(operation_id=key[1], position=rows[key]["position"]) for key in keys}, rows=rows
     )
