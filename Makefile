@@ -38,9 +38,12 @@ FIND_OPA := from tests.services import jars, opa_program; print(opa_program.find
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	--no-emit-index-url --no-annotate --no-header
 
+# The plugin of the Docker command, or else the program of its own.
+COMPOSE = $(if $(shell docker compose version 2>/dev/null),docker compose,docker-compose) --project-name somabrain-sleep --file deploy/compose.yaml
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test unit levels integration acceptance clients faults cluster check lint types generated arrows policy node \
-	format generate bench simulation simulate chaos attack soak lock images clean
+.PHONY: help install run up down test unit levels integration acceptance clients faults cluster check lint types generated arrows policy node \
+	site diagrams format generate bench simulation simulate chaos attack soak lock images clean
 
 help: ## say what is needed, and list the targets
 	@echo "Needs make and Python 3.11 to 3.13 with venv, on Linux; nothing else. \`make test\` takes three quarters of an hour on 2 cores."
@@ -61,6 +64,15 @@ install: ## make the environment from requirements/dev.lock (quick when nothing 
 
 run: install ## start everything embedded, play the scenario, serve until Ctrl-C (ARGS=--once ends after it)
 	@$(BIN)/sleepctl run $(ARGS)
+
+up: ## build the image, start a whole installation with Docker Compose, and wait until it serves (ARGS="--profile grafana")
+	docker build --file deploy/docker/Dockerfile --tag somabrain-sleep .
+	$(COMPOSE) $(ARGS) up --detach
+	@echo "API and console: http://127.0.0.1:$${PROXY_PORT:-8080}/console/  gate: $${GATE_PORT:-8090}  Prometheus: $${PROMETHEUS_PORT:-9090}"
+	@echo "A token: $(COMPOSE) run --rm sleepctl token --key /keys/key.pem --tenant acme"
+
+down: ## end that installation; its data stay (ARGS=--volumes removes them)
+	$(COMPOSE) --profile grafana --profile tools down $(ARGS)
 
 # About three quarters of an hour on 2 cores with a real Kafka, less without. Each run of pytest adds its failed tests to the file
 # (tests/support/failures.py), so that they are listed at the end, whichever level they are of.
@@ -95,7 +107,7 @@ acceptance: install ## tests of the processes from outside
 clients: install ## generate clients in Python, TypeScript, Go and Java, compile them, call a running API with each
 	$(PYTEST) tests/clients --durations=8 $(ARGS)
 
-check: lint types generated arrows policy node ## lint, format, types, generated files, arrows, policy, Node client; changes nothing
+check: lint types generated arrows policy node site ## lint, format, types, generated files, arrows, policy, Node client, site; changes no source
 
 lint: install ## ruff: rules and format
 	$(BIN)/ruff check
@@ -131,25 +143,31 @@ node: ## style and unit tests of the Node client, where there is Node 20 or newe
 	fi; \
 	cd clients/node && npm test
 
+site: install ## build the documentation into build/site; fails for a warning, a broken link or anchor
+	$(PYTHON) -m docs.site $(if $(MADE),--into "$(MADE)/site") $(ARGS)
+
+diagrams: install ## draw the diagrams of the pages that have changed, with Chromium and npm
+	$(PYTHON) -m docs.site.draw
+
 format: install ## rewrite sources to the project's style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-generate: install ## rewrite generated files (JSON Schemas, reference pages)
+generate: install ## rewrite generated files (JSON Schemas, reference pages, plots)
 	$(PYTHON) -m docs.generator
 
 simulate: install ## run whole workers under faults in virtual time, on all cores (SEEDS=2000)
 	$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),2000) $(ARGS)
 
 chaos: install ## hurt workers, APIs, Redis and Kafka by a schedule, and check everything (SECONDS=120, SEED=1)
-	$(PYTHON) -m tests.faults --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) $(ARGS)
+	PYTHONPATH=clients/python $(PYTHON) -m tests.faults --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) $(ARGS)
 
 attack: install ## attack an installation of its own in every known way, a line each with its bound (ARGS=--short)
 	$(PYTHON) -m tests.attack $(ARGS)
 
 soak: install ## the long runs: 100,000 simulations, half an hour of chaos, an hour that watches memory (SEED=1)
 	$(PYTHON) -m tests.simulation --seeds 100000
-	$(PYTHON) -m tests.faults --seconds 1800 --seed $(or $(SEED),1)
+	PYTHONPATH=clients/python $(PYTHON) -m tests.faults --seconds 1800 --seed $(or $(SEED),1)
 	$(PYTHON) -m tests.attack.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1)
 
 bench: install ## measure throughput, latency and timer lag here (ARGS selects)

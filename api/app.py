@@ -12,10 +12,9 @@ import structlog
 from aiokafka import client as aiokafka_client
 from fastapi import FastAPI
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from api.adapters.dependency import Dependency, describe, keep
-from api.adapters.kafka_events import EventsLog, KafkaEvents
+from api.adapters.kafka_events import KafkaEvents
 from api.adapters.kafka_group import KafkaGroup
 from api.adapters.redis_limiter import RedisLimiter
 from api.adapters.redis_receipts import RedisReceipts
@@ -28,6 +27,8 @@ from api.commands.log_time import LogTime
 from api.commands.replies import RedisReplies
 from api.commands.submit import Commands
 from api.console import routes as console_routes
+from api.console.issuer import DISCOVERY, Issuer
+from api.console.sign_in_codes import SignInCodes
 from api.http.facade import Facade
 from api.http.head import HeadAsGet
 from api.http.head_bounds import LeanHead
@@ -38,6 +39,7 @@ from api.observability.lag import Lag
 from api.observability.metrics import Metrics
 from api.observability.pages import pages_of
 from api.observability.status import Status
+from api.observability.traced import traced_log
 from api.queries.completeness import SharedTraces, require_known
 from api.queries.partitions import Partitions
 from api.queries.tenant import Reads
@@ -141,6 +143,8 @@ class Wiring:
         release: called when the process begins to stop, so that waiting callers are answered.
         closing: awaited after the tasks have ended.
         console: whether the console is served.
+        issuer: signs readers of the console in.
+        sign_in: codes that sign readers of the console in.
     """
 
     services: Services
@@ -148,6 +152,8 @@ class Wiring:
     release: Callable[[], None] = lambda: None
     closing: Sequence[Callable[[], Awaitable[Any]]] = field(default_factory=list)
     console: bool = True
+    issuer: Issuer | None = None
+    sign_in: SignInCodes | None = None
 
 
 async def _run(task: Task) -> None:
@@ -171,6 +177,7 @@ def wire(
     monotonic: Clock = monotonic_ms,
     embedded: bool = False,
     member: Member | None = None,
+    sign_in: SignInCodes | None = None,
     tracing: "Tracing | None" = None,
 ) -> Wiring:
     """Build all parts from the settings. Nothing connects before the application starts.
@@ -181,6 +188,7 @@ def wire(
         monotonic: a clock that nobody sets.
         embedded: whether Redis is the embedded one, whose data ends with the process.
         member: given to one of several processes, whose pages are about all of them.
+        sign_in: codes that sign readers of the console in.
         tracing: makes spans; None if tracing is off.
 
     Raises:
@@ -199,7 +207,7 @@ def wire(
     receipts = RedisReceipts(commands_client, settings.redis_prefix, settings.partitions, writes, turns)
     log_time = LogTime(clock, monotonic)
     log = KafkaEvents.of(settings, kafka, log_time)
-    publishing = _publishing(log, settings.topics.events, tracing)
+    publishing = traced_log(log, settings.topics.events, tracing)
     replies = RedisReplies(replies_client, settings.redis_prefix, store.operation, redis)
     keys = JwksKeys(fetch_from(str(settings.jwt_jwks), client), monotonic, jwks)
     history = CountsHistory(clock)
@@ -224,7 +232,12 @@ def wire(
         metrics,
         log_time.now,
     )
-    closing = [client.aclose, commands_client.aclose, replies_client.aclose, watch_client.aclose]
+    closing: list[Callable[[], Awaitable[Any]]] = [
+        client.aclose,
+        commands_client.aclose,
+        replies_client.aclose,
+        watch_client.aclose,
+    ]
     tasks: list[Task] = [
         lambda: keep(kafka, log.run, log.lost),
         lambda: keep(redis, replies.run, replies.lost),
@@ -291,15 +304,19 @@ def wire(
         feed.release()
         states_feed.release()
 
-    return Wiring(services, tasks, release, closing, settings.console)
+    issuer = _issuer(settings, monotonic, closing)
+    return Wiring(services, tasks, release, closing, settings.console, issuer, sign_in)
 
 
-def _publishing(log: KafkaEvents, topic: str, tracing: "Tracing | None") -> EventsLog:
-    if tracing is None:
-        return log
-    from api.observability.tracing import TracedEvents  # noqa: PLC0415 - only where tracing is on
-
-    return TracedEvents(log, topic, tracing)
+def _issuer(settings: Settings, monotonic: Clock, closing: list[Callable[[], Awaitable[Any]]]) -> Issuer | None:
+    """Return the issuer that signs readers of the console in, None without one."""
+    name, client_id = settings.console_oidc_issuer, settings.console_oidc_client_id
+    if not settings.console or name is None or client_id is None:
+        return None
+    client = http_client(name, proxy=settings.jwt_jwks_proxy)
+    closing.append(client.aclose)
+    fetch = fetch_from(f"{name.rstrip('/')}{DISCOVERY}", client, "discovery document")
+    return Issuer(name, client_id, str(settings.jwt_audience), fetch, monotonic)
 
 
 def _pages_of_topics(settings: Settings, open_transitions: OpenPlacedReader, clock: Clock) -> tuple[Audit, DeadLetters]:
@@ -369,7 +386,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     for router in ROUTERS:
         app.include(router)
     if wiring.console:
-        app.include(console_routes.console_router())
+        app.include(console_routes.console_router(wiring.issuer, wiring.sign_in))
     app.add_middleware(HeadAsGet)
     app.add_middleware(LeanHead)
     app.add_middleware(RequestMiddleware, metrics=wiring.services.metrics, clock=wiring.services.clock)
@@ -380,13 +397,3 @@ def create_app(wiring: Wiring) -> FastAPI:
 
     app.add_middleware(Pace, turns_of=turns_of, now=time.monotonic, sleep=asyncio.sleep)
     return app
-
-
-def application(wiring: Wiring, tracing: "Tracing | None" = None) -> ASGIApp:
-    """Return what a server runs: the application, with a span for each request where tracing is on."""
-    app = create_app(wiring)
-    if tracing is None:
-        return app
-    from api.observability.tracing import traced  # noqa: PLC0415 - only where tracing is on
-
-    return traced(app, tracing)

@@ -7,7 +7,9 @@ from typing import Final
 
 import structlog
 
-from api.app import application, wire
+from api.app import create_app, wire
+from api.console.sign_in_codes import SignInCodes
+from api.observability.traced import traced_app
 from schemas.http.connections import Connections, affordable
 from schemas.http.server import HttpServer, Member, listen
 from schemas.settings import Settings
@@ -42,6 +44,7 @@ async def serve(
     drain: float = DRAIN_SECONDS,
     embedded: bool = False,
     member: Member | None = None,
+    sign_in: SignInCodes | None = None,
 ) -> None:
     """Serve until `stop` is set.
 
@@ -54,6 +57,7 @@ async def serve(
         drain: seconds of service after `/readyz` fails.
         embedded: whether Redis is the embedded one, whose data ends with the process.
         member: given to one of several processes, with the socket that they share.
+        sign_in: codes that sign readers of the console in.
 
     Raises:
         SettingsError: if a setting that the API needs is absent.
@@ -61,7 +65,7 @@ async def serve(
     """
     raise_file_limit()
     tracing = start_tracing(settings, "somabrain-sleep-api")
-    wiring = wire(settings, embedded=embedded, member=member, tracing=tracing)
+    wiring = wire(settings, embedded=embedded, member=member, sign_in=sign_in, tracing=tracing)
     listener = listen(settings, "api_port") if member is None else member.listener
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -72,7 +76,9 @@ async def serve(
         refused=metrics.connection_refused,
     )
     metrics.watch_connections(connections)
-    server = HttpServer(application(wiring, tracing), listener, connections, lifespan="on", stop_seconds=STOP_SECONDS)
+    server = HttpServer(
+        traced_app(create_app(wiring), tracing), listener, connections, lifespan="on", stop_seconds=STOP_SECONDS
+    )
     serving = asyncio.create_task(server.run_until_stopped())
     watching = [
         asyncio.create_task(stop.wait()),

@@ -154,6 +154,23 @@ def _server_url(location: str) -> str:
     return location
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _issuer_url(location: str) -> str:
+    parts = located(location) if is_url(location) else None
+    safe = parts is not None and (parts.scheme == "https" or is_loopback(parts.hostname or ""))
+    if parts is None or not safe or parts.username is not None or parts.query or parts.fragment:
+        msg = "it must be an https URL without a user, ? or #; on a loopback address http is accepted"
+        raise ValueError(msg)
+    return location
+
+
 def _proxy_url(location: str) -> str:
     if not is_url(location):
         msg = "it must be the URL of an HTTP proxy, with http:// or https://"
@@ -204,8 +221,10 @@ Decimal = Annotated[float, _plain_number(_DECIMAL, "a number")]
 Port = Annotated[Whole, Field(ge=0, le=_LARGEST_PORT)]
 Brokers = Annotated[str, AfterValidator(_brokers)]
 BindHost = Annotated[str, AfterValidator(_bind_host)]
+ClientId = Annotated[str, Field(min_length=1, max_length=256)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 KeyLocation = Annotated[str, AfterValidator(_key_location)]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
+IssuerUrl = Annotated[str, AfterValidator(_issuer_url)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 Limit = Annotated[str, AfterValidator(_limit)]

@@ -1,9 +1,7 @@
 """Settings: one frozen object, read once from `SLEEP_` environment variables in the entry point."""
 
 import ssl
-from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -16,8 +14,10 @@ from schemas.names import Topics
 from schemas.setting_types import (
     BindHost,
     Brokers,
+    ClientId,
     Decimal,
     Ingress,
+    IssuerUrl,
     KeyLocation,
     Limit,
     Port,
@@ -28,7 +28,7 @@ from schemas.setting_types import (
     is_url,
     json_of,
 )
-from schemas.tls import CertificateError, client_context, require_readable
+from schemas.tls import client_context, load_identity, require_readable
 
 INGRESS_TENANT_LIMIT: Final = 100
 """Events a second. A tenant with all of its 256 breaker claims repeats them once in 300 s, which is one a second."""
@@ -218,6 +218,13 @@ class Settings(FromEnvironment):
     console: Annotated[
         bool, Field(description="Whether the API serves the console at /console/.", examples=["false"])
     ] = True
+    console_oidc_issuer: Annotated[
+        IssuerUrl | None,
+        Field(description="OpenID issuer that signs in to the console.", examples=["https://issuer.example/"]),
+    ] = None
+    console_oidc_client_id: Annotated[
+        ClientId | None, Field(description="Client id of the console at that issuer.", examples=["sleep-console"])
+    ] = None
     worker_connections: Annotated[
         Whole,
         Field(ge=1, le=65_536, description="Most connections to the status page of one worker.", examples=["1024"]),
@@ -324,14 +331,8 @@ class Settings(FromEnvironment):
         if certfile is None:
             return context
         password = self.kafka_ssl_password
-        try:
-            # Without a password, the library would prompt for that of a locked key.
-            context.load_cert_chain(certfile, keyfile, "" if password is None else password.get_secret_value())
-        except (ssl.SSLError, ValueError):
-            raise CertificateError(
-                tuple(f"SLEEP_KAFKA_SSL_{name}" for name in ("CERTFILE", "KEYFILE", "PASSWORD")),
-                "certificate and key (PEM) do not fit each other, or the password does not open the key",
-            ) from None
+        variables = tuple(f"SLEEP_KAFKA_SSL_{name}" for name in ("CERTFILE", "KEYFILE", "PASSWORD"))
+        load_identity(context, variables, certfile, keyfile, "" if password is None else password.get_secret_value())
         return context
 
     def limit_of(self, budget: Budget) -> str:
@@ -368,30 +369,3 @@ class Settings(FromEnvironment):
         """
         if self.jwt_jwks is not None and not is_url(self.jwt_jwks):
             require_readable("SLEEP_JWT_JWKS", self.jwt_jwks)
-
-    def problems(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the variables and the reason of each contradiction between settings, and of each unreadable file."""
-        if self.kafka_security_protocol.startswith("SASL"):
-            for name in ("kafka_sasl_username", "kafka_sasl_password"):
-                if getattr(self, name) is None:
-                    yield (f"SLEEP_{name.upper()}",), "missing, SASL needs it"
-        if self.kafka_ssl_keyfile is not None and self.kafka_ssl_certfile is None:
-            yield ("SLEEP_KAFKA_SSL_CERTFILE",), "missing, SLEEP_KAFKA_SSL_KEYFILE needs it"
-        for check in (self.kafka_ssl_context, self._check_redis_tls):
-            try:
-                check()
-            except CertificateError as error:
-                yield error.variables, error.reason
-
-    def _check_redis_tls(self) -> None:
-        parts = urlsplit(self.redis_address)
-        if parts.scheme != "rediss":
-            return
-        options = dict(parse_qsl(parts.query))
-        for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
-            if option in options:
-                require_readable("SLEEP_REDIS_URL", options[option])
-        if "ssl_ca_certs" in options:
-            client_context(("SLEEP_REDIS_URL", options["ssl_ca_certs"]))
-        elif options.get("ssl_cert_reqs") != "none":
-            client_context()

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from schemas.domain.policy import field_errors
 from schemas.environment import FromEnvironment, SettingsError
+from schemas.setting_problems import problems_of
 from schemas.settings import Ports, Settings
 
 _Read = TypeVar("_Read", bound=FromEnvironment)
@@ -37,7 +38,7 @@ def load_settings() -> Settings:
         SettingsError: naming each variable that is missing or wrong, and why.
     """
     settings = _read(Settings)
-    findings = [f"{', '.join(variables)}: {reason}" for variables, reason in settings.problems()]
+    findings = [f"{', '.join(variables)}: {reason}" for variables, reason in problems_of(settings)]
     if findings:
         raise SettingsError("; ".join(findings))
     return settings

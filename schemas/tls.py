@@ -71,6 +71,23 @@ def client_context(cafile: tuple[str, str] | None = None, fallback: str | None =
     return context
 
 
+def load_identity(
+    context: ssl.SSLContext, variables: tuple[str, ...], certfile: str, keyfile: str | None, password: str = ""
+) -> None:
+    """Load the certificate and the key of a client.
+
+    Raises:
+        CertificateError: naming the variables.
+    """
+    try:
+        # Without a password, the library would prompt for that of a locked key.
+        context.load_cert_chain(certfile, keyfile, password)
+    except (ssl.SSLError, ValueError):
+        raise CertificateError(
+            variables, "certificate and key (PEM) do not fit each other, or the password does not open the key"
+        ) from None
+
+
 def context_for(url: str, fallback: str) -> ssl.SSLContext:
     """Return a context for the requests to one server; see `client_context`.
 

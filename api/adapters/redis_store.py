@@ -130,12 +130,12 @@ def connect(settings: Settings, *, retries: int = 1, shared: bool = False) -> Re
         settings: name the server.
         retries: how often a command is sent again at once after a broken connection. One retry replaces the
             connections of a pool that a restarted server has closed. A timeout is never retried.
-        shared: whether all calls to a single server share a connection. Then each call limits its own time. A cluster's
-            client always limits it itself, since it looks for another node after a timeout.
+        shared: whether all calls to a single server share a connection. Each call of any of these clients has a
+            limited time, and that of a cluster then looks for another node.
     """
     retry = Retry(NoBackoff(), retries, supported_errors=(RedisConnectionError,))
     if shared and not settings.redis_is_cluster:
-        return SharedRedis.open(settings, retry=retry)
+        return SharedRedis.open(settings, retry=retry, seconds=ANSWER_SECONDS)
     return redis_client.connect(settings, seconds=ANSWER_SECONDS, retry=retry, pool=(PLACES, ANSWER_SECONDS))
 
 
@@ -200,8 +200,8 @@ class _Noting:
                 raise unavailable from error
 
 
-def seconds_for(client: RedisClient) -> float:
-    """Return the timeout of a call, in seconds.
+def seconds_for(client: RedisClient) -> float | None:
+    """Return the timeout of a block of calls, in seconds; None for a shared connection, which limits each call itself.
 
     A cluster's client needs to reach its own timeout first: then it looks for another node.
     """
@@ -209,33 +209,38 @@ def seconds_for(client: RedisClient) -> float:
 
 
 @cache
-def _seconds_for(kind: type[RedisClient]) -> float:
+def _seconds_for(kind: type[RedisClient]) -> float | None:
     # redis-py's classes are protocols, for which `isinstance` takes as long as the rest of a context.
+    if issubclass(kind, SharedRedis):
+        return None
     return 2 * ANSWER_SECONDS if issubclass(kind, RedisCluster) else ANSWER_SECONDS
 
 
 class asking:  # noqa: N801 - used like a function
     """Wait for a turn, then limit the time of the block. Errors are those of `answering`."""
 
-    __slots__ = ("_limit", "_turn")
+    __slots__ = ("_limit", "_turns")
 
     def __init__(self, client: RedisClient, turns: RedisTurns) -> None:
-        self._turn = turns.turn()
-        self._limit = running_timeout(seconds_for(client))
+        seconds = seconds_for(client)
+        self._turns = turns
+        self._limit = None if seconds is None else running_timeout(seconds)
 
     async def __aenter__(self) -> None:
         with answering():
-            await self._turn.__aenter__()
-        await self._limit.__aenter__()
+            await self._turns.take()
+        if self._limit is not None:
+            await self._limit.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with answering():
-                await self._limit.__aexit__(kind, error, trace)
+            if self._limit is not None:
+                with answering():
+                    await self._limit.__aexit__(kind, error, trace)
         finally:
-            await self._turn.__aexit__(None, None, None)
+            self._turns.give()
         if error is not None and (unavailable := unavailable_for(error)) is not None:
             raise unavailable from error
 

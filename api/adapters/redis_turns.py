@@ -6,8 +6,6 @@ itself. Another tenant waits for at most one turn of each tenant, however many r
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -30,9 +28,8 @@ class RedisTurns:
         self._free = places
         self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    @asynccontextmanager
-    async def turn(self, seconds: float = QUEUE_SECONDS) -> AsyncIterator[None]:
-        """Wait in the caller's queue, and hold a place for a block.
+    async def take(self, seconds: float = QUEUE_SECONDS) -> None:
+        """Wait in the caller's queue for a place. The caller then gives it back with `give`.
 
         Raises:
             TimeoutError: if no place became free in time.
@@ -41,10 +38,6 @@ class RedisTurns:
             self._free -= 1
         else:
             await self._wait(CALLER.get(), seconds)
-        try:
-            yield
-        finally:
-            self._give()
 
     async def _wait(self, name: str, seconds: float) -> None:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -54,7 +47,7 @@ class RedisTurns:
                 await place
         except BaseException:
             if place.done() and not place.cancelled():
-                self._give()  # The place came at the moment of the timeout.
+                self.give()  # The place came at the moment of the timeout.
             else:
                 self._leave(name, place)
             raise
@@ -65,8 +58,8 @@ class RedisTurns:
         if not line:
             del self._lines[name]
 
-    def _give(self) -> None:
-        """Give a place to the first request of the next queue."""
+    def give(self) -> None:
+        """Give a place back: to the first request of the next queue, if there is one."""
         if not self._lines:
             self._free += 1
             return
@@ -75,6 +68,6 @@ class RedisTurns:
         if line:
             self._lines[name] = line  # at the end of the round
         if place.cancelled():
-            self._give()
+            self.give()
         else:
             place.set_result(None)

@@ -234,8 +234,14 @@ def _is_strong(key: PyJWK) -> bool:
             return False
 
 
-def fetch_from(location: str, client: httpx.AsyncClient) -> Fetch:
-    """Return a function that reads a JWKS of at most `LARGEST_JWKS` bytes from an http(s) URL or a file."""
+def fetch_from(location: str, client: httpx.AsyncClient, what: str = "JWKS") -> Fetch:
+    """Return a function that reads a document of an issuer, of at most `LARGEST_JWKS` bytes.
+
+    Args:
+        location: an http(s) URL or a file.
+        client: asks the URL.
+        what: the document, for errors.
+    """
 
     async def from_url() -> bytes:
         # A compressed answer could expand beyond the bound. A redirect would lead to keys that nobody configured.
@@ -246,11 +252,11 @@ def fetch_from(location: str, client: httpx.AsyncClient) -> Fetch:
                 # Not httpx's own error: its text holds the URL with any password in it.
                 raise KeysError(f"the issuer answered {response.status_code} {response.reason_phrase}")
             if "content-encoding" in response.headers:
-                raise KeysError("the JWKS is packed, though that was not asked for")
+                raise KeysError(f"the {what} is packed, though that was not asked for")
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                _bounded(len(body))
+                _bounded(len(body), what)
             return bytes(body)
         finally:
             await response.aclose()
@@ -258,7 +264,7 @@ def fetch_from(location: str, client: httpx.AsyncClient) -> Fetch:
     def read() -> bytes:
         with Path(location).open("rb") as file:
             document = file.read(LARGEST_JWKS + 1)
-        _bounded(len(document))
+        _bounded(len(document), what)
         return document
 
     async def from_file() -> bytes:
@@ -267,7 +273,7 @@ def fetch_from(location: str, client: httpx.AsyncClient) -> Fetch:
     return from_url if location.startswith(("http://", "https://")) else from_file
 
 
-def _bounded(size: int) -> None:
+def _bounded(size: int, what: str) -> None:
     if size > LARGEST_JWKS:
-        msg = f"the JWKS has more than {LARGEST_JWKS} bytes"
+        msg = f"the {what} has more than {LARGEST_JWKS} bytes"
         raise KeysError(msg)

@@ -5,18 +5,19 @@ Expirations are applied lazily, at their own deadlines. A reader with the record
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from schemas.domain.claim import PIN, Cause, Claim, Claims
-from schemas.domain.decision import Change, breaker_name, decide, depth_of, held_until
-from schemas.domain.policy import Terms
+from schemas.domain.decision import Change, decide, depth_of, held_until
+from schemas.domain.policy import Terms, breaker_name
 from schemas.domain.record import Record
 from schemas.domain.schedule import Ramp
 from schemas.domain.state import SleepState
 
 _FOREVER = float("inf")
+_EXPIRED = Cause("expired", None)
 _SLEEPING = (SleepState.light, SleepState.deep, SleepState.freeze)
 
 
@@ -95,7 +96,7 @@ def retires_at(record: Record, terms: Terms) -> int | None:
     return max(record.clock, record.since, record.ramp.ends_at) + terms.retire_after_ms
 
 
-class Forecast(NamedTuple):
+class Forecast(Struct, frozen=True, gc=False):
     """A change of `state` that will happen without further events."""
 
     at: int
@@ -118,14 +119,13 @@ def _asked_until(claims: Claims, terms: Terms) -> list[float]:
             continue
         end = _FOREVER if claim.expires_at is None else claim.expires_at
         if claim.breaker_state is None:
-            quorum, name, claim_depth = 1, "", depth_of(claim, terms)
+            quorum, claim_depth = 1, claim.state or SleepState.active
         else:
-            name = breaker_name(claim.key)
-            rule = policy.rule_of(name)
+            rule = policy.rule_of_claim(claim.key)
             quorum, claim_depth = rule.quorum, rule.means[claim.breaker_state]
         for depth in _SLEEPING[:claim_depth]:
             if quorum > 1:
-                by_name.setdefault((name, depth), []).append(end)
+                by_name.setdefault((breaker_name(claim.key), depth), []).append(end)
             elif end > until[depth]:
                 until[depth] = end
     for (name, depth), ends in by_name.items():
@@ -163,7 +163,7 @@ def forecast(record: Record, terms: Terms) -> list[Forecast]:
         record = replace(record, claims={key: claim for key, claim in record.claims.items() if key != PIN})
         record = _forecast_step(record, terms, int(at), asked(at), Cause("pin_ended", PIN[1]), changes)
     while (at := _next_step(record, terms, ends)) != _FOREVER:
-        record = _forecast_step(record, terms, int(at), asked(at), Cause("expired", None), changes)
+        record = _forecast_step(record, terms, int(at), asked(at), _EXPIRED, changes)
     return changes
 
 

@@ -4,18 +4,17 @@ Only this module decides. The fold calls it after every event. A reader calls it
 the present. A preview calls it with a policy that is not in force.
 """
 
-from typing import NamedTuple
-
+from msgspec import Struct
 from msgspec.structs import replace
 
 from schemas.domain.claim import NEVER_HELD_CAUSES, PIN, Cause, Claim, Claims
-from schemas.domain.policy import Terms
+from schemas.domain.policy import Terms, breaker_name
 from schemas.domain.record import Record
 from schemas.domain.schedule import Ramp
 from schemas.domain.state import SleepState
 
 
-class Change(NamedTuple):
+class Change(Struct, frozen=True, gc=False):
     """A change of `decided` or `state`; `enforced` is the policy's `enforce` after it."""
 
     before: SleepState
@@ -25,16 +24,11 @@ class Change(NamedTuple):
     enforced: bool
 
 
-def breaker_name(key: str) -> str:
-    """Return the breaker's name from a claim's key `name@instance`."""
-    return key[: key.index("@")]
-
-
 def depth_of(claim: Claim, terms: Terms) -> SleepState:
     """Return the depth of a claim under these terms."""
     if claim.breaker_state is None:
         return claim.state or SleepState.active
-    return terms.policy.rule_of(breaker_name(claim.key)).means[claim.breaker_state]
+    return terms.policy.rule_of_claim(claim.key).means[claim.breaker_state]
 
 
 def deepest(claims: Claims, terms: Terms) -> SleepState:
@@ -47,8 +41,7 @@ def deepest(claims: Claims, terms: Terms) -> SleepState:
             if claim.source != "pin" and claim.state is not None and claim.state > depth:
                 depth = claim.state
             continue
-        name = breaker_name(claim.key)
-        rule = policy.rule_of(name)
+        rule = policy.rule_of_claim(claim.key)
         claim_depth = rule.means[claim.breaker_state]
         if claim_depth <= depth:
             continue  # A quorum that needs this instance cannot be deeper than it.
@@ -56,7 +49,7 @@ def deepest(claims: Claims, terms: Terms) -> SleepState:
             depth = claim_depth
         else:
             by_name = by_name if by_name is not None else {}
-            by_name.setdefault(name, []).append(claim_depth)
+            by_name.setdefault(breaker_name(claim.key), []).append(claim_depth)
     for name, depths in (by_name or {}).items():
         quorum = policy.rule_of(name).quorum
         if len(depths) >= quorum:
@@ -105,14 +98,15 @@ def decide(record: Record, terms: Terms, now: int, cause: Cause) -> tuple[Record
     policy = terms.policy
     state = decided if policy.enforce else SleepState.active
     ramp = record.ramp
-    if terms.schedule[state] != ramp.target or state is not record.state:
+    aim = terms.schedule[state]
+    if state is not record.state or (aim is not ramp.target and aim != ramp.target):
         length = policy.deepen_ms if state > record.state else policy.wake_ms
-        ramp = Ramp(ramp.at(now), terms.schedule[state], now, now + length)
+        ramp = Ramp(ramp.at(now), aim, now, now + length)
     if decided is record.decided and state is record.state:
         if hold == record.held_until and ramp is record.ramp:
             return record, None
         return replace(record, held_until=hold, ramp=ramp), None
     change = Change(record.decided, decided, cause, now, policy.enforce)
-    if decided is not record.decided:
-        record = replace(record, since=now, cause=cause)
-    return replace(record, decided=decided, state=state, held_until=hold, ramp=ramp), change
+    if decided is record.decided:
+        return replace(record, state=state, held_until=hold, ramp=ramp), change
+    return replace(record, decided=decided, state=state, since=now, cause=cause, held_until=hold, ramp=ramp), change

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from schemas.domain.claim import PIN, Claim, Claims, Source
-from schemas.domain.decision import bounded, breaker_name, deepest, depth_of, wanted
-from schemas.domain.policy import Policy, Rules, Terms
+from schemas.domain.decision import bounded, deepest, depth_of, wanted
+from schemas.domain.policy import Policy, Rules, Terms, breaker_name
 from schemas.domain.record import Record
 from schemas.domain.state import LABELS, SleepState
 

@@ -16,8 +16,9 @@ from schemas.domain.values import MAX_NAME, MAX_SECONDS, Integer, Pattern, Secon
 from schemas.errors import SchemasError
 from schemas.wire.validation_errors import MOST_FINDINGS, path_of, reason_of
 
-# A policy caches the rule of each name. The cache is cleared at this size, so memory is bounded.
+# A policy caches the rule of each name and of each claim's key. A cache is cleared at this size, so memory is bounded.
 _REMEMBERED_NAMES: Final = 4096
+_REMEMBERED_CLAIMS: Final = 1024
 # Findings go into headers and answers. A document of 64 KiB can have thousands of wrong fields, with long names.
 _FIELD_SHOWN: Final = 128
 _REASON_SHOWN: Final = 256
@@ -68,6 +69,11 @@ def _invalid(error: ValidationError, model: type[Document]) -> InvalidDocumentEr
     errors = field_errors(error, model)
     unknown = (path_of(finding) for finding in error.errors(include_url=False) if finding["type"] == "extra_forbidden")
     return InvalidDocumentError(errors, next((".".join(map(str, path)) for path in unknown), None))
+
+
+def breaker_name(key: str) -> str:
+    """Return the breaker's name from a claim's key `name@instance`."""
+    return key[: key.index("@")]
 
 
 class RampSeconds(Document):
@@ -162,8 +168,8 @@ class Policy:
     """A valid policy with all defaults, in the form for decisions; durations in milliseconds."""
 
     __slots__ = (
-        "_first_match", "_rule_of", "_rules", "ceiling", "deepen_ms", "document", "enforce", "floor", "max_ttl_ms",
-        "min_sleep_ms", "packed", "schedule", "wake_ms",
+        "_first_match", "_rule_of", "_rule_of_claim", "_rules", "ceiling", "deepen_ms", "document", "enforce", "floor",
+        "max_ttl_ms", "min_sleep_ms", "packed", "schedule", "wake_ms",
     )  # fmt: skip
 
     def __init__(self, document: PolicyDocument) -> None:
@@ -178,6 +184,7 @@ class Policy:
         self._first_match = compile_globs([rule.match for rule in document.breakers])
         self._rules = [BreakerRule.of(rule) for rule in document.breakers]
         self._rule_of: dict[str, BreakerRule] = {}
+        self._rule_of_claim: dict[str, BreakerRule] = {}
         self.document = _filled(document)
         self.packed = to_json(self.document).decode()
 
@@ -190,6 +197,15 @@ class Policy:
             index = self._first_match(name)
             rule = _NO_MATCH if index is None else self._rules[index]
             self._rule_of[name] = rule
+        return rule
+
+    def rule_of_claim(self, key: str) -> BreakerRule:
+        """Return the rule of a breaker's claim with this key, `name@instance`."""
+        rule = self._rule_of_claim.get(key)
+        if rule is None:
+            if len(self._rule_of_claim) >= _REMEMBERED_CLAIMS:
+                self._rule_of_claim.clear()
+            rule = self._rule_of_claim[key] = self.rule_of(breaker_name(key))
         return rule
 
     def has_rule_for(self, name: str) -> bool:

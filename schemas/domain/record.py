@@ -120,7 +120,7 @@ def pack(record: Record, schedule: Schedule) -> bytes:
     ]
     usual = _usual(record.state)
     while usual and fields[-1] == usual.pop():
-        fields.pop()
+        del fields[-1]
     return pack_fields(LAYOUT, fields)
 
 
@@ -210,7 +210,9 @@ def _absolute(time: int | None, clock: int) -> int | None:
 
 def _index(claims: Claims, name: tuple[str, str | None]) -> int | None:
     """Return the place of a claim, None if there is no such claim."""
-    return next((index for index, key in enumerate(claims) if key == name), None)
+    if name not in claims:
+        return None
+    return next(index for index, key in enumerate(claims) if key == name)
 
 
 def _item(items: Sequence[Item], index: int) -> Item:
@@ -271,8 +273,8 @@ def _unpack_cause(packed: int | list[Any] | None, claims: list[Claim]) -> Cause 
 
 
 def _pack_ramp(record: Record, schedule: Schedule) -> int | list[Any]:
-    ramp, clock = record.ramp, record.clock
-    if ramp == _at_once(record.state, schedule, record.since):
+    ramp, clock, since = record.ramp, record.clock, record.since
+    if ramp.ends_at == since == ramp.starts_at and ramp == _at_once(record.state, schedule, since):
         return _AT_ONCE
     starts_at, ends_at = ramp.starts_at - clock, ramp.ends_at - clock
     return [_pack_set(ramp.start, schedule), _pack_set(ramp.target, schedule), starts_at, ends_at]

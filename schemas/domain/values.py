@@ -51,7 +51,9 @@ IN_WORDS: Final = {
 """What each pattern allows, in words that follow `must be`."""
 
 MAX_NAME: Final = 200
-"""Longest name of a breaker, in characters."""
+"""Longest name of a breaker or of its instance, in characters."""
+MAX_TEXT: Final = 256
+"""Longest text for people, in characters."""
 MAX_SECONDS: Final = 2_592_000
 _DECIMALS: Final = 3
 _MORE_DECIMALS: Final = re.compile(r"(\.\d{9})\d+")
@@ -140,13 +142,15 @@ Number = Annotated[float, BeforeValidator(_number), Field(strict=True)]
 Seconds = Annotated[float, BeforeValidator(_duration), Field(strict=True, ge=0, le=MAX_SECONDS)]
 TenantId = Annotated[str, Field(strict=True, pattern=TENANT_PATTERN)]
 Identifier = Annotated[str, Field(strict=True, pattern=IDENTIFIER_PATTERN)]
-Text = Annotated[str, Field(strict=True, max_length=256, pattern=NO_CONTROL_PATTERN)]
+Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT, pattern=NO_CONTROL_PATTERN)]
 BreakerName = Annotated[str, Field(strict=True, min_length=1, max_length=MAX_NAME, pattern=BREAKER_PATTERN)]
 InstanceName = Annotated[
     str,
-    Field(strict=True, max_length=200, pattern=NO_CONTROL_PATTERN),
+    Field(strict=True, max_length=MAX_NAME, pattern=NO_CONTROL_PATTERN),
     absent_if_null(""),
-    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 200, "pattern": NO_CONTROL_PATTERN}, {"type": "null"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "maxLength": MAX_NAME, "pattern": NO_CONTROL_PATTERN}, {"type": "null"}]}
+    ),
 ]
 Pattern = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=NO_CONTROL_PATTERN)]
 Time = Annotated[str, Field(strict=True, pattern=TIME_PATTERN), AfterValidator(_time)]

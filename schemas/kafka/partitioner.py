@@ -1,5 +1,6 @@
 """The partition of a tenant: Kafka's default partitioner."""
 
+from struct import iter_unpack
 from typing import Final
 
 _M: Final = 0x5BD1E995
@@ -12,10 +13,9 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     hashed = _SEED ^ length
     blocks = length & ~3
-    for start in range(0, blocks, 4):
-        block = int.from_bytes(data[start : start + 4], "little") * _M & _MASK
-        block = (block ^ block >> 24) * _M & _MASK
-        hashed = (hashed * _M & _MASK) ^ block
+    for (number,) in iter_unpack("<I", data[:blocks]):
+        block = number * _M & _MASK
+        hashed = (hashed * _M ^ (block ^ block >> 24) * _M) & _MASK
     if blocks != length:
         hashed = (hashed ^ int.from_bytes(data[blocks:], "little")) * _M & _MASK
     hashed = (hashed ^ hashed >> 13) * _M & _MASK

@@ -8,7 +8,6 @@ Calls that still wait on the old connection get their answers from it.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from schemas.errors import describe
 from schemas.redis.client import connect
+from schemas.redis.link import Link
 from schemas.running_timeout import running_timeout
 from schemas.settings import Settings
 from schemas.tasks import end_tasks
@@ -49,9 +48,9 @@ class SharedRedis(Redis):
         super().__init__(*arguments, **options)
         self.seconds = seconds
         self.resends = resends
-        self._link: _Link | None = None
-        self._links: set[_Link] = set()
-        self._opening: asyncio.Task[_Link] | None = None
+        self._link: Link | None = None
+        self._links: set[Link] = set()
+        self._opening: asyncio.Task[Link] | None = None
         self._is_closed = False
 
     @classmethod
@@ -92,22 +91,35 @@ class SharedRedis(Redis):
                 made.
             TimeoutError: if the server does not accept the connection in time, or does not answer in time.
         """
-        if self.seconds is None:
-            answers = await self._answers(commands)
-        else:
-            async with running_timeout(self.seconds):
-                answers = await self._answers(commands)
+        # redis-py has names of two words.
+        packed = b"".join([pack_command((*name.split(), *arguments)) for name, *arguments in commands])
+        answers = await self._answers(packed, len(commands))
         return [self._parsed(command[0], answer, options) for command, answer in zip(commands, answers, strict=True)]
 
-    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
-        # redis-py has names of two words.
-        packed = b"".join(pack_command((*name.split(), *arguments)) for name, *arguments in commands)
-        try:
-            return await (await self._open_link()).ask(packed, len(commands))
-        except RedisConnectionError:
-            if not self.resends:
-                raise
-        return await (await self._open_link()).ask(packed, len(commands))
+    async def _answers(self, packed: bytes, number: int) -> list[Any]:
+        link, sends = self._link, 2 if self.resends else 1
+        if link is not None and link.is_open:
+            try:
+                # The connection limits the time.
+                return await link.ask(packed, number)
+            except RedisConnectionError:
+                sends -= 1
+                if not sends:
+                    raise
+        if self.seconds is None:
+            return await self._answers_of_new(packed, number, sends)
+        async with running_timeout(self.seconds):
+            return await self._answers_of_new(packed, number, sends)
+
+    async def _answers_of_new(self, packed: bytes, number: int, sends: int) -> list[Any]:
+        """Return the answers from a connection that may have to be made first, and if it breaks, from another."""
+        while True:
+            sends -= 1
+            try:
+                return await (await self._open_link()).ask(packed, number)
+            except RedisConnectionError:
+                if not sends:
+                    raise
 
     def _parsed(self, name: str, answer: Any, options: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
         if isinstance(answer, ResponseError):
@@ -115,7 +127,7 @@ class SharedRedis(Redis):
         callback = self.response_callbacks.get(name)
         return answer if callback is None else callback(answer, **options)
 
-    async def _open_link(self) -> "_Link":
+    async def _open_link(self) -> Link:
         if self._is_closed:
             msg = "the client is closed"
             raise RedisConnectionError(msg)
@@ -136,7 +148,7 @@ class SharedRedis(Redis):
         """Tell whether a call was cancelled by `aclose`, and not by whoever waits for the call."""
         return self._is_closed and not (caller is not None and caller.cancelling())
 
-    async def _connect(self) -> "_Link":
+    async def _connect(self) -> Link:
         connection: Connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
         try:
             async with running_timeout(CONNECT_SECONDS):
@@ -144,15 +156,15 @@ class SharedRedis(Redis):
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._link = link = _Link(connection)
+        self._link = link = Link(connection, self.seconds)
         self._links.add(link)
-        link.reading.add_done_callback(lambda _: self._links.discard(link))
+        link.serving.add_done_callback(lambda _: self._links.discard(link))
         return link
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - as redis-py has it
         """Close every connection. Calls that still wait fail, and so do later ones."""
         self._is_closed = True
-        tasks: list[asyncio.Task[Any]] = [link.reading for link in self._links]
+        tasks: list[asyncio.Task[Any]] = [link.serving for link in self._links]
         if self._opening is not None:
             tasks.append(self._opening)
         await end_tasks(tasks, seconds=CONNECT_SECONDS)
@@ -172,86 +184,6 @@ class _Pipeline:
     async def execute(self) -> list[Any]:
         commands, self._commands = self._commands, []
         return await self._client.ask(commands)
-
-
-class _Link:
-    """One connection, and the calls that wait for an answer from it, in their order.
-
-    Attributes:
-        is_open: whether it takes further calls.
-        reading: the task that reads answers until the connection ends.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self.is_open = True
-        self._connection = connection
-        self._due: deque[asyncio.Future[Any]] = deque()
-        self.reading = asyncio.create_task(self._read())
-
-    async def ask(self, packed: bytes, number: int) -> list[Any]:
-        """Send commands and return their answers, errors of the server among them.
-
-        Raises:
-            RedisConnectionError: if the connection broke.
-        """
-        self._write(packed)
-        loop = asyncio.get_running_loop()
-        answers: list[asyncio.Future[Any]] = [loop.create_future() for _ in range(number)]
-        self._due += answers
-        try:
-            return [await answer for answer in answers]
-        except asyncio.CancelledError:
-            for answer in answers:
-                answer.cancel()
-            self.is_open = False
-            if not self._is_awaited():
-                self.reading.cancel()
-            raise
-
-    def _write(self, packed: bytes) -> None:
-        """Hand bytes to the operating system, or to the loop while that takes no more.
-
-        redis-py would wait until they are gone, and close the connection of all calls if one is cut off meanwhile.
-        Nothing is gained by that wait: each call waits for its answer, and there is a bounded number of calls.
-
-        Raises:
-            RedisConnectionError: if the connection is closed, or does not take them.
-        """
-        writer: asyncio.StreamWriter | None = self._connection._writer  # noqa: SLF001 - see above
-        if not self.is_open or writer is None:
-            raise RedisConnectionError("the connection was closed")
-        try:
-            writer.write(packed)
-        except Exception as error:  # an OSError, or a RuntimeError of uvloop
-            self.is_open = False
-            self.reading.cancel()
-            raise RedisConnectionError(describe(error)) from error
-
-    def _is_awaited(self) -> bool:
-        return any(not answer.done() for answer in self._due)
-
-    async def _read(self) -> None:
-        failure: Exception = RedisConnectionError("the connection was closed by this process")
-        try:
-            while self.is_open or self._is_awaited():
-                try:
-                    answer = await self._connection.read_response(disable_decoding=True)
-                except ResponseError as error:
-                    answer = error
-                due = self._due.popleft()
-                if not due.done():
-                    due.set_result(answer)
-        except RedisConnectionError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - whatever ends the reader breaks the connection
-            failure = RedisConnectionError(describe(error))
-        finally:
-            self.is_open = False
-            for due in self._due:
-                if not due.done():
-                    due.set_exception(type(failure)(*failure.args))
-                    due.exception()  # A caller that has gone does not retrieve it.
-            await self._connection.disconnect(nowait=True)
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined, to_json, to_jsonable_python
 from rich.text import Text
 
 from schemas.environment import PREFIX, is_service_link, unknown
+from schemas.setting_problems import problems_of
 from schemas.settings import Settings
 from schemas.settings_loader import findings_of
 from sleepctl.io.requests import HERE
@@ -82,7 +83,7 @@ def _problems() -> dict[str, str]:
         return dict(findings_of(error))
     # SSL_CERT_FILE is no SLEEP_ variable: its problem is shown at the setting that needs the file.
     problems: dict[str, str] = {}
-    for variables, reason in settings.problems():
+    for variables, reason in problems_of(settings):
         name = variables[0]
         is_setting = name.startswith(PREFIX)
         field = name.removeprefix(PREFIX).lower() if is_setting else "kafka_security_protocol"

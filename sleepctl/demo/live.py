@@ -7,8 +7,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 import httpx
 
+from api.console.sign_in_codes import SignInCodes
 from api.serve import Ready
 from api.serve import serve as serve_api
+from schemas.clock import monotonic_ms
 from schemas.errors import describe
 from schemas.settings import Settings
 from schemas.tasks import end_tasks
@@ -56,6 +58,7 @@ class Live:
         self._view = view
         self._once = once
         self._ready = Ready()
+        self._sign_in = SignInCodes(self._operator_token, monotonic_ms)
         self.unseen: list[str] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -69,7 +72,10 @@ class Live:
             asyncio.create_task(
                 serve_worker(self._settings, stop=halt, ready=worker_ready, embedded=True), name="the worker"
             ),
-            asyncio.create_task(serve_api(self._settings, stop=halt, ready=self._ready, embedded=True), name="the API"),
+            asyncio.create_task(
+                serve_api(self._settings, stop=halt, ready=self._ready, embedded=True, sign_in=self._sign_in),
+                name="the API",
+            ),
         ]
         stopping = asyncio.create_task(stop.wait())
         playing = asyncio.create_task(guard(self._play(worker_ready), parts))
@@ -129,6 +135,9 @@ class Live:
                     return
                 await asyncio.sleep(_POLL_SECONDS)
 
+    def _operator_token(self) -> str:
+        return self._services.token("operator", "sleep:operate", None)
+
     def _serving(self) -> Serving:
         settings = self._settings
         return Serving(
@@ -136,7 +145,8 @@ class Live:
             worker_url=f"http://{settings.api_host}:{settings.worker_metrics_port}",
             tenant=ACME,
             token=self._services.token(f"ops@{ACME}", SCOPES, ACME),
-            operator_token=self._services.token("operator", "sleep:operate", None),
+            operator_token=self._operator_token(),
+            console=f"{self._ready.url}/console/#/?code={self._sign_in.issue()}",
             kafka=settings.kafka_bootstrap,
             redis=self._services.redis,
             partitions=settings.partitions,

@@ -15,13 +15,18 @@ _TENANT: Final = 8
 
 
 class Serving(NamedTuple):
-    """The addresses after the scenario, a token of the tenant, and a token of an operator."""
+    """The addresses after the scenario, a token of the tenant, and a token of an operator.
+
+    Attributes:
+        console: the console's address with a code that signs an operator in, once.
+    """
 
     url: str
     worker_url: str
     tenant: str
     token: str
     operator_token: str
+    console: str
     kafka: str
     redis: str
     partitions: int
@@ -69,6 +74,10 @@ export SLEEP_URL={serving.url} SLEEP_TOKEN={serving.token}
 An operator sees every tenant:
 
 {program()} tenants --token {serving.operator_token}
+
+In a browser, as an operator. The link signs in once, in the next five minutes:
+
+{serving.console}
 """)
         )
 

@@ -19,6 +19,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "sleepctl policies import policies.jsonl --dry-run",
         "sleepctl policies import policies.jsonl --run new-leases --yes",
     ),
+    "import-somabrain": (
+        "sleepctl import-somabrain states.csv --dry-run",
+        "sleepctl import-somabrain --dsn 'host=db dbname=somabrain user=reader' --run first-import",
+    ),
     "deadletters list": ("sleepctl deadletters list", "sleepctl deadletters list --show 3:17"),
     "deadletters redrive": (
         "sleepctl deadletters redrive --partition 3 --offset 17",
@@ -30,6 +34,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "sleepctl replay --rules rules.json --json",
     ),
     "rebuild": ("sleepctl rebuild", "sleepctl rebuild --partition 3 --force"),
+    "partitions move": (
+        "sleepctl partitions move --partitions 16 --topic-prefix sleep16 --dry-run",
+        "sleepctl partitions move --partitions 16 --topic-prefix sleep16",
+    ),
     "storm": ("sleepctl storm", "sleepctl storm --rate 2000 --seconds 60 --mix mix.json"),
     "token": (
         "sleepctl token --new-key keys --tenant acme",

@@ -1,7 +1,6 @@
 """The image: small, unprivileged, on a read-only file system, and a whole installation."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,38 +16,22 @@ from tests.services.choose import Services
 from tests.services.namespace import Namespace
 from tests.services.probe import LOOPBACK, free_port
 from tests.support.command import call
+from tests.support.docker_image import DOCKER, built_image, docker
 
 # The image is built in the first test; most of it is the download of packages.
 pytestmark = pytest.mark.timeout(900)
 
-DOCKER: Final = shutil.which("docker") or ""
-ROOT: Final = Path(__file__).resolve().parents[2]
 MOST_BYTES: Final = 250_000_000
 STOP_SECONDS: Final = 30
 HARDENED: Final = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=host")
 
 
-def docker(*arguments: str, seconds: float = 60) -> str:
-    """Return what a command of the engine prints; fails if it fails."""
-    done = subprocess.run([DOCKER, *arguments], capture_output=True, text=True, timeout=seconds, check=False)
-    assert done.returncode == 0, f"docker {' '.join(arguments)}:\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def image(services: Services) -> str:
-    """The image of this checkout: built on `SLEEP_TEST_PYTHON_IMAGE`, else on the public base."""
+    """The image of this checkout."""
     if services.kind is not Kind.CONTAINERS or not DOCKER:
         pytest.skip("needs a Docker engine and its command")
-    base, certificates = os.environ.get("SLEEP_TEST_PYTHON_IMAGE"), os.environ.get("PIP_CERT")
-    options = [f"--build-arg=BASE={base}"] if base else []
-    options += [f"--build-arg=PIP_CERT={certificates}"] if certificates else []
-    docker(
-        *("build", "--quiet", "--network=host", *options),
-        *("--file", str(ROOT / "deploy/docker/Dockerfile"), "--tag", "somabrain-sleep:test", str(ROOT)),
-        seconds=800,
-    )
-    return "somabrain-sleep:test"
+    return built_image()
 
 
 def inside(image: str, script: str) -> str:

@@ -102,7 +102,7 @@ def test_the_package_has_the_code_its_types_and_its_license(package: Path) -> No
     with tarfile.open(package) as archive:
         names = {name.removeprefix("package/") for name in archive.getnames()}
     sources = {path.relative_to(CLIENT).as_posix() for path in (CLIENT / "src").rglob("*.js")}
-    types = {"index.d.ts", "express.d.ts", "opossum.d.ts"}
+    types = {"index.d.ts", "express.d.ts", "openfeature.d.ts", "opossum.d.ts"}
     assert names == {*sources, *types, "package.json", "README.md", "LICENSE"}
     assert "dependencies" not in json.loads((CLIENT / "package.json").read_text(encoding="utf-8"))
 

@@ -17,6 +17,7 @@ from tests.benchmarks.gate import gate
 from tests.benchmarks.neighbour import neighbour
 from tests.benchmarks.peer.measure import peer_commands
 from tests.benchmarks.reader import reader
+from tests.benchmarks.readers import readers
 from tests.benchmarks.scaling import scaling, takeover, tenants
 from tests.benchmarks.storm import storm
 from tests.benchmarks.throughput import throughput
@@ -39,6 +40,7 @@ BENCHMARKS: Final[dict[str, Callable[[Services, Path], Coroutine[Any, Any, list[
     "takeover": takeover,
     "emitter": emitter,
     "reader": reader,
+    "readers": readers,
     "gate": gate,
 }
 

@@ -34,6 +34,13 @@ def test_the_code_has_the_types_that_it_declares(folder: Path) -> None:
     run([folder / "node_modules" / ".bin" / "tsc", "--project", "."], copy)
 
 
+def test_the_provider_for_openfeature_with_the_official_sdk(folder: Path) -> None:
+    """Against a server in the program of the test."""
+    run([folder / "node_modules" / ".bin" / "tsc", "--project", "."], folder)
+    vectors = HERE.parents[1] / "schemas" / "json" / "reader.vectors.json"
+    assert run(["node", "out/openfeature.js"], folder, {"VECTORS": str(vectors)}) == "openfeature done\n"
+
+
 @pytest.mark.needs_kafka
 def test_a_service_with_opossum_and_express_reports_and_obeys(served: Served, folder: Path) -> None:
     """A breaker that trips closes the service's own door; it opens again with the breaker."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds Kafka, Redis, OPA and Python images of our own, for machines whose Docker engine can pull none. Needs root,
-# debootstrap, Maven, Go and an engine on Debian; packages come from where this machine's apt, Maven and Go are set up
-# to look. Prints SLEEP_TEST_KAFKA_IMAGE=…, and the same for REDIS, OPA and PYTHON (nothing else), on standard output;
+# Builds Kafka, Redis, OPA, Python, NGINX and Prometheus images of our own, for machines whose Docker engine can pull
+# none. Needs root, debootstrap, Maven, Go and an engine on Debian; packages come from where apt, Maven and Go are set up
+# to look. Prints SLEEP_TEST_KAFKA_IMAGE=…, and the same for the others (nothing else), on standard output;
 # images that exist under the hash of what goes into them are not built again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -14,6 +14,8 @@ kafka=somabrain-sleep/test-kafka:$hash
 redis=somabrain-sleep/test-redis:$hash
 opa=somabrain-sleep/test-opa:$hash
 python=somabrain-sleep/test-python:$hash
+nginx=somabrain-sleep/test-nginx:$hash
+prometheus=somabrain-sleep/test-prometheus:$hash
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -41,10 +43,15 @@ build_base() {
     rm -rf "$root"
 }
 
-build_redis() {
-    mkdir "$work/redis"
-    docker build --network host --build-arg "BASE=$base" --tag "$redis" --file Dockerfile.redis "$work/redis"
+# build_plain NAME TAG: an image that needs no file.
+build_plain() {
+    mkdir "$work/$1"
+    docker build --network host --build-arg "BASE=$base" --tag "$2" --file "Dockerfile.$1" "$work/$1"
 }
+
+build_redis() { build_plain redis "$redis"; }
+build_nginx() { build_plain nginx "$nginx"; }
+build_prometheus() { build_plain prometheus "$prometheus"; }
 
 build_python() {
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$work/python/ca-certificates.crt"
@@ -86,15 +93,17 @@ together() {
     [[ -z $failed ]]
 }
 
-if ! exists "$kafka" "$redis" "$opa" "$python"; then
+if ! exists "$kafka" "$redis" "$opa" "$python" "$nginx" "$prometheus"; then
     if exists "$base"; then
         together stage_kafka build_opa
     else
         together build_base stage_kafka build_opa
     fi
-    together build_redis build_kafka build_python
+    together build_redis build_kafka build_python build_nginx build_prometheus
 fi
 echo "SLEEP_TEST_KAFKA_IMAGE=$kafka"
 echo "SLEEP_TEST_REDIS_IMAGE=$redis"
 echo "SLEEP_TEST_OPA_IMAGE=$opa"
 echo "SLEEP_TEST_PYTHON_IMAGE=$python"
+echo "SLEEP_TEST_NGINX_IMAGE=$nginx"
+echo "SLEEP_TEST_PROMETHEUS_IMAGE=$prometheus"

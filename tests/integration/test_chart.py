@@ -83,11 +83,27 @@ def test_a_secret_is_given_by_reference_and_a_setting_as_text() -> None:
         variables = {variable["name"]: variable for variable in pod["containers"][0]["env"]}
         assert variables["SLEEP_PARTITIONS"]["value"] == "32"
         reference = variables["SLEEP_REDIS_URL"]["valueFrom"]["secretKeyRef"]
-        assert reference == {"name": "sleep-redis", "key": "url"}
+        assert reference["name"] == "sleep-redis"
         assert {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]} == {
             "/etc/kafka-tls",
             "/etc/sleep-jwks",
         }
+
+
+def test_each_part_has_a_user_of_its_own() -> None:
+    """On top of the variables of all; `deploy/access` has these names."""
+    pods = pods_of(rendered(CHART / "ci" / "production-values.yaml"))
+    for part, key in (("worker", "worker-url"), ("api", "api-url"), ("topics", "url")):
+        variables = {variable["name"]: variable for variable in pods[f"{RELEASE}-{part}"]["containers"][0]["env"]}
+        assert variables["SLEEP_KAFKA_SASL_USERNAME"]["value"] == f"sleep-{part}"
+        references = {
+            name: given["valueFrom"]["secretKeyRef"] for name, given in variables.items() if "valueFrom" in given
+        }
+        assert references == {
+            "SLEEP_REDIS_URL": {"name": "sleep-redis", "key": key},
+            "SLEEP_KAFKA_SASL_PASSWORD": {"name": "sleep-kafka", "key": f"{part}-password"},
+        }
+        assert variables["SLEEP_KAFKA_SECURITY_PROTOCOL"]["value"] == "SASL_SSL"
 
 
 def test_a_selector_finds_the_pods_of_its_part_only() -> None:

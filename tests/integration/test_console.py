@@ -1,10 +1,8 @@
 """The console in a real Chromium, on a real worker and API."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -23,8 +21,6 @@ pytestmark = [
 ]
 
 SECOND: Final = 1.0
-PICTURES: Final = Path(os.environ["SLEEP_TEST_PICTURES"]) if "SLEEP_TEST_PICTURES" in os.environ else None
-"""Where pictures of each screen go; only the documentation needs them."""
 EVIL: Final = "<img src=x onerror=window.hurt=1>\"'><script>window.hurt=1</script>"
 OPERATOR: Final = "sleep:operate"
 
@@ -69,12 +65,6 @@ async def _command(door: ApiClient, tenant: str, method: str, path: str, **optio
         answer = await client.request(method, path, **options)
         assert answer.is_success, answer.text
         return answer
-
-
-async def _picture(reader: Reader, name: str) -> None:
-    if PICTURES is not None:
-        await asyncio.sleep(0.3)  # until what was just asked for is drawn
-        await reader.shot(PICTURES / f"console-{name}.png")
 
 
 async def test_a_breaker_that_trips_is_on_the_page_within_a_second(reader: Reader, door: ApiClient) -> None:
@@ -184,6 +174,18 @@ async def test_a_token_that_is_wrong_or_ends_is_asked_for_again(reader: Reader, 
     await reader.check(401)
 
 
+async def test_a_token_that_ends_while_the_page_is_open(reader: Reader, door: ApiClient) -> None:
+    """Signs out by itself, with the reason and without an error; the next token goes on at the same address."""
+    await reader.open("#/fleet?state=freeze", door.token("operators", OPERATOR, seconds=6))
+    await reader.page.get_by_role("heading", name="Fleet").wait_for()
+    await reader.page.get_by_text("The token has ended").wait_for()
+    await reader.page.get_by_label("Token").fill(_operator(door))
+    await reader.page.get_by_role("button", name="Sign in").click()
+    await reader.live()
+    assert reader.page.url.endswith("/console/#/fleet?state=freeze")
+    await reader.check()
+
+
 async def test_markup_in_names_reasons_and_causes_runs_nothing(reader: Reader, door: ApiClient) -> None:
     """It is shown as text on each screen, and in addresses too."""
     page = reader.page
@@ -231,7 +233,7 @@ async def test_a_policy_conflict_shows_what_differs(reader: Reader, door: ApiCli
     await page.get_by_role("button", name="Save", exact=True).click()
     await page.get_by_text("Somebody was faster").wait_for()
     assert '"deep"' in await page.locator(".failure table").inner_text()
-    await _picture(reader, "conflict")
+    await reader.shot_of("conflict")
     await page.get_by_role("button", name="Keep mine").click()
     await page.get_by_role("button", name="Save", exact=True).click()
     await page.get_by_text("Saved as version 2").wait_for()
@@ -307,7 +309,7 @@ async def test_every_screen_is_usable_by_everybody(chromium: Any, door: ApiClien
                     await _report(door, "shop-1", ("closed", "open")[dark])
                     await reader.page.locator("ol.rows li").first.wait_for()
                 if not dark or name == "fleet":
-                    await _picture(reader, name + ("-dark" if dark else ""))
+                    await reader.shot_of(name + ("-dark" if dark else ""))
                 assert await reader.faults() == [], f"{name} at {width} px"
                 assert await reader.wider() == [], f"{name} at {width} px"
             await reader.check()

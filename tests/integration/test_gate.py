@@ -1,9 +1,12 @@
-"""`sleep-gate` with a real API and worker, behind the examples for a real NGINX and a real Envoy, and for OFREP."""
+"""`sleep-gate` with a real API and worker, behind the examples for a real NGINX, Caddy and Envoy, and for OFREP."""
 
 import asyncio
 import json
+import shutil
+import subprocess
 import sys
 import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,15 +25,17 @@ from sleep_client.gate.checking import HEADERS
 from sleep_client.obeying import REDUCED_CAPACITY
 from sleepctl.io.signing_keys import SigningKey, TokenClaims
 from tests.services.probe import free_port
+from tests.services.skips import pass_over
 from tests.support.events import event_bytes
 from tests.support.installation import AUDIENCE, ISSUER, ApiClient, Installation, Process
-from tests.support.proxies import Certificates, Ports, envoy_command, nginx_command
+from tests.support.proxies import Certificates, Ports, caddy_command, envoy_command, nginx_command
 from tests.support.records import Sent
 
 pytestmark = [pytest.mark.once, pytest.mark.asyncio(loop_scope="module")]
 
 PARTITIONS: Final = 4
 CLIENT: Final = Path(__file__).resolve().parents[2] / "clients" / "python"
+SDK: Final = Path(__file__).resolve().parents[1] / "sdks" / "ofrep"
 SECONDS: Final = 120.0
 """How long anything may take on a busy machine."""
 
@@ -136,9 +141,14 @@ def sent_on(answer: httpx.Response) -> dict[str, list[str]]:
 
 
 async def obeys(
-    client_of: Callable[[str], httpx.AsyncClient], shop: Shop, frozen: str, process: Process, *more: str
+    client_of: Callable[[str], httpx.AsyncClient],
+    shop: Shop,
+    frozen: str,
+    process: Process,
+    *more: str,
+    without: int = 503,
 ) -> None:
-    """Show that a proxy obeys: what reaches the service, what is denied, and what happens without the gate."""
+    """Show that a proxy obeys: what reaches the service, what is denied, and what is answered without the gate."""
     async with client_of("awake") as client:
         for method in ("GET", "POST", "DELETE"):
             answer = await client.request(method, "/orders/7?a=b", headers=forged(frozen, *more), content=b"body")
@@ -158,7 +168,7 @@ async def obeys(
         denied = answer.status_code
     await asyncio.to_thread(process.stop)
     async with client_of("awake") as client:
-        assert (await client.get("/orders/7")).status_code == 503
+        assert (await client.get("/orders/7")).status_code == without
     print(f"denied with {denied}")
 
 
@@ -187,6 +197,34 @@ async def test_nginx_obeys(installation: Installation, door: ApiClient, frozen: 
         async with client_of(frozen) as client:
             assert (await client.get("/orders/7")).status_code == 503
         await obeys(client_of, shop, frozen, process)
+        await asyncio.to_thread(proxy.stop)
+
+
+async def test_caddy_obeys(installation: Installation, door: ApiClient, frozen: str, tmp_path: Path) -> None:
+    """`deploy/gate/Caddyfile`: as in NGINX; a denial has the gate's own status."""
+    certificates, shop = Certificates(tmp_path), Shop()
+    async with (
+        shop.serve() as service,
+        gate(installation, door, PROXY="caddy", DENY="freeze", PARAMETERS="true") as (url, process),
+    ):
+        ports = Ports(free_port(), int(url.rpartition(":")[2]), service)
+        command = caddy_command(tmp_path, ports)
+        if command is None:
+            pytest.skip("there is no caddy; `apt-get install caddy` brings it")
+        proxy = installation.start("caddy", *command, XDG_DATA_HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
+        address = f"https://localhost:{ports.proxy}"  # Caddy compares SNI, which an address has not, with `Host`.
+
+        def client_of(tenant: str) -> httpx.AsyncClient:
+            return httpx.AsyncClient(base_url=address, verify=certificates.client(tenant), timeout=30.0)
+
+        await answers(address, verify=certificates.client("awake"))
+        for organization in ("Shop", "x,CN=awake"):
+            nobody = certificates.client("no tenant", organization)
+            async with httpx.AsyncClient(verify=nobody, timeout=30.0) as client:
+                assert (await client.get(address, headers={"X-Tenant-Id": "awake"})).status_code == 400
+        async with client_of(frozen) as client:
+            assert (await client.get("/orders/7")).status_code == 503
+        await obeys(client_of, shop, frozen, process, "x-sleep-other", without=502)
         await asyncio.to_thread(proxy.stop)
 
 
@@ -242,6 +280,36 @@ async def test_openfeature_by_ofrep(installation: Installation, door: ApiClient,
         assert await ask("string", "sleep.other", "?", "awake") == ("?", "FLAG_NOT_FOUND")
         assert await ask("string", "sleep.K", "?", "awake") == ("?", "TYPE_MISMATCH")
         await asyncio.to_thread(openfeature.clear_providers)
+
+
+@pytest.fixture(scope="module")
+def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the OFREP provider for the web, from the lock."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pass_over("node or npm is not installed")
+    folder = Path(shutil.copytree(SDK, tmp_path_factory.mktemp("ofrep") / "sdk"))
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+async def test_openfeature_in_a_browser_polls_by_ofrep(
+    installation: Installation, door: ApiClient, javascript: Path
+) -> None:
+    """The official provider for the web gets all flags, 304 while nothing changes, and a tenant that falls asleep."""
+    async with gate(installation, door, NO_TENANT="allow", NOT_READY="allow") as (url, _):
+        program = await asyncio.create_subprocess_exec(
+            "node", "main.mjs", url, "polled", cwd=javascript, stdout=PIPE, stderr=STDOUT
+        )
+        assert program.stdout is not None
+        async with asyncio.timeout(2 * SECONDS):
+            said = await program.stdout.readline()
+            if said == b"awake\n":
+                value = event_bytes(types.BREAKER, {"breaker": "payments", "state": "open"}, "polled", id_="polled-1")
+                await installation.write([Sent("polled", value, partition_of("polled", PARTITIONS))])
+            rest, _ = await program.communicate()
+        assert (said, rest, program.returncode) == (b"awake\n", b"done\n", 0)
 
 
 async def test_a_gate_bounds_what_a_caller_sends(installation: Installation, door: ApiClient) -> None:

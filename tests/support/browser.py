@@ -1,5 +1,6 @@
 """A real Chromium that looks at the console, and notes whatever a reader's browser would complain about."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ AXE_SHA256: Final = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9
 """Of `axe.min.js` in the package axe-core, which only tests use."""
 SERIOUS: Final = ("serious", "critical")
 LIMIT_MS: Final = 20_000
+PICTURES: Final = Path(os.environ["SLEEP_TEST_PICTURES"]) if "SLEEP_TEST_PICTURES" in os.environ else None
+"""Where pictures of each screen go; only the documentation needs them."""
 # What the network says of an answer that is no success. A test names those that it provokes.
 _REFUSED: Final = re.compile(r"Failed to load resource")
 _NOTE_VIOLATIONS: Final = """
@@ -122,6 +125,12 @@ class Reader:
                     .map((element) => `${element.outerHTML.slice(0, 150)} ${element.getBoundingClientRect().right}`)"""
         )
         return found
+
+    async def shot_of(self, name: str) -> None:
+        """Take a picture for the documentation, where it is asked for."""
+        if PICTURES is not None:
+            await self.page.wait_for_timeout(300)  # until what was just asked for is drawn
+            await self.shot(PICTURES / f"console-{name}.png")
 
     async def shot(self, path: Path) -> None:
         """Take a picture of what is seen."""

@@ -117,9 +117,11 @@ class ApiClient:
         self.url = url
         self._key = key
 
-    def token(self, tenant: str, scope: str = "sleep:read sleep:write sleep:policy sleep:override") -> str:
+    def token(
+        self, tenant: str, scope: str = "sleep:read sleep:write sleep:policy sleep:override", *, seconds: int = 3600
+    ) -> str:
         """Return a token of a tenant's caller."""
-        return self._key.token(TokenClaims(ISSUER, AUDIENCE, f"ops@{tenant}", scope, tenant, 3600))
+        return self._key.token(TokenClaims(ISSUER, AUDIENCE, f"ops@{tenant}", scope, tenant, seconds))
 
     def client(self, tenant: str) -> httpx.AsyncClient:
         """Return an HTTP client that carries a tenant's token."""

@@ -1,16 +1,13 @@
-"""A real NGINX and a real Envoy, which run the examples of `deploy/gate` with ports and files of a test."""
+"""A real NGINX, Caddy and Envoy, which run the examples of `deploy/gate` with ports and files of a test."""
 
 import re
 import shutil
 import ssl
-from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from tests.support.authority import Authority
 
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "deploy" / "gate"
 _MAIN: Final = """
@@ -43,39 +40,17 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
-        for name in ("clients", "authority"):
-            (folder / f"{name}.crt").write_bytes(self._sign(self._name, self._key.public_key()))
-        self._write("server", "127.0.0.1")
+        self._authority = Authority(folder)
+        shutil.copy(self._authority.certificate, folder / "clients.crt")
+        self._authority.issue("server", "127.0.0.1")
 
     def client(self, tenant: str, organization: str = "Shop") -> ssl.SSLContext:
         """Return how a client of a tenant connects."""
-        self._write(tenant, tenant, organization)
-        context = ssl.create_default_context(cafile=self._folder / "authority.crt")
+        self._authority.issue(tenant, tenant, organization)
+        context = ssl.create_default_context(cafile=self._authority.certificate)
         context.check_hostname = False
         context.load_cert_chain(self._folder / f"{tenant}.crt", self._folder / f"{tenant}.key")
         return context
-
-    def _write(self, file: str, name: str, organization: str = "Shop") -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name(
-            [
-                x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, organization),
-                x509.NameAttribute(x509.NameOID.COMMON_NAME, name),
-            ]
-        )
-        (self._folder / f"{file}.crt").write_bytes(self._sign(subject, key.public_key()))
-        pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        (self._folder / f"{file}.key").write_bytes(key.private_bytes(*pem))
-
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> bytes:
-        now = datetime.now(UTC)
-        built = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key)
-        built = built.serial_number(x509.random_serial_number())
-        built = built.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-        built = built.add_extension(x509.BasicConstraints(ca=subject == self._name, path_length=None), critical=True)
-        return built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def nginx_command(folder: Path, ports: Ports) -> list[str] | None:
@@ -87,6 +62,16 @@ def nginx_command(folder: Path, ports: Ports) -> list[str] | None:
     (folder / "sleep.conf").write_text(example.replace("/etc/nginx/tls", str(folder)))
     (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
     return [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def caddy_command(folder: Path, ports: Ports) -> list[str] | None:
+    """Write the configuration, and return what starts Caddy; None if there is none. Certificates are in the folder."""
+    program = shutil.which("caddy")
+    if program is None:
+        return None
+    example = _filled((EXAMPLES / "Caddyfile").read_text(encoding="utf-8"), ports)
+    (folder / "Caddyfile").write_text(example.replace("/etc/caddy/tls", str(folder)))
+    return [program, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
 def envoy_command(folder: Path, ports: Ports, issuer: str, audience: str) -> list[str] | None:

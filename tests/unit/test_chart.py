@@ -58,6 +58,9 @@ def test_what_an_installation_must_give_is_named() -> None:
         ("worker.processes", 65, "worker.processes: 65 is greater than the maximum of 64"),
         ("api.service.type", "Ingress", "api.service.type: 'Ingress' is not one of"),
         ("settings.SLEEP_PARTITION", 8, "settings: 'SLEEP_PARTITION' is not one of"),
+        ("worker.settings", {"SLEEP_PARTITION": 8}, "worker.settings: 'SLEEP_PARTITION' is not one of"),
+        ("api.secrets", {"SLEEP_REDIS_URL": "redis://"}, "api.secrets.SLEEP_REDIS_URL: 'redis://' is not of type"),
+        ("topicsJob.settings", {"SLEEP_REDIS_URL": "r"}, "topicsJob.settings: 'SLEEP_REDIS_URL' is not one of"),
         ("settings.SLEEP_REDIS_URL", "redis://:secret@redis", "settings: 'SLEEP_REDIS_URL' is not one of"),
         ("settings.SLEEP_API_PORT", 80, "settings: 'SLEEP_API_PORT' is not one of"),
         # Helm writes such a number as 1e+06.

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, Self
 
 import structlog
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
@@ -115,6 +116,18 @@ class TopicAdmin:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
                 raise TopicsError(f"topic {name} was not created: {error.__name__}: {rest[0] if rest else ''}")
+
+    async def remove_events(self, partition: int, before: int) -> None:
+        """Remove the events of a partition before an offset, as retention does.
+
+        Raises:
+            TopicsError: if the broker refuses.
+        """
+        at = TopicPartition(self._settings.topics.events, partition)
+        try:
+            await self._admin.delete_records({at: RecordsToDelete(before)})
+        except IncompatibleBrokerVersion:
+            raise TopicsError("this broker removes no records before an offset (the embedded one cannot)") from None
 
     async def check(self) -> list[Finding]:
         """Return what is wrong with the topics."""

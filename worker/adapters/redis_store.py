@@ -1,9 +1,10 @@
 """The records of tenants in Redis: fenced load and commit, each one script and one round trip."""
 
 import re
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
+from itertools import chain
 from typing import Any, Final, cast
 
 from redis.asyncio.retry import Retry
@@ -118,22 +119,22 @@ class LaneStore:
         names = [*keys.fixed, *(keys.receipt(*command) for command in commit.removed_receipts)]
         names += [keys.operation(*command) for command in commit.operations]
         arguments: list[Any] = [commit.position, commit.forget_to, FIXED_BYTES]
-        for section in (
-            commit.progress.fields().items(),
-            commit.records.items(),
-            commit.removed_records,
-            ((at, tenant) for tenant, at in commit.timers.items()),
-            commit.removed_timers,
-            commit.count_changes.items(),
-            ((tenant, int(open_ended)) for tenant, open_ended in commit.open_ended.items()),
-            ((field_of(*command), packed) for command, packed in commit.operations.items()),
-            (field_of(*command) for command in commit.ended_operations),
-            commit.answers,
-        ):
-            items = list(section)
-            arguments.append(len(items))
-            for item in items:
-                arguments += (item,) if isinstance(item, str | bytes) else item
+        sections: tuple[tuple[int, Iterable[Any]], ...] = (
+            (2, commit.progress.fields().items()),
+            (2, commit.records.items()),
+            (1, commit.removed_records),
+            (2, ((at, tenant) for tenant, at in commit.timers.items())),
+            (1, commit.removed_timers),
+            (2, commit.count_changes.items()),
+            (2, ((tenant, int(open_ended)) for tenant, open_ended in commit.open_ended.items())),
+            (2, ((field_of(*command), packed) for command, packed in commit.operations.items())),
+            (1, (field_of(*command) for command in commit.ended_operations)),
+            (2, commit.answers),
+        )
+        for width, section in sections:
+            items = list(section if width == 1 else chain.from_iterable(section))
+            arguments.append(len(items) // width)
+            arguments += items
         return bool(await self._run("commit", names, arguments))
 
     async def due(self, partition: int, after: int, now: int, skip: int, most: int) -> Due:

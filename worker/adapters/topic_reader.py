@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -25,6 +25,7 @@ _FETCH_BYTES: Final = 8 << 20
 _FETCH_WAIT_MS: Final = 25
 # Longer than a leader election takes. An empty answer comes after each `_POLL_MS`.
 _PATIENCE_SECONDS: Final = 30.0
+_CLOSE_SECONDS: Final = 2.0
 _EMPTY_STATES: Final = ("Empty", "Dead")
 
 
@@ -92,10 +93,16 @@ class TopicReader:
         await self._stop()
 
     async def _stop(self) -> None:
-        if self._consumer is not None:
-            await self._consumer.stop()
-        if self._admin is not None:
-            await self._admin.close()
+        """Disconnect within twice `_CLOSE_SECONDS`.
+
+        aiokafka's fetcher loses a cancellation that comes while it changes its partitions. It ends at the next
+        cancellation, which the timeout sends.
+        """
+        for client in (self._consumer, self._admin):
+            if client is not None:
+                with suppress(TimeoutError, KafkaError, OSError):
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await (client.close() if client is self._admin else client.stop())
 
     async def bounds(self, topic: str) -> dict[int, OffsetRange]:
         """Return the offset range of each partition of a topic.

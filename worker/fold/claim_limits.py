@@ -8,7 +8,10 @@ from schemas.domain.claim import MAX_BREAKER_BYTES, MAX_BREAKERS, Claim, ClaimKe
 from schemas.domain.decision import depth_of
 from schemas.domain.policy import Terms
 from schemas.domain.state import SleepState
+from schemas.domain.values import MAX_NAME, MAX_TEXT
 
+# So many claims always fit: their keys are `name@instance`, and a character takes at most four bytes.
+_FITTING: Final = MAX_BREAKER_BYTES // (4 * (MAX_NAME + 1 + MAX_NAME + MAX_TEXT))
 AT_THE_LIMIT: Final = (
     f"the tenant's breaker claims are at their limit, {MAX_BREAKERS} or {MAX_BREAKER_BYTES // 1024} KiB of keys and "
     "causes, and none that means active can make room"
@@ -22,6 +25,8 @@ def with_breaker(claims: Claims, claim: Claim, terms: Terms) -> Claims | None:
     means active itself, it is not kept, and the same claims are returned. Return None if there is no room.
     """
     key: ClaimKey = ("breaker", claim.key)
+    if len(claims) < _FITTING:
+        return {**claims, key: claim}
     known = key in claims
     others = [other for name, other in claims.items() if other.source == "breaker" and name != key]
     count, size = len(others), sum(map(_size, others)) + _bytes(claim.key)

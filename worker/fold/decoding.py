@@ -7,8 +7,9 @@ from typing import Final, NamedTuple, TypeGuard
 from schemas.kafka.partitioner import partition_of
 from schemas.kafka.source_record import Failure, SourceRecord, Unreadable
 from schemas.wire.cloudevents import UndecodableError, decode
-from schemas.wire.events import CANCEL, CommandEvent, Event
+from schemas.wire.events import CANCEL, CommandEvent
 from schemas.wire.operation import COMMAND_TYPES
+from schemas.wire.usual_breaker import AnyEvent, read_usual_breaker
 from worker.ports import OperationKey
 
 
@@ -19,7 +20,7 @@ class Decoded(NamedTuple):
     """
 
     record: SourceRecord
-    event: Event | Failure
+    event: AnyEvent | Failure
     tenant: str | None = None
 
 
@@ -38,7 +39,8 @@ class Decoder:
         if isinstance(record, Unreadable):
             return Decoded(record, record.failure)
         try:
-            event = decode(record.key, record.value, record.headers)
+            key, value, headers = record.key, record.value, record.headers
+            event = read_usual_breaker(key, value, headers) or decode(key, value, headers)
         except UndecodableError as error:
             return Decoded(record, Failure(error.code, str(error)))
         except Exception:  # noqa: BLE001 - an error of our decoder must not stop the partition
@@ -70,7 +72,7 @@ def operations_of(decoded: Iterable[Decoded]) -> list[OperationKey]:
     return list(keys)
 
 
-def is_command(event: Event) -> TypeGuard[CommandEvent]:
+def is_command(event: AnyEvent) -> TypeGuard[CommandEvent]:
     """Tell whether an event is a command, by its type: `isinstance` of another pydantic model is slow."""
     return event.type in COMMAND_TYPES
 

@@ -8,6 +8,7 @@ decision is taken afterwards, in one place.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from schemas.domain.advance import POLICY_CHANGED, with_policy
@@ -17,8 +18,9 @@ from schemas.domain.record import Record
 from schemas.domain.state import BY_LABEL, BreakerState, SleepState
 from schemas.domain.values import seconds
 from schemas.wire import events
-from schemas.wire.events import Breaker, Cancel, Mode, Operation, PolicyChange
+from schemas.wire.events import Cancel, Mode, Operation, PolicyChange
 from schemas.wire.operation import RefusalCode
+from schemas.wire.usual_breaker import AnyBreaker
 from worker.fold.claim_limits import AT_THE_LIMIT, with_breaker
 
 MAX_SKEW_MS: Final = 60_000
@@ -27,7 +29,7 @@ _LEASE_OF_ACTIVE_MS: Final = 900_000
 """The lease of a claim that means active, under a rule without a lease. The claim is kept only to order events."""
 
 
-class EventOutcome(NamedTuple):
+class EventOutcome(Struct, frozen=True, gc=False):
     """The record with the event applied, and the cause of a change that the decision may lead to.
 
     The cause is None if no claim was added, removed or changed in meaning. Then there is nothing to decide.
@@ -49,7 +51,7 @@ Step = EventOutcome | Refusal
 
 
 def apply_breaker(  # noqa: PLR0911 - a return for each outcome
-    record: Record, terms: Terms, data: Breaker, now: int, at: int
+    record: Record, terms: Terms, data: AnyBreaker, now: int, at: int
 ) -> Step:
     """Set, renew or change a breaker's claim; `data.occurred_at` is the time by the emitter's clock, if it has one."""
     occurred_at = data.occurred_at

@@ -5,7 +5,7 @@ What an event does to the claims is in `worker.fold.event_handlers`. The decisio
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,14 +18,15 @@ from schemas.domain.policy import Rules
 from schemas.domain.record import Record, new_record
 from schemas.domain.state import BY_LABEL, LABELS, SleepState
 from schemas.domain.values import time_ms
-from schemas.wire.events import BREAKER, CANCEL, TIMER, BreakerEvent, CommandEvent, TenantEvent
+from schemas.wire.events import BREAKER, CANCEL, TIMER, CommandEvent
 from schemas.wire.operation import OperationRecord, RefusalCode, decision_digest, type_of
 from schemas.wire.tenant_view import shows_the_same
 from schemas.wire.transition import Transition
+from schemas.wire.usual_breaker import AnyBreakerEvent, AnyTenantEvent, occurred
 from worker.fold.event_handlers import APPLY, EventOutcome, Refusal, Step
 
 
-class At(NamedTuple):
+class At(Struct, frozen=True, gc=False):
     """The place of an event in the log, and its timestamp in milliseconds.
 
     `highest` is the highest timestamp of any earlier record of the partition.
@@ -64,7 +65,7 @@ class Folded(Struct, frozen=True, gc=False):
 
 def fold(
     record: Record | None,
-    event: TenantEvent,
+    event: AnyTenantEvent,
     known: Mapping[str, OperationRecord],
     rules: list[Rules],
     at: At,
@@ -87,7 +88,7 @@ def fold(
     return folding.command(event, known)
 
 
-class _Origin(NamedTuple):
+class _Origin(Struct, frozen=True, gc=False):
     """The columns of an audit row that say who asked for the change, and why."""
 
     operation_id: str | None = None
@@ -103,14 +104,13 @@ _NOBODY: Final = _Origin()
 class _Folding:
     """The fold of one event: `base` is the record after steps 1 to 3, `rows` are the audit rows so far."""
 
-    __slots__ = ("at", "base", "before", "event", "now", "origin", "position", "rows", "rules", "terms")
+    __slots__ = ("at", "base", "before", "event", "now", "origin", "rows", "rules", "terms")
 
-    def __init__(self, before: Record | None, event: TenantEvent, rules: list[Rules], at: At) -> None:
+    def __init__(self, before: Record | None, event: AnyTenantEvent, rules: list[Rules], at: At) -> None:
         self.before = before
         self.event = event
         self.rules = rules
         self.at = at
-        self.position = at.position
         self.origin = _NOBODY
         self.rows: tuple[Transition, ...] = ()
         if before is None:
@@ -134,13 +134,14 @@ class _Folding:
             return Folded(replace(self.before, rules_number=self.base.rules_number), published=False)
         return Folded(self._stamped(self.base), published=True, rows=self.rows)
 
-    def breaker(self, event: BreakerEvent) -> Folded:
+    def breaker(self, event: AnyBreakerEvent) -> Folded:
         """Apply a breaker's state. If the data has no time, the time of the event is used."""
         data = event.data
-        self.origin = _Origin(reason=data.cause)
+        if data.cause is not None:
+            self.origin = _Origin(reason=data.cause)
         if data.occurred_at is None and event.time is not None:
-            data = data.model_copy(update={"occurred_at": time_ms(event.time)})
-        step = APPLY[event.type](self.base, self.terms, data, self.now, self.at.timestamp)
+            data = occurred(data, time_ms(event.time))
+        step = APPLY[BREAKER](self.base, self.terms, data, self.now, self.at.timestamp)
         if isinstance(step, Refusal):
             return self._refused(step, None)
         return self._finished(self._decided(step))
@@ -234,7 +235,7 @@ class _Folding:
             detail=None if refusal is None else refusal.detail,
             state=record.state,
             previous_state=self.base.state,
-            position=self.position,
+            position=self.at.position,
             actor=data.actor,
             reason=data.reason,
             trace_id=data.trace_id,
@@ -281,9 +282,9 @@ class _Folding:
         decision: str | None = None,
         code: RefusalCode | None = None,
     ) -> None:
-        origin = self.origin
+        origin, position = self.origin, self.at.position
         row = Transition(
-            id=f"{self.position}:{len(self.rows)}",
+            id=f"{position}:{len(self.rows)}",
             kind=kind,
             tenant=self.event.subject,
             cause=cause,
@@ -297,7 +298,7 @@ class _Folding:
             decision_id=origin.decision_id,
             enforced=enforced,
             at=at,
-            position=self.position,
+            position=position,
             rules=rules.digest,
             before=LABELS[before],
             after=LABELS[after],

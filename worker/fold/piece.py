@@ -14,10 +14,11 @@ from schemas.domain.record import Record
 from schemas.kafka.source_record import Failure, SourceRecord, Unreadable
 from schemas.names import rules_key
 from schemas.wire.cloudevents import Headers
-from schemas.wire.events import RULES, TIMER, CommandEvent, RulesEvent, TenantEvent
+from schemas.wire.events import RULES, TIMER, CommandEvent, RulesEvent
 from schemas.wire.operation import OperationRecord, forgotten_until
 from schemas.wire.state_record import NEW_HEADER, POSITION_HEADER
 from schemas.wire.tenant_view import encoded_state
+from schemas.wire.usual_breaker import AnyTenantEvent
 from worker.fold.dead_letter import dead_letter
 from worker.fold.decoding import Decoded, is_command, operations_named
 from worker.fold.fold import At, Folded, fold
@@ -128,9 +129,9 @@ class Piece:
         self.rules = [*self.rules, rules]
         return None
 
-    def _tenant(self, record: SourceRecord, event: TenantEvent) -> None:
+    def _tenant(self, record: SourceRecord, event: AnyTenantEvent) -> None:
         tenant = event.subject
-        before = self._record(tenant, record.offset)
+        before = self.records[tenant] if tenant in self.records else self._stored(tenant, record.offset)
         at = At(self.partition, record.offset, record.timestamp, self.highest)
         command = event if is_command(event) else None
         known = self._known_operations(command, record.offset) if command is not None else {}
@@ -165,9 +166,8 @@ class Piece:
             self.answers.append((command.data.reply_to, answer))
             self.bytes += len(answer)
 
-    def _record(self, tenant: str, offset: int) -> Record | None:
-        if tenant in self.records:
-            return self.records[tenant]
+    def _stored(self, tenant: str, offset: int) -> Record | None:
+        """Return a tenant's record before the piece."""
         if tenant in self._cached:
             return self._cached[tenant]
         packed = self._packed[tenant]
@@ -197,15 +197,17 @@ class Piece:
     def _publish(self, tenant: str, state: Output) -> None:
         """Publish a state record of a tenant instead of an earlier one in this piece."""
         if self.before[tenant] is None:
-            key, value, headers = state
-            state = Output(key, value, (*headers, *(self._new or ())))
+            state = Output(state.key, state.value, (*state.headers, *(self._new or ())))
         earlier = self.published.pop(tenant, None)
+        if earlier is not None:
+            self.bytes -= _size(earlier)
         self.published[tenant] = state
-        self.bytes += _size(state) - (0 if earlier is None else _size(earlier))
+        self.bytes += _size(state)
 
     def _add(self, outputs: list[Output], *more: Output) -> None:
         outputs += more
-        self.bytes += sum(map(_size, more))
+        for output in more:
+            self.bytes += _size(output)
 
     @property
     def forget_to(self) -> int:
@@ -222,8 +224,9 @@ class Piece:
         for tenant, record in self.records.items():
             before = self.before[tenant]
             if before is not None and (record is None or before.claims is not record.claims):
-                removed = before.claims.keys() - claims_of(record).keys()
-                ended |= dict.fromkeys((tenant, key) for source, key in sorted(removed) if source == "operation")
+                for source, operation_id in sorted(before.claims.keys() - claims_of(record).keys()):
+                    if source == "operation":
+                        ended[tenant, operation_id] = None
         for key, operation in self.operations.items():
             if not operation.lives_in(claims_of(self.records[key[0]])):
                 ended[key] = None

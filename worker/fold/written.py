@@ -1,17 +1,19 @@
 """What the store gets for a tenant, for its commands, and for the counts of tenants by state. Pure."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from schemas.domain.claim import Claims
 from schemas.domain.deadlines import is_open_ended, next_deadline, retires_at
 from schemas.domain.policy import Rules
 from schemas.domain.record import Record, pack
+from schemas.domain.state import LABELS
 from schemas.redis import command_memory as remembered
 from schemas.wire.operation import OperationRecord
 
 
-class Written(NamedTuple):
+class Written(Struct, frozen=True, gc=False):
     """What the store writes for one tenant.
 
     Attributes:
@@ -48,11 +50,11 @@ def written_of(record: Record | None, rules: list[Rules]) -> Written:
 
 def count_changes(before: Mapping[str, Record | None], after: Mapping[str, Record | None]) -> dict[str, int]:
     """Return by how much the number of tenants in each state changed."""
-    moved: dict[str, int] = {}
+    moved = [0] * len(LABELS)
     for tenant, record in after.items():
         earlier = before[tenant]
         if earlier is not None:
-            moved[earlier.state.label] = moved.get(earlier.state.label, 0) - 1
+            moved[earlier.state] -= 1
         if record is not None:
-            moved[record.state.label] = moved.get(record.state.label, 0) + 1
-    return {state: difference for state, difference in moved.items() if difference}
+            moved[record.state] += 1
+    return {state: difference for state, difference in zip(LABELS, moved, strict=True) if difference}

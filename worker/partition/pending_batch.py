@@ -79,11 +79,12 @@ class PendingBatch:
         folded: list[Decoded] = []
         loop = asyncio.get_running_loop()
         turn = loop.time()
-        while self._remaining and piece.bytes < PIECE_BYTES and self._is_loaded(self._remaining[0]):
+        remaining = self._remaining
+        while remaining and piece.bytes < PIECE_BYTES and self._is_loaded(remaining[0]):
             if loop.time() - turn > _TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn = loop.time()
-            item = self._remaining.popleft()
+            item = remaining.popleft()
             piece.fold(item)
             folded.append(item)
             failed = piece.failures[-1]
@@ -102,7 +103,8 @@ class PendingBatch:
         self._operations.update(piece.packed_operations())
 
     def _is_loaded(self, item: Decoded) -> bool:
-        return item.tenant is None or self._has(item.tenant)
+        tenant = item.tenant
+        return tenant is None or tenant in self._packed or tenant in self._cache
 
     def _has(self, tenant: str) -> bool:
         return tenant in self._cache or tenant in self._packed

@@ -1,9 +1,10 @@
 // The console: sign-in, the frame around each screen, and the way between them.
 
 import { render } from "./vendor/preact.js";
-import { useCallback, useEffect, useRef, useState } from "./vendor/hooks.js";
-import { Api } from "./io/api.js";
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
 import { html, Empty, Failure, useLoad } from "./parts/ui.js";
+import { RunNotice } from "./parts/mass.js";
+import { useSession } from "./parts/use_session.js";
 import { addressOf, parseAddress } from "./pure/address.js";
 import { Permissions } from "./pure/permissions.js";
 import { SignIn } from "./screens/sign_in.js";
@@ -28,26 +29,18 @@ function useAddress() {
 }
 
 function App() {
-  const [session, setSession] = useState(null);
-  const [ended, setEnded] = useState("");
-  const signIn = useCallback((token) => {
-    setEnded("");
-    setSession(
-      new Api(token, (why) => {
-        setSession(null);
-        setEnded(why || "the token is not accepted any more");
-      }),
-    );
-  }, []);
-  const signOut = useCallback(() => setSession(null), []);
-  if (session === null) return html`<${SignIn} ended=${ended} signIn=${signIn} />`;
-  return html`<${Inside} api=${session} signOut=${signOut} />`;
+  const session = useSession();
+  if (session.api === null) return html`<${SignIn} ...${session} />`;
+  return html`<${Inside} api=${session.api} signOut=${session.signOut} />`;
 }
 
 function Inside({ api, signOut }) {
-  const loaded = useLoad((signal) => api.get("/api/permissions", { signal }), api.token);
-  if (loaded.problem) {
-    return html`<main class="narrow"><h1>Somabrain Sleep</h1><${Failure} problem=${loaded.problem} retry=${loaded.again} /><p><button type="button" onClick=${signOut}>Use another token</button></p></main>`;
+  const loaded = useLoad((signal) => api.get("/api/permissions", { signal }), "");
+  const ends = loaded.document?.expires_at;
+  useEffect(() => api.onRenewed(loaded.again), [api]);
+  useEffect(() => (ends === undefined ? undefined : api.endAt(ends)), [api, ends]);
+  if (loaded.problem && !loaded.document) {
+    return html`<main class="narrow"><h1>Somabrain Sleep</h1><${Failure} problem=${loaded.problem} retry=${loaded.again} /><p><button type="button" onClick=${signOut}>Sign out</button></p></main>`;
   }
   if (!loaded.document) return html`<p class="loading" role="status">Asking what the token allows …</p>`;
   return html`<${Frame} api=${api} permissions=${new Permissions(loaded.document)} signOut=${signOut} />`;
@@ -82,6 +75,7 @@ function Frame({ api, permissions, signOut }) {
         ${permissions.tenant && permissions.may("read", permissions.tenant) && link("tenant", permissions.tenant)}
       </ul></nav>
       <${GoTo} />
+      <${RunNotice} api=${api} fleet=${addressOf("fleet")} />
       <div class="who"><span title="the subject of the token">${permissions.subject}</span> <button type="button" onClick=${signOut}>Sign out</button></div>
     </header>
     <main id="main" tabindex="-1" ref=${main}>

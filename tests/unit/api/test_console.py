@@ -12,14 +12,15 @@ import pytest
 
 from api.app import Wiring, create_app
 from api.console import files as console_files
-from api.console.files import FOLDER, MOST_BYTES, read_files
+from api.console.files import FOLDER, MOST_BYTES, START, read_files
 from api.console.routes import CONTENT_SECURITY_POLICY
 from api.openapi.document import document_of
 from tests.unit.api.application import ApiOverFakes
 
 VENDORED: Final[list[dict[str, Any]]] = json.loads((FOLDER.parent / "vendored.json").read_text())
 FILES: Final = read_files()
-OURS: Final = sorted(name for name in FILES if not name.startswith("vendor/"))
+RUNBOOKS: Final = sorted(name for name in FILES if name.startswith("runbooks/"))
+OURS: Final = sorted(name for name in FILES if not name.startswith(("vendor/", "runbooks/")))
 _IMPORT: Final = re.compile(
     r"""(?:^|[;}\s])(?:import|export)\b[^"'`;]*?\bfrom\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)"""
 )
@@ -155,7 +156,8 @@ def test_nothing_is_inline_and_nothing_is_loaded_from_elsewhere(name: str) -> No
     ):
         assert forbidden not in text, f"{name}: {forbidden}"
     assert "localStorage" not in text
-    assert "sessionStorage" not in text
+    # What is kept for the way to the issuer and back is no token.
+    assert text.count("sessionStorage") == (3 if name == "io/oidc.js" else 0)
     assert "document.cookie" not in text
     if name.endswith(".html"):
         assert not re.search(r"\son\w+=|\sstyle=|<style|javascript:", text)
@@ -167,9 +169,31 @@ def test_nothing_is_inline_and_nothing_is_loaded_from_elsewhere(name: str) -> No
         assert not re.search(r"\sstyle=", text)
 
 
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_a_runbook_leads_only_to_pages_of_the_console(name: str) -> None:
+    """It has no script, no style of its own, and each of its links has a place."""
+    text = _text(name)
+    assert not re.search(r"<script|<style|\son\w+=|\sstyle=|<img|javascript:", text)
+    for reference in re.findall(r' (?:href|src)="([^"]*)"', text):
+        path, _, anchor = reference.partition("#")
+        target = (FOLDER / name).parent.joinpath(path).resolve().relative_to(FOLDER).as_posix() if path else name
+        target = START if target == "." else target
+        assert target in FILES, reference
+        assert not anchor or target == START or f'id="{anchor}"' in _text(target), reference
+
+
+def test_each_finding_of_health_leads_to_a_place_of_a_runbook() -> None:
+    """Also after a change of its title."""
+    pages = re.findall(r'"([\w-]+\.html)(?:#([^"]+))?"', _text("screens/health.js"))
+    assert len(pages) >= 12
+    for page, anchor in pages:
+        assert f"runbooks/{page}" in RUNBOOKS
+        assert not anchor or f'id="{anchor}"' in _text(f"runbooks/{page}"), anchor
+
+
 def test_the_first_load_is_small() -> None:
-    """All files together, compressed."""
-    size = sum(len(file.packed) for name, file in FILES.items() if not name.endswith(".txt"))
+    """All files together, compressed, but for the pages that a reader opens by themselves."""
+    size = sum(len(file.packed) for name, file in FILES.items() if not name.endswith(".txt") and name not in RUNBOOKS)
     print(f"console: {len(FILES)} files, {size} bytes compressed of at most {FIRST_LOAD_BYTES}")
     assert size <= FIRST_LOAD_BYTES
     assert all(gzip.decompress(file.packed) == file.plain for file in FILES.values())

@@ -1,16 +1,28 @@
 """Turns at Redis: fair between lines, bounded in places, and none is ever lost."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import RedisCluster
 
 from api.adapters.dependency import UnavailableError
 from api.adapters.redis_store import ANSWER_SECONDS, asking, connect, seconds_for
-from api.adapters.redis_turns import CALLER, RedisTurns
+from api.adapters.redis_turns import CALLER, QUEUE_SECONDS, RedisTurns
+from schemas.redis.shared import SharedRedis
 from schemas.running_timeout import STEPS, running_timeout
 from tests.support.settings import settings_of
+
+
+@asynccontextmanager
+async def turn(turns: RedisTurns, seconds: float = QUEUE_SECONDS) -> AsyncIterator[None]:
+    """Hold a place for a block."""
+    await turns.take(seconds)
+    try:
+        yield
+    finally:
+        turns.give()
 
 
 class Crowd:
@@ -27,7 +39,7 @@ class Crowd:
         return [asyncio.create_task(self._hold(line)) for _ in range(count)]
 
     async def _hold(self, line: str) -> None:
-        async with self.turns.turn():
+        async with turn(self.turns):
             self.came.append(line)
             await self.leave.acquire()
 
@@ -76,11 +88,11 @@ async def test_places_are_never_more_nor_less() -> None:
 async def test_who_waits_too_long_leaves_the_line() -> None:
     """With the error that Redis being away has, and its place goes to the next."""
     turns = RedisTurns(places=1)
-    async with turns.turn():
+    async with turn(turns):
         with pytest.raises(TimeoutError):
-            async with turns.turn(seconds=0):
+            async with turn(turns, seconds=0):
                 raise AssertionError("there was a place")
-    async with turns.turn():
+    async with turn(turns):
         pass
     assert turns._free == 1  # noqa: SLF001 - as in the beginning
 
@@ -139,7 +151,7 @@ def test_an_answer_that_does_not_come_ends_the_wait() -> None:
             async with asking(connect(settings_of(redis_url="redis://redis")), turns):
                 await loop.create_future()
         assert STEPS <= rounds <= 3 * STEPS
-        async with turns.turn(seconds=0):
+        async with turn(turns, seconds=0):
             pass  # and the place is free again
 
     run(scenario)
@@ -149,8 +161,16 @@ def test_a_client_of_a_cluster_comes_to_its_own_limit_first() -> None:
     """A node that does not answer makes it look for another, which it does not where it is merely cut off."""
     cluster = connect(settings_of(redis_url="redis+cluster://redis:6379"), shared=True)
     assert isinstance(cluster, RedisCluster)
-    assert cluster.connection_kwargs["socket_timeout"] < seconds_for(cluster)
+    limit = seconds_for(cluster)
+    assert limit is not None
+    assert cluster.connection_kwargs["socket_timeout"] < limit
+    pooled = connect(settings_of(redis_url="redis://redis"))
+    assert seconds_for(pooled) == ANSWER_SECONDS
+
+
+def test_a_shared_connection_limits_each_call_itself() -> None:
+    """By one timer for all calls, instead of one for each block."""
     server = connect(settings_of(redis_url="redis://redis"), shared=True)
-    assert isinstance(server, Redis)
+    assert isinstance(server, SharedRedis)
     assert server.connection_pool.connection_kwargs["socket_timeout"] is None
-    assert seconds_for(server) == ANSWER_SECONDS
+    assert (seconds_for(server), server.seconds) == (None, ANSWER_SECONDS)

@@ -7,7 +7,7 @@ import { LiveRows, MOST_SHOWN, MOST_WAITING } from "./pure/live_rows.js";
 import { parseMetrics, readersOf } from "./pure/metrics.js";
 import { Permissions } from "./pure/permissions.js";
 import { differences, draftOf, errorsAt, policyOf } from "./pure/policy.js";
-import { countsOf, parametersAt, present, rowsOf, States } from "./pure/states.js";
+import { parametersAt, present, States } from "./pure/states.js";
 import { duration, localTime, parseLocal, toField, utcTime } from "./pure/time.js";
 import { stepsOf } from "./pure/timeline.js";
 import { windowOf } from "./pure/window.js";
@@ -83,7 +83,7 @@ test("an address is read as it was written, and a wrong one says what is wrong",
 });
 
 test("filters keep what fits all of them", () => {
-  const one = { tenant: "Acme", state: "deep", since: NOON, cause: { kind: "breaker", key: "payments@x" } };
+  const one = { tenant: "Acme", state: "deep", since: NOON, cause: { kind: "breaker", key: "payments@x" }, text: "acme\nbreaker payments@x" };
   for (const [filters, kept] of [[{}, true], [{ state: "deep" }, true], [{ state: "light" }, false], [{ cause: "pin" }, false], [{ older: "5" }, false], [{ older: "1" }, true], [{ text: "acm" }, true], [{ text: "PAYMENTS" }, true], [{ text: "zz" }, false]]) assert.equal(fits(one, filters, NOON + 2 * MIN), kept, JSON.stringify(filters));
 });
 
@@ -123,13 +123,6 @@ test("the present follows the forecast, and a ramp is straight", () => {
   assert.equal(present(one, NOON + 15 * MIN).state, "active");
   assert.deepEqual(parametersAt(one.parameters, NOON + 250), { K: 2, t: 0.75 });
   assert.deepEqual(parametersAt(one.parameters, NOON + 1000), { K: 3, t: 0 });
-});
-
-test("the open-ended come first, then the deepest, and who is awake is left out", () => {
-  const all = [record("late"), record("light", { state: "light" }), record("pinned", { state: "light", claims: [claim({ source: "pin" })] }), record("awake", { state: "active", decided: "active" }), record("dry", { state: "active" })];
-  const rows = rowsOf(new Map(all.map((one) => [one.tenant, one])), NOON + 1, openEnded);
-  assert.deepEqual(rows.map((one) => one.tenant), ["pinned", "late", "light", "dry"]);
-  assert.deepEqual(countsOf(rows), { light: 2, deep: 0, freeze: 1 });
 });
 
 test("permissions offer what the policy allows, and nothing else", () => {

@@ -1,4 +1,4 @@
-"""Runs `logic.test.js` on the console's modules without a page."""
+"""Runs the files `*.test.js` on the console's modules without a page."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.console.files import FOLDER
+from schemas.wire.operation_ids import operation_id_of
 
 NODE = shutil.which("node")
 
@@ -16,14 +17,16 @@ NODE = shutil.which("node")
 def test_the_logic_of_the_console(tmp_path: Path) -> None:
     """Sentences, times, addresses, filters, the list's window, states, permissions, commands, policies, metrics."""
     assert NODE is not None
-    shutil.copytree(FOLDER / "pure", tmp_path / "pure")
-    shutil.copy(Path(__file__).with_name("logic.test.js"), tmp_path)
+    for folder in ("pure", "io"):
+        shutil.copytree(FOLDER / folder, tmp_path / folder)
+    for tests in Path(__file__).parent.glob("*.test.js"):
+        shutil.copy(tests, tmp_path)
     # Node takes a file as a module by this; a browser by the tag that loads it.
     (tmp_path / "package.json").write_text(json.dumps({"type": "module"}))
     done = subprocess.run(
         [NODE, "--test"],
         cwd=tmp_path,
-        env={"TZ": "Europe/Paris"},
+        env={"TZ": "Europe/Paris", "OPERATION_ID": operation_id_of("acme", "ops", "run:night")},
         capture_output=True,
         text=True,
         timeout=60,

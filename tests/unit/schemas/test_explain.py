@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from schemas.domain.claim import PIN, Cause, Claim
-from schemas.domain.decision import breaker_name, decide, deepest, wanted
+from schemas.domain.decision import decide, deepest, wanted
 from schemas.domain.explanation import IGNORE_THE_REST, Explanation, Quorum, explain, notes_on
 from schemas.domain.glob import match_every_name
-from schemas.domain.policy import BUILT_IN_RULES, Terms, parse_policy, parse_rules
+from schemas.domain.policy import BUILT_IN_RULES, Terms, breaker_name, parse_policy, parse_rules
 from schemas.domain.record import Record
 from schemas.domain.state import SleepState
 from schemas.wire.tenant_view import present, preview

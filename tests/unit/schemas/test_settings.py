@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from limits import parse_many
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from schemas.environment import SettingsError
+from schemas.settings import Settings
 from tests.support.settings import REQUIRED, loaded, refusal
 
 SASL = {"KAFKA_SASL_USERNAME": "sleep", "KAFKA_SASL_PASSWORD": "hunter2"}
@@ -95,9 +96,24 @@ def test_a_redis_url_of_another_kind_is_refused_at_the_start(url: str) -> None:
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize("given", ["ISSUER", "CLIENT_ID"])
+def test_a_sign_in_to_the_console_needs_both_settings(given: str) -> None:
+    """An issuer on this machine needs no TLS."""
+    both = {"CONSOLE_OIDC_ISSUER": "http://127.0.0.1:5", "CONSOLE_OIDC_CLIENT_ID": "console"}
+    assert loaded(**REQUIRED, **both).console_oidc_issuer == "http://127.0.0.1:5"
+    name = f"CONSOLE_OIDC_{given}"
+    message = refusal(**REQUIRED, **{name: both[name]})
+    assert message == "SLEEP_CONSOLE_OIDC_ISSUER, SLEEP_CONSOLE_OIDC_CLIENT_ID: one is missing, the other needs it"
+
+
 def test_a_secret_is_masked_when_printed() -> None:
     """The URL too, since it may hold a password."""
-    settings = loaded(**REQUIRED, KAFKA_SASL_PASSWORD="hunter2", KAFKA_SSL_PASSWORD="hunter2")
+    settings = Settings(
+        kafka_bootstrap="kafka:9092",
+        redis_url=SecretStr("redis://:hunter2@redis"),
+        kafka_sasl_password=SecretStr("hunter2"),
+        kafka_ssl_password=SecretStr("hunter2"),
+    )
     assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()}"
 
 

@@ -66,6 +66,11 @@ BAD: dict[str, tuple[str, ...]] = {
     "API_HOST": ("*", "http://hunter2", "hunter2:80", "[::]", "300.1.1.1", "1.2.3", "hunter 2", "a,b", "0.0.0.0/0"),
     "API_PORT": PORT,
     "WORKER_METRICS_PORT": PORT,
+    "CONSOLE_OIDC_ISSUER": (
+        *URL, "issuer.test", "http://hunter2", "http://10.0.0.1", "https://hunter2@issuer.test", "https://issuer.test?x",
+        "https://issuer.test#x",
+    ),
+    "CONSOLE_OIDC_CLIENT_ID": ("a" * 257,),
     "LOG_LEVEL": ("hunter2", "warn", "20"),
     "LOG_FORMAT": ("xml", "JSON,console"),
 }  # fmt: skip
@@ -160,7 +165,8 @@ def test_a_redis_url_may_have_options_that_are_known(value: str) -> None:
 @pytest.mark.parametrize("value", ['"a\'b$c"d', "p ä ss", "'", "${x}"])
 def test_a_password_may_hold_what_no_other_value_may(value: str) -> None:
     """Only both ends in quotation marks, and white space at an end, are taken for a mistake."""
-    settings = loaded(**REQUIRED, KAFKA_SASL_PASSWORD=value)
+    user = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_USERNAME": "sleep"}
+    settings = loaded(**REQUIRED, **user, KAFKA_SASL_PASSWORD=value)
     assert settings.kafka_sasl_password is not None
     assert settings.kafka_sasl_password.get_secret_value() == value
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from api.console.sign_in_codes import SignInCodes
 from api.serve import Ready
 from schemas.settings import Settings
 from sleepctl.demo import live
@@ -50,6 +51,7 @@ class System:
         self.fails_at_its_end: Exception | None = None
         self.ready = True
         self.ended: list[str] = []
+        self.sign_in: SignInCodes | None = None
 
     async def worker(self, _settings: Settings, *, stop: asyncio.Event, ready: asyncio.Event, embedded: bool) -> None:
         assert embedded
@@ -62,8 +64,11 @@ class System:
         if self.fails_at_its_end is not None:
             raise self.fails_at_its_end
 
-    async def api(self, _settings: Settings, *, stop: asyncio.Event, ready: Ready, embedded: bool) -> None:
+    async def api(
+        self, _settings: Settings, *, stop: asyncio.Event, ready: Ready, embedded: bool, sign_in: SignInCodes
+    ) -> None:
         assert embedded
+        self.sign_in = sign_in
         ready.url = "http://127.0.0.1:8080"
         ready.set()
         await stop.wait()
@@ -113,6 +118,11 @@ async def test_afterwards_it_serves_until_stopped_and_says_how_to_play(system: S
     assert (result.url, result.worker_url) == ("http://127.0.0.1:8080", "http://127.0.0.1:8081")
     assert (result.tenant, result.kafka, result.redis, result.partitions) == ("acme", SERVICES.kafka, SERVICES.redis, 4)
     assert [kind for kind, _ in system.view.shown][-2:] == ["verdict", "serving"]
+    address, _, code = result.console.partition("code=")
+    assert address == "http://127.0.0.1:8080/console/#/?"
+    assert system.sign_in is not None
+    assert system.sign_in.redeem(code) is not None
+    assert system.sign_in.redeem(code) is None
 
 
 async def test_it_says_so_before_it_serves_where_not_all_was_seen(

@@ -10,7 +10,17 @@ from sleepctl.demo.view import JsonView, PlainView, Serving
 from sleepctl.io.api_client import Answer
 from tests.unit.sleepctl.fakes import present, transition
 
-SERVING = Serving("http://api:1", "http://worker:2", "acme", "t0ken", "0perator", "broker:3", "redis://store:4", 4)
+SERVING = Serving(
+    "http://api:1",
+    "http://worker:2",
+    "acme",
+    "t0ken",
+    "0perator",
+    "http://api:1/console/#/?code=c0de",
+    "broker:3",
+    "redis://store:4",
+    4,
+)
 
 
 @pytest.fixture

@@ -228,10 +228,11 @@ def test_a_record_that_cannot_be_encoded_leaves_the_batch_as_it_was(
         assert bad["type"] == ("sleep.rules.v1" if broken is STATES else "sleep.timer.v1")
 
 
-def test_what_our_decoder_trips_over_is_our_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("decoder", ["decode", "read_usual_breaker"])
+def test_what_our_decoder_trips_over_is_our_failure(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not stop the partition."""
-    monkeypatch.setattr("worker.fold.decoding.decode", fail)
-    lane = apply_all([source(0, T, breaker("open"))])
+    monkeypatch.setattr(f"worker.fold.decoding.{decoder}", fail)
+    lane = apply_all([source(0, T, breaker("OPEN"))])
     assert [code_of(letter) for letter in lane.dead_letters] == ["decode_failed"]
     assert lane.failures == [True]
     assert lane.packed == {}

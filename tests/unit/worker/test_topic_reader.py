@@ -118,6 +118,21 @@ async def test_a_range_is_read_page_by_page_and_told(kafka: Kafka) -> None:
     assert (sum(passed), kafka.open) == (6, 0)
 
 
+async def test_a_client_that_does_not_stop_is_left(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are told to; a command would else never show what it has read."""
+    told: list[str] = []
+
+    async def hang() -> None:
+        told.append("stop")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("worker.adapters.topic_reader._CLOSE_SECONDS", 0)
+    monkeypatch.setattr(kafka, "close", hang)
+    async with asyncio.timeout(30), TopicReader(SETTINGS):
+        pass
+    assert told == ["stop", "stop"]
+
+
 async def test_a_time_is_found_in_a_topic(kafka: Kafka) -> None:
     """The first record of that time or later; where there is none, the end."""
     kafka.records[1].timestamp = kafka.records[2].timestamp = T + 5

@@ -15,15 +15,16 @@ from schemas.domain.explanation import explain
 from schemas.domain.policy import Rules, Terms
 from schemas.domain.record import Record, new_record
 from schemas.domain.state import LABELS
-from schemas.wire.events import TIMER, TenantEvent
+from schemas.wire.events import TIMER
 from schemas.wire.tenant_view import state_record
 from schemas.wire.transition import Transition
+from schemas.wire.usual_breaker import AnyTenantEvent, modelled
 from worker.fold.fold import At, Folded
 
 Document = dict[str, Any]
 
 
-def explain_event(before: Record | None, event: TenantEvent, rules: list[Rules], at: At, folded: Folded) -> Document:
+def explain_event(before: Record | None, event: AnyTenantEvent, rules: list[Rules], at: At, folded: Folded) -> Document:
     """Return the explanation of an event as a document.
 
     Args:
@@ -44,7 +45,7 @@ def explain_event(before: Record | None, event: TenantEvent, rules: list[Rules],
         "position": at.position,
         "at": at.timestamp,
         "before": _state(tenant, at, before, rules),
-        "event": event.model_dump(mode="json", exclude_none=True),
+        "event": modelled(event).model_dump(mode="json", exclude_none=True),
         "steps": [
             {
                 "step": 1,
@@ -117,7 +118,7 @@ def _rules(before: Record | None, rules: list[Rules], noticed: tuple[Transition,
     }
 
 
-def _event(event: TenantEvent, base: Record, rules: list[Rules], folded: Folded) -> Document:
+def _event(event: AnyTenantEvent, base: Record, rules: list[Rules], folded: Folded) -> Document:
     """Step 4: what the event does to claims and policy, or why it is refused."""
     refusal, after = folded.refusal, folded.record
     applied = event.type != TIMER and refusal is None and after is not None

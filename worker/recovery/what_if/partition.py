@@ -7,7 +7,8 @@ from schemas.domain.deadlines import settle
 from schemas.domain.record import Record
 from schemas.domain.state import SleepState
 from schemas.kafka.source_record import Failure, SourceRecord
-from schemas.wire.events import RULES, RulesEvent, TenantEvent
+from schemas.wire.events import RULES, RulesEvent
+from schemas.wire.usual_breaker import AnyTenantEvent
 from worker.fold.decoding import Decoder
 from worker.fold.fold import At, Folded, fold
 from worker.recovery.skipped_records import SkippedRecords
@@ -164,7 +165,7 @@ class PartitionReplay:
                 self.alternative.operations |= start.operations
             self._enter(start.tenant, start.record, max(self.range.from_at, start.record.at))
 
-    def _fold(self, event: TenantEvent, at: At) -> None:
+    def _fold(self, event: AnyTenantEvent, at: At) -> None:
         recorded = self.recorded.fold(event, at)
         if not self._in_range:
             return
@@ -189,7 +190,7 @@ class PartitionReplay:
         chosen = self._tenants
         return {tenant: at for tenant, at in self.starts.inexact.items() if chosen is None or tenant in chosen}
 
-    def explain(self, record: SourceRecord, event: TenantEvent) -> Document | None:
+    def explain(self, record: SourceRecord, event: AnyTenantEvent) -> Document | None:
         """Explain the next event, in the alternative scenario if there is one; None if it is not folded.
 
         Our own code may raise whatever it raises in a worker that makes a dead letter of the event.

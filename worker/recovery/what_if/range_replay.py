@@ -6,7 +6,8 @@ from typing import Final
 
 from schemas.kafka.source_record import Failure, SourceRecord
 from schemas.settings import Settings
-from schemas.wire.events import RULES, TenantEvent
+from schemas.wire.events import RULES
+from schemas.wire.usual_breaker import AnyTenantEvent
 from worker.adapters.topic_reader import TopicReader
 from worker.fold.decoding import Decoder
 from worker.recovery.errors import RecoveryError
@@ -155,7 +156,7 @@ class RangeReplay:
             )
         return {"transition": f"{name}:{index}", "alternative": bool(alternative), **document}
 
-    async def _event(self, position: tuple[int, int], name: str) -> tuple[SourceRecord, TenantEvent]:
+    async def _event(self, position: tuple[int, int], name: str) -> tuple[SourceRecord, AnyTenantEvent]:
         partition, offset = position
         record = await self.finder.first_record(partition, offset, offset + 1)
         if record is None:

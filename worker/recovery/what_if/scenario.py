@@ -10,8 +10,9 @@ from schemas.domain.advance import POLICY_CHANGED, advance, with_policy
 from schemas.domain.decision import Change, decide
 from schemas.domain.policy import InvalidDocumentError, Policy, Rules, parse_rules
 from schemas.domain.record import Record, new_record
-from schemas.wire.events import POLICY, TIMER, CommandEvent, RulesEvent, TenantEvent, Timer, TimerEvent
+from schemas.wire.events import POLICY, TIMER, CommandEvent, RulesEvent, Timer, TimerEvent
 from schemas.wire.operation import OperationRecord
+from schemas.wire.usual_breaker import AnyTenantEvent
 from worker.fold.decoding import is_command, operations_named
 from worker.fold.fold import At, Folded, fold
 from worker.fold.written import claims_of
@@ -63,7 +64,7 @@ class Scenario:
         self.records[start.tenant] = start.record
         self.operations |= start.operations
 
-    def fold(self, event: TenantEvent, at: At) -> Folded | None:
+    def fold(self, event: AnyTenantEvent, at: At) -> Folded | None:
         """Fold an event; None if our own code fails on it, so that it changes nothing, as in a worker."""
         tenant = event.subject
         known = self.known_operations(event)
@@ -79,7 +80,7 @@ class Scenario:
             self.operations[tenant, operation.operation_id] = operation
         return folded
 
-    def known_operations(self, event: TenantEvent) -> dict[str, OperationRecord]:
+    def known_operations(self, event: AnyTenantEvent) -> dict[str, OperationRecord]:
         """Return the remembered commands that an event names, by id."""
         if not is_command(event):
             return {}
@@ -155,11 +156,11 @@ class AlternativeScenario(Scenario):
         """Pass over new rules if others are in their place."""
         return self._alternative.rules is not None or super().follow_rules(event)
 
-    def fold(self, event: TenantEvent, at: At) -> Folded | None:
+    def fold(self, event: AnyTenantEvent, at: At) -> Folded | None:
         """Fold an event. Of a policy command only the time counts if another policy is in its place."""
         return super().fold(self.seen(event), at)
 
-    def seen(self, event: TenantEvent) -> TenantEvent:
+    def seen(self, event: AnyTenantEvent) -> AnyTenantEvent:
         """Return what this scenario folds in the place of an event."""
         if self._alternative.policy is None or event.type != POLICY:
             return event

@@ -19,12 +19,62 @@ export function root() {
   return new URL("..", document.baseURI).href.replace(/\/$/, "");
 }
 
+/** Longer waits are more than a timer of the browser can hold. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export class Api {
-  /** `onUnauthorised` is called when the API says that the token is no good any more. */
-  constructor(token, onUnauthorised) {
+  #source;
+  #renewing = null;
+  #listeners = new Set();
+
+  /**
+   * `onUnauthorised(why)` is called when the token is no good any more. `source()`, where there is one, returns a new
+   * token, or null where that may work later; it throws where it never will.
+   */
+  constructor(token, onUnauthorised, source = null) {
     this.token = token;
     this.onUnauthorised = onUnauthorised;
+    this.#source = source;
     this.offset = 0;
+  }
+
+  /** Call `listener` after each renewal. Returns a function that ends it. */
+  onRenewed(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Get a new token, once for all who ask at the same time; false if there is none. */
+  renew() {
+    if (this.#source === null) return Promise.resolve(false);
+    this.#renewing ??= this.#renew().finally(() => (this.#renewing = null));
+    return this.#renewing;
+  }
+
+  async #renew() {
+    try {
+      const token = await this.#source();
+      if (token === null) return false;
+      this.token = token;
+    } catch (error) {
+      this.#source = null;
+      this.onUnauthorised(error.message);
+      return false;
+    }
+    for (const listener of [...this.#listeners]) listener();
+    return true;
+  }
+
+  /** Sign out at `at`, by the API's clock, unless there is another token by then. Returns a function that ends it. */
+  endAt(at) {
+    const token = this.token;
+    const timer = setTimeout(
+      () => {
+        if (this.token === token && this.now() >= at) this.onUnauthorised("The token has ended.");
+      },
+      Math.min(LONGEST_TIMER_MS, Math.max(0, at - this.now()) + 50),
+    );
+    return () => clearTimeout(timer);
   }
 
   /** The log's time, as the server last said it, counted on by the browser's clock. */
@@ -36,7 +86,20 @@ export class Api {
     if (typeof serverNow === "number") this.offset = serverNow - Date.now();
   }
 
-  async request(method, path, { tenant, body, headers = {}, signal } = {}) {
+  async request(method, path, options = {}) {
+    const token = this.token;
+    try {
+      return await this.#send(method, path, options);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      // Nothing was done for a token that is not accepted, so the request may be sent again with another one.
+      if (this.token !== token || (await this.renew())) return this.#send(method, path, options);
+      this.onUnauthorised(error.message);
+      throw error;
+    }
+  }
+
+  async #send(method, path, { tenant, body, headers = {}, signal } = {}) {
     const more = { Authorization: `Bearer ${this.token}`, ...headers };
     if (tenant) more["X-Tenant-Id"] = tenant;
     if (body !== undefined) more["Content-Type"] = "application/json";
@@ -67,7 +130,6 @@ export class Api {
       document = { detail: `HTTP ${response.status}: the answer is no JSON; a proxy may have sent it` };
     }
     if (!response.ok) {
-      if (response.status === 401) this.onUnauthorised(document.detail ?? "");
       throw new Problem(response.status, document, Number(response.headers.get("retry-after")) || null);
     }
     this.heard(document.now);

@@ -27,7 +27,9 @@ async function run(api, path, on, ended) {
     let problem;
     let wait;
     try {
-      await connect(api, path, lastId, ended, on, (id) => (lastId = id), () => (tries = 0));
+      const renewed = await connect(api, path, lastId, ended, on, (id) => (lastId = id), () => (tries = 0));
+      // A stream ends with its token. With a new one it goes on at once.
+      if (renewed) continue;
       problem = new Problem(0, { title: "The stream ended", detail: "The API ended the stream." }, null);
     } catch (error) {
       if (ended.aborted) return;
@@ -36,7 +38,10 @@ async function run(api, path, on, ended) {
     }
     if (ended.aborted) return;
     if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) {
-      if (problem.status === 401) api.onUnauthorised(problem.message);
+      if (problem.status === 401) {
+        if (await api.renew()) continue;
+        api.onUnauthorised(problem.message);
+      }
       on.refused(problem);
       return;
     }
@@ -48,8 +53,14 @@ async function run(api, path, on, ended) {
   }
 }
 
+/** Read one connection to its end; true if it ended because the token was renewed. */
 async function connect(api, path, lastId, ended, on, setId, opened) {
   const cut = new AbortController();
+  let renewed = false;
+  const forget = api.onRenewed(() => {
+    renewed = true;
+    cut.abort();
+  });
   const signal = AbortSignal.any([ended, cut.signal]);
   let silent = setTimeout(() => cut.abort(), SILENT_MS);
   try {
@@ -69,14 +80,18 @@ async function connect(api, path, lastId, ended, on, setId, opened) {
     let pending = 0;
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) return renewed;
       clearTimeout(silent);
       silent = setTimeout(() => cut.abort(), SILENT_MS);
       pending = value.includes("\n\n") ? 0 : pending + value.length;
       if (pending > LARGEST) throw new Problem(0, { title: "The stream is broken", detail: "An event is too large." }, null);
       parser.feed(value);
     }
+  } catch (error) {
+    if (renewed && !ended.aborted) return true;
+    throw error;
   } finally {
+    forget();
     clearTimeout(silent);
     cut.abort();
   }

@@ -5,7 +5,7 @@ import { root } from "../io/api.js";
 import { action, asCurl } from "../pure/commands.js";
 import { html, Copy, Failure } from "./ui.js";
 
-const KINDS = {
+export const KINDS = {
   sleep: { title: "Sleep", needs: "sleep", states: ["light", "deep", "freeze"], first: "light", ttl: "required", help: "At least this deep, for a while. A breaker may make it deeper." },
   mode: { title: "Mode", needs: "cognitive_sleep", states: ["active", "light", "deep", "freeze"], first: "light", ttl: "optional", help: "At least this deep until the mode changes. Active removes the mode; breakers still count." },
   pin: { title: "Pin awake", needs: "cognitive_sleep_override", states: ["active", "light", "deep", "freeze"], first: "active", ttl: "required", help: "The pin alone decides until it ends, whatever breakers say." },

@@ -24,6 +24,7 @@ export class States {
     this.rules = new Map();
     this.ready = false;
     this.serverNow = null;
+    /** Tenants whose records have changed since whoever draws them last emptied this. */
     this.changed = new Set();
     this.snapshot = null;
   }
@@ -81,36 +82,27 @@ export class States {
     for (const [tenant, record] of this.records) {
       if (this.snapshot.has(tenant)) continue;
       const rules = this.rules.get(Number(record.position.split(":")[0]));
-      if (!rules || offsetOf(record.position) <= offsetOf(rules.position)) this.records.delete(tenant);
+      if (rules && offsetOf(record.position) > offsetOf(rules.position)) continue;
+      this.records.delete(tenant);
+      this.changed.add(tenant);
     }
     this.snapshot = null;
   }
 }
 
-/** The listed tenants as rows, in the order in which a person needs them: open-ended first, then the deepest. */
-export function rowsOf(records, now, openEnded) {
-  const depth = { active: 0, light: 1, deep: 2, freeze: 3 };
-  const rows = [];
-  for (const record of records.values()) {
-    const at = present(record, now);
-    if (at.state === "active" && record.decided === "active") continue;
-    const next = record.forecast.find((entry) => entry.at > now) ?? null;
-    rows.push({
-      tenant: record.tenant,
-      state: at.state,
-      decided: record.decided,
-      since: at === record ? record.since : at.at,
-      cause: at === record ? record.cause : { kind: "expired", key: "its lease" },
-      next,
-      open: openEnded(record),
-    });
-  }
-  return rows.sort((a, b) => b.open - a.open || depth[b.state] - depth[a.state] || a.since - b.since || (a.tenant < b.tenant ? -1 : 1));
-}
-
-/** How many tenants sleep, by state. */
-export function countsOf(rows) {
-  const counts = { light: 0, deep: 0, freeze: 0 };
-  for (const row of rows) if (row.state in counts) counts[row.state] += 1;
-  return counts;
+/** A listed tenant as a row of the fleet; null if it is awake, and would be without a dry run too. */
+export function rowOf(record, now, openEnded) {
+  const at = present(record, now);
+  if (at.state === "active" && record.decided === "active") return null;
+  const cause = at === record ? record.cause : { kind: "expired", key: "its lease" };
+  return {
+    tenant: record.tenant,
+    state: at.state,
+    decided: record.decided,
+    since: at === record ? record.since : at.at,
+    cause,
+    text: `${record.tenant}\n${cause ? `${cause.kind} ${cause.key ?? ""}` : ""}`.toLowerCase(),
+    next: record.forecast.find((entry) => entry.at > now) ?? null,
+    open: openEnded(record),
+  };
 }

@@ -2,11 +2,12 @@
 
 import { useEffect, useMemo, useRef, useState } from "../vendor/hooks.js";
 import { Curve } from "../parts/curve.js";
+import { Mass } from "../parts/mass.js";
 import { useStates } from "../parts/follow.js";
 import { html, Empty, Failure, Link, State, Time, duration, useLoad, useSecond } from "../parts/ui.js";
-import { addressOf, CAUSE_KINDS, fits } from "../pure/address.js";
-import { countsOf, rowsOf } from "../pure/states.js";
-import { causeText, openEnded } from "../pure/words.js";
+import { addressOf, CAUSE_KINDS } from "../pure/address.js";
+import { FleetRows } from "../pure/fleet_rows.js";
+import { causeText } from "../pure/words.js";
 import { windowOf } from "../pure/window.js";
 
 const ROW = 44;
@@ -19,20 +20,22 @@ export function Fleet({ api, permissions, filters }) {
 }
 
 function Allowed({ api, permissions, filters }) {
-  const { states, link } = useStates(api, "/api/states/events");
+  const { states, link, draw } = useStates(api, "/api/states/events");
   useSecond();
   const now = api.now();
-  const rows = rowsOf(states.records, now, openEnded);
-  const counts = countsOf(rows);
-  const shown = rows.filter((row) => fits(row, filters, now));
+  const fleet = useMemo(() => new FleetRows(), [states]);
+  if (fleet.take(states.records, states.changed, now)) draw();
+  const { rows, counts, open } = fleet;
+  const shown = fleet.fitting(filters, now);
   const mayList = permissions.may("list", null);
   const known = link.live || rows.length > 0;
   return html`
     <div class="title"><h1>Fleet</h1><${Link} link=${link} /></div>
     ${link.problem && html`<${Failure} problem=${link.problem} />`}
-    ${known && html`<${Strip} counts=${counts} open=${rows.filter((row) => row.open).length} live=${link.live} filters=${filters} />`}
+    ${known && html`<${Strip} counts=${counts} open=${open} live=${link.live} filters=${filters} />`}
     ${mayList && html`<${History} api=${api} />`}
     <${Filters} filters=${filters} />
+    <${Mass} permissions=${permissions} rows=${shown} />
     ${known
       ? html`<${List} rows=${shown} now=${now} total=${rows.length} filtered=${Object.keys(filters).length > 0} />`
       : !link.problem && html`<p class="loading" role="status">Waiting for the first states …</p>`}`;

@@ -6,6 +6,28 @@ import { html, Copy, Empty, Failure, Time, useLoad } from "../parts/ui.js";
 import { parseMetrics, readersOf } from "../pure/metrics.js";
 
 const EVERY_MS = 5000;
+/** What a finding means, and its cure: pages that the console brings along. */
+const RUNBOOKS = {
+  kafka: "README.html#status-is-503-kafka-or-redis",
+  redis: "README.html#status-is-503-kafka-or-redis",
+  transitions: "README.html#status-is-503-kafka-or-redis",
+  states: "README.html#status-is-503-kafka-or-redis",
+  opa: "README.html#status-of-the-api-is-503-opa-or-jwks",
+  jwks: "README.html#status-of-the-api-is-503-opa-or-jwks",
+};
+const OTHERS = {
+  all: "README.html",
+  degraded: "README.html#status-of-the-api-is-degraded",
+  standing: "alerts.html#sleepstandingpartition",
+  unowned: "alerts.html#sleeppartitionwithoutowner",
+  rebuild: "rebuild.html",
+  dead: "dead-letters.html",
+};
+
+/** A link to a runbook, in a window of its own, so that the session stays. */
+function Runbook({ page, children }) {
+  return html`<a href=${`runbooks/${page}`} target="_blank" rel="noopener">${children}<span class="unseen"> (opens a new window)</span></a>`;
+}
 
 export function Health({ api, permissions }) {
   const [round, setRound] = useState(0);
@@ -51,9 +73,9 @@ function Dependencies({ round }) {
   const readers = metrics.document ? readersOf(metrics.document) : null;
   return html`<p>Status: <strong>${status}</strong>${readers !== null && html`, ${readers} readers of streams connected`}.</p>
     <div class="scroll" tabindex="0" role="region" aria-label="Dependencies"><table><thead><tr><th scope="col">dependency</th><th scope="col">up</th><th scope="col">finding</th></tr></thead>
-    <tbody>${Object.entries(dependencies).map(([name, one]) => html`<tr><th scope="row">${name}</th><td>${one.up ? "yes" : html`<strong class="wrong">no</strong>`}</td><td class="break">${one.finding}</td></tr>`)}</tbody></table></div>
-    ${warnings.map((text) => html`<p class="note break">${text}</p>`)}
-    <p class="hint">What a finding means, and its cure: <code>docs/runbooks/README.md</code>; alerts: <code>docs/runbooks/alerts.md</code>.</p>`;
+    <tbody>${Object.entries(dependencies).map(([name, one]) => html`<tr><th scope="row">${name}</th><td>${one.up ? "yes" : html`<strong class="wrong">no</strong>`}</td><td class="break">${one.finding}${!one.up && html` <${Runbook} page=${Object.hasOwn(RUNBOOKS, name) ? RUNBOOKS[name] : OTHERS.all}>meaning and cure<//>`}</td></tr>`)}</tbody></table></div>
+    ${warnings.map((text) => html`<p class="note break">${text} <${Runbook} page=${OTHERS.degraded}>meaning and cure<//></p>`)}
+    <p class="hint"><${Runbook} page=${OTHERS.all}>Runbooks<//> say what a finding means, and <${Runbook} page="alerts.html">alerts<//> what an alert does.</p>`;
 }
 
 function Partitions({ api, round }) {
@@ -63,9 +85,9 @@ function Partitions({ api, round }) {
   const { partitions, owners } = loaded.document;
   const wrong = partitions.filter((one) => one.finding !== null);
   return html`${owners && html`<p class="note break">Kafka does not say who owns the partitions: ${owners}</p>`}
-    <p>${wrong.length === 0 ? "No partition has a finding." : html`<strong class="wrong">${wrong.length} of ${partitions.length} partitions have a finding.</strong> The cure is in <code>docs/runbooks/rebuild.md</code>.`}</p>
+    <p>${wrong.length === 0 ? "No partition has a finding." : html`<strong class="wrong">${wrong.length} of ${partitions.length} partitions have a finding.</strong> If they do not recover: <${Runbook} page=${OTHERS.rebuild}>rebuild<//>.`}</p>
     <div class="scroll" tabindex="0" role="region" aria-label="Partitions"><table><thead><tr><th scope="col">partition</th><th scope="col">lag</th><th scope="col">next</th><th scope="col">end</th><th scope="col">owner</th><th scope="col">finding</th></tr></thead>
-    <tbody>${partitions.map((one) => html`<tr key=${one.partition}><th scope="row">${one.partition}</th><td>${one.lag}</td><td>${one.position}</td><td>${one.end}</td><td class="break">${one.owner ? `${one.owner.client} at ${one.owner.host}` : owners ? "unknown" : html`<strong class="wrong">none</strong>`}</td><td class="break">${one.finding ?? "fine"}</td></tr>`)}</tbody></table></div>`;
+    <tbody>${partitions.map((one) => html`<tr key=${one.partition}><th scope="row">${one.partition}</th><td>${one.lag}</td><td>${one.position}</td><td>${one.end}</td><td class="break">${one.owner ? `${one.owner.client} at ${one.owner.host}` : owners ? "unknown" : html`<strong class="wrong">none</strong> <${Runbook} page=${OTHERS.unowned}>cure<//>`}</td><td class="break">${one.finding === null ? "fine" : html`${one.finding} <${Runbook} page=${OTHERS.standing}>meaning and cure<//>`}</td></tr>`)}</tbody></table></div>`;
 }
 
 function DeadLetters({ api }) {
@@ -93,7 +115,7 @@ function DeadLetters({ api }) {
       <div class="break">${one.message}</div>
       <div class="hint break">from ${one.topic} ${one.position}${one.key === null ? "" : `, key ${one.key}`}, ${one.size} bytes</div>
       <${Copy} label="redrive" text=${one.redrive} />
-    </li>`)}</ul><p class="hint">What each code means: <code>docs/runbooks/dead-letters.md</code>.</p>`}
+    </li>`)}</ul><p class="hint"><${Runbook} page=${OTHERS.dead}>What each code means<//>, and how to put a letter back.</p>`}
     ${state.problem && html`<${Failure} problem=${state.problem} retry=${() => more(state.cursor)} />`}
     ${state.loading ? html`<p class="loading" role="status">Reading …</p>` : html`<p>${state.cursor !== null && html`<button type="button" onClick=${() => more(state.cursor)}>Older ones</button> `}<button type="button" onClick=${() => more("")}>Read again</button></p>`}`;
 }

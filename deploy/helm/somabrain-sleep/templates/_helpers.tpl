@@ -15,12 +15,13 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
+{{/* The variables of a part: those of all parts, with its own on top. */}}
 {{- define "sleep.env" -}}
-{{- range $name, $value := .Values.settings }}
+{{- range $name, $value := merge (dict) (default dict .part.settings) .root.Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
-{{- range $name, $secret := .Values.secrets }}
+{{- range $name, $secret := merge (dict) (default dict .part.secrets) .root.Values.secrets }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef:
@@ -148,7 +149,7 @@ spec:
             - name: http
               containerPort: {{ .port }}
           env:
-            {{- include "sleep.env" .root | nindent 12 }}
+            {{- include "sleep.env" (dict "root" .root "part" $part) | nindent 12 }}
             - name: {{ .portVariable }}
               value: {{ .port | quote }}
           {{- include "sleep.probes" .root | nindent 10 }}

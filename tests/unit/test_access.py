@@ -1,0 +1,63 @@
+"""The rules of `deploy/access` name what the code uses."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from schemas.names import PartitionKeys, Topics, limit_key, reply_channel
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+ACCESS: Final = ROOT / "deploy" / "access"
+USERS: Final = {
+    line.split()[1].removeprefix("sleep-"): line
+    for line in (ACCESS / "redis-users.acl").read_text(encoding="utf-8").splitlines()
+}
+_IN_SCRIPT: Final = re.compile(r"'([A-Z]{3,})'(?=, | and | or |\))")
+# Words of a script that are options of a command.
+_OPTIONS: Final = {"WITHSCORES", "LIMIT", "COUNT"}
+
+
+def commands(user: str) -> set[str]:
+    """Return the commands that a user of Redis may send, in capitals."""
+    return {word.removeprefix("+").rstrip(")").upper() for word in USERS[user].split() if word.startswith("+")}
+
+
+@pytest.mark.parametrize(("user", "package"), [("worker", "worker"), ("operator", "worker"), ("api", "api")])
+def test_a_user_may_send_each_command_of_its_scripts(user: str, package: str) -> None:
+    """Redis asks for the right to each command inside of a script too."""
+    scripts = sorted((ROOT / package / "adapters" / "lua").glob("*.lua"))
+    used = {name for script in scripts for name in _IN_SCRIPT.findall(script.read_text(encoding="utf-8"))} - _OPTIONS
+    assert len(used) > 8
+    assert used - commands(user) == set()
+
+
+def test_the_file_of_users_names_no_password() -> None:
+    """Redis refuses the word in its place, so none is in use that others know."""
+    assert USERS["default"] == "user default off"
+    for name in ("worker", "api", "operator"):
+        assert f" #SHA256_OF_{name.upper()}_PASSWORD " in USERS[name]
+        assert ">" not in USERS[name]
+        assert "-@all" in USERS[name]
+
+
+def test_each_key_and_channel_of_the_default_prefix_is_in_a_users_patterns() -> None:
+    """Redis compares them as globs, in which a brace is a brace."""
+    keys = PartitionKeys("sleep", 3)
+    named = [
+        *keys.fixed,
+        keys.probe,
+        keys.operation("acme", "1"),
+        keys.receipt("acme", "1"),
+        keys.limit("acme", "a", 1),
+    ]
+    assert all(key.startswith("{sleep:") for key in [*named, limit_key("sleep", "subject", "me", "read", 60)])
+    assert reply_channel("sleep", "me").startswith("sleep:reply:")
+    assert all("~{sleep:*" in USERS[name] for name in ("worker", "api", "operator"))
+
+
+def test_the_rules_of_kafka_name_each_topic_of_the_default_prefix() -> None:
+    """And no other one."""
+    text = (ACCESS / "kafka-acls.txt").read_text(encoding="utf-8")
+    assert set(re.findall(r"--topic (\S+)", text)) == set(Topics.of("sleep"))
