@@ -175,9 +175,9 @@ bench: install ## measure throughput, latency and timer lag here (ARGS selects)
 
 lock: install ## resolve requirements/*.lock anew (ARGS=--upgrade takes newer versions)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv
-	$(LOCK) $(ARGS) --output-file requirements/runtime.lock pyproject.toml
+	$(LOCK) $(ARGS) --extra otel --extra postgres --output-file requirements/runtime.lock pyproject.toml
 	$(LOCK) $(ARGS) --output-file requirements/build.lock --group build
-	$(LOCK) $(ARGS) --output-file requirements/dev.lock --extra embedded --group dev pyproject.toml
+	$(LOCK) $(ARGS) --output-file requirements/dev.lock --extra embedded --extra otel --group dev pyproject.toml
 
 images: ## build Kafka, Redis and OPA images of our own, for machines where none can be pulled (root, Debian)
 	tests/images/build.sh
