@@ -55,6 +55,7 @@ _ALLOWED = {
     ("shared.py", "asyncio"),
     ("shared.py", "redis"),
     ("running_timeout.py", "asyncio"),
+    ("starting.py", "asyncio"),
 }
 
 

@@ -1,6 +1,7 @@
 """The trace context of an event: read from a record, and written into an event."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -72,5 +73,5 @@ def test_what_is_no_context_is_none(value: bytes | None) -> None:
 @pytest.mark.parametrize("content", [None, b"", b"\xff", b"00-1-1-01"])
 def test_a_header_without_a_valid_context_is_none(content: bytes | None) -> None:
     """Also where the event has one: a header comes first."""
-    headers: Headers = (("traceparent", content),)
+    headers: Any = [("traceparent", content)]  # aiokafka gives None where a header has no value
     assert trace_of(record(carrying(EVENT, TRACEPARENT), headers)) is None
