@@ -230,9 +230,9 @@ def rules_file(folder: Path) -> Path:
 def produced(secured: Secured, user: str, topic: str) -> int | None:
     """Try to append a record as a user, and return the code of the error; None if it was appended."""
     errors: list[int | None] = []
-    producer = Producer(secured.kafka.client(user, **{"message.timeout.ms": "10000"}))
+    producer = Producer(secured.kafka.client(user, **{"message.timeout.ms": "60000"}))
     producer.produce(topic, b"{}", on_delivery=lambda error, _: errors.append(None if error is None else error.code()))
-    producer.flush(20)
+    producer.flush(70)
     return errors[0]
 
 
@@ -241,7 +241,7 @@ def read(secured: Secured, user: str, topic: str) -> int | None:
     consumer = Consumer(secured.kafka.client(user, **{"group.id": "stranger", "enable.partition.eof": "true"}))
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         error = None if message is None else message.error()
         return None if error is None or error.code() == KafkaError._PARTITION_EOF else error.code()  # noqa: SLF001 - as above
     finally:
@@ -254,7 +254,7 @@ def created(secured: Secured, user: str) -> int | None:
     client = AdminClient(secured.kafka.client(user))
     [made] = client.create_topics([NewTopic("other", 1, 1)]).values()
     try:
-        made.result(20)
+        made.result(60)
     except KafkaException as error:
         return int(error.args[0].code())
     return None
