@@ -243,7 +243,9 @@ def read(secured: Secured, user: str, topic: str) -> int | None:
         consumer.assign([TopicPartition(topic, 0, 0)])
         while True:
             message = consumer.poll(60)
-            code = None if message is None or message.error() is None else message.error().code()
+            assert message is not None, f"no answer about {topic} in 60 s"
+            error = message.error()
+            code = None if error is None else error.code()
             # The library looks for the coordinator of its group as well, which is not what is asked here.
             if code != KafkaError.GROUP_AUTHORIZATION_FAILED:
                 return None if code == KafkaError._PARTITION_EOF else code  # noqa: SLF001 - as above
