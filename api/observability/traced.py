@@ -29,6 +29,6 @@ def traced_app(app: ASGIApp, tracing: "Tracing | None") -> ASGIApp:
     """Return what a server runs: the application, with a span for each request where tracing is on."""
     if tracing is None:
         return app
-    from api.observability.tracing import traced  # noqa: PLC0415 - only where tracing is on
+    from api.observability.tracing import TracedApp  # noqa: PLC0415 - only where tracing is on
 
-    return traced(app, tracing)
+    return TracedApp(app, tracing)

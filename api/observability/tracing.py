@@ -1,16 +1,19 @@
 """Traces of the API: a span for each request, and one for what it publishes, whose context the events carry."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-from opentelemetry.trace import SpanKind
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.adapters.kafka_events import EventRecord, EventsLog
 from schemas.http.counted import PROBES
-from schemas.tracing.carriage import carrying
+from schemas.tracing.carriage import carrying, trace_of_headers
 from schemas.tracing.tracing import Tracing
 
+_UNTRACED: Final = PROBES | {"/metrics"}
+_SERVER_ERROR: Final = 500
 MOST_CARRYING: Final = 100
 """A request with more events has one span. Its events carry no trace context, which would make them a third longer."""
 
@@ -66,18 +69,44 @@ class TracedEvents:
             await self._log.publish_all(batches)
 
 
-def traced(app: Any, tracing: Tracing) -> OpenTelemetryMiddleware:  # noqa: ANN401 - the library's type of an application
-    """Return the application with a span for each request but those of probes and metrics."""
-    return OpenTelemetryMiddleware(
-        app,
-        excluded_urls=",".join(f"{path}$" for path in (*sorted(PROBES), "/metrics")),
-        default_span_details=_details,
-        server_request_hook=None,
-        tracer_provider=tracing.provider,
-        exclude_spans=["receive", "send"],
-    )
+class TracedApp:
+    """An application with a span for each request, but for those of probes and metrics.
 
+    A span has the method, the route and the status. It has no path and no query: they may hold anything, such as the
+    code of a sign-in. Of the headers only `traceparent` is read.
 
-def _details(scope: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the name of a request's span: its method. Its path has ids, and may be anything."""
-    return str(scope.get("method", "HTTP")), {}
+    Args:
+        app: the application.
+        tracing: makes the spans.
+    """
+
+    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+        self._app = app
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or run from the start of the application to its end."""
+        if scope["type"] != "http" or scope["path"] in _UNTRACED:
+            await self._app(scope, receive, send)
+            return
+        traceparent = trace_of_headers((name.decode("latin-1"), value) for name, value in scope["headers"])
+        context = Context() if traceparent is None else self._tracing.context_of(traceparent)
+        method = scope["method"]
+        with self._tracing.tracer.start_as_current_span(
+            method, context=context, kind=SpanKind.SERVER, attributes={"http.request.method": method}
+        ) as span:
+
+            async def noted(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    span.set_attribute("http.response.status_code", status)
+                    if status >= _SERVER_ERROR:
+                        span.set_status(Status(StatusCode.ERROR))
+                await send(message)
+
+            try:
+                await self._app(scope, receive, noted)
+            finally:
+                if (path := getattr(scope.get("route"), "path", None)) is not None:
+                    span.update_name(f"{method} {path}")
+                    span.set_attribute("http.route", path)

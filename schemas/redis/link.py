@@ -110,6 +110,8 @@ class Link(asyncio.Protocol):
         An answer that nobody asked for breaks the connection: else each later call would get the answer before its own.
         So does an error that redis-py counts as one of the connection, such as that of a server that loads its data.
         """
+        if self._broken.done():
+            return  # The answer that broke it belongs to a call, so the next one would go to the wrong call.
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not _NOTHING:

@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 
 from schemas.redis.client import connect
 from schemas.redis.link import Link
-from schemas.running_timeout import running_timeout
+from schemas.running_timeout import STEPS, running_timeout
 from schemas.settings import Settings
 from schemas.tasks import end_tasks
 
@@ -91,6 +91,8 @@ class SharedRedis(Redis):
                 made.
             TimeoutError: if the server does not accept the connection in time, or does not answer in time.
         """
+        if not commands:
+            return []
         # redis-py has names of two words.
         packed = b"".join([pack_command((*name.split(), *arguments)) for name, *arguments in commands])
         answers = await self._answers(packed, len(commands))
@@ -98,6 +100,7 @@ class SharedRedis(Redis):
 
     async def _answers(self, packed: bytes, number: int) -> list[Any]:
         link, sends = self._link, 2 if self.resends else 1
+        begun = asyncio.get_running_loop().time()
         if link is not None and link.is_open:
             try:
                 # The connection limits the time.
@@ -108,7 +111,9 @@ class SharedRedis(Redis):
                     raise
         if self.seconds is None:
             return await self._answers_of_new(packed, number, sends)
-        async with running_timeout(self.seconds):
+        # What a broken connection has taken is not waited for a second time.
+        left = self.seconds - (asyncio.get_running_loop().time() - begun)
+        async with running_timeout(max(left, self.seconds / STEPS)):
             return await self._answers_of_new(packed, number, sends)
 
     async def _answers_of_new(self, packed: bytes, number: int, sends: int) -> list[Any]:

@@ -4,6 +4,7 @@ Sources: CloudEvents "Distributed Tracing" extension 1.0; W3C Trace Context, htt
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -12,6 +13,8 @@ from schemas.kafka.source_record import Parts
 from schemas.wire.cloudevents import MAX_BYTES
 
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_SAMPLED: Final = 1
+"""The bit of the last field that says that the trace is sampled."""
 # In binary mode an attribute is a header with this prefix. Instrumented Kafka clients write the header without it.
 _HEADERS: Final = frozenset({"ce_traceparent", "traceparent"})
 
@@ -26,20 +29,37 @@ _decoder: Final = msgspec.json.Decoder(_Carrier)
 
 
 def trace_of(record: Parts) -> str | None:
-    """Return the `traceparent` of a record: of its headers, else of its event. None without a valid one."""
-    for name, content in record.headers:
-        if name.lower() in _HEADERS:
-            return _valid((content or b"").decode("ascii", "replace"))
+    """Return the `traceparent` of a record: of its headers, else of its event.
+
+    None without a valid one, and where whoever began the trace does not sample it.
+    """
+    if (found := _found(record.headers)) is not None:
+        return _valid(found)
     if record.value is None or b'"traceparent"' not in record.value or len(record.value) > MAX_BYTES:
         return None
     try:
         return _valid(_decoder.decode(record.value).traceparent)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):  # the latter for values that are nested a thousand times
         return None
 
 
+def trace_of_headers(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """Return the `traceparent` of headers, None as `trace_of`."""
+    found = _found(headers)
+    return None if found is None else _valid(found)
+
+
+def _found(headers: Iterable[tuple[str, bytes | None]]) -> str | None:
+    """Return the first header that names a trace context, valid or not."""
+    for name, content in headers:
+        if name.lower() in _HEADERS:
+            return (content or b"").decode("ascii", "replace")
+    return None
+
+
 def _valid(traceparent: str) -> str | None:
-    return traceparent if _TRACEPARENT.fullmatch(traceparent) else None
+    valid = _TRACEPARENT.fullmatch(traceparent) is not None
+    return traceparent if valid and int(traceparent[-2:], 16) & _SAMPLED else None
 
 
 def carrying(event: bytes, traceparent: str | None) -> bytes:

@@ -26,7 +26,6 @@ class Tracing:
     dropped.
 
     Attributes:
-        provider: for libraries that make spans themselves.
         tracer: makes the spans of this project.
 
     Args:
@@ -37,9 +36,9 @@ class Tracing:
     def __init__(self, service: str, processor: SpanProcessor) -> None:
         own = Resource({SERVICE_NAME: service, SERVICE_VERSION: build.version()})
         # No flush when the interpreter ends: it would have no time limit.
-        self.provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-        self.provider.add_span_processor(processor)
-        self.tracer: Tracer = self.provider.get_tracer(build.DISTRIBUTION, build.version())
+        self._provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+        self._provider.add_span_processor(processor)
+        self.tracer: Tracer = self._provider.get_tracer(build.DISTRIBUTION, build.version())
         self._propagator = TraceContextTextMapPropagator()
 
     @classmethod
@@ -52,7 +51,9 @@ class Tracing:
         return self._propagator.extract({_FIELD: traceparent}, Context())
 
     def traceparent_of(self, span: Span) -> str | None:
-        """Return the trace context for what a span causes elsewhere; None if the span is not valid."""
+        """Return the trace context for what a span causes elsewhere; None if the span is not sampled."""
+        if not span.get_span_context().trace_flags.sampled:
+            return None
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier, set_span_in_context(span, Context()))
         return carrier.get(_FIELD)
@@ -60,7 +61,7 @@ class Tracing:
     def close(self) -> bool:
         """Export the last spans; tell whether that was done within `CLOSE_SECONDS`."""
         # The exporter retries for up to a minute, so a thread of its own is left behind rather than waited for.
-        closing = threading.Thread(target=self.provider.shutdown, name="tracing-close", daemon=True)
+        closing = threading.Thread(target=self._provider.shutdown, name="tracing-close", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
         return not closing.is_alive()

@@ -32,7 +32,7 @@ class UsualBreaker(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class UsualBreakerEvent(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """A breaker event: the fields of `schemas.wire.events.BreakerEvent`, and the content type, which nothing reads."""
+    """A breaker event: the fields of `schemas.wire.events.BreakerEvent`, and two that the fold does not read."""
 
     specversion: Literal["1.0"]
     id: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
@@ -42,6 +42,7 @@ class UsualBreakerEvent(Struct, frozen=True, gc=False, forbid_unknown_fields=Tru
     data: UsualBreaker
     time: str | None = None
     datacontenttype: str | None = None
+    traceparent: str | None = None
 
 
 AnyBreaker = Breaker | UsualBreaker

@@ -98,7 +98,7 @@ async def test_one_trace_leads_from_the_request_to_the_commit(installation: Inst
         assert await asyncio.to_thread(process.stop) == 0
     trace = collector.of_trace(TRACE)
     topic = installation.settings.topics.events
-    request, published, processed = "POST", f"publish {topic}", f"process {topic}"
+    request, published, processed = "POST /api/util/sleep", f"publish {topic}", f"process {topic}"
     assert {name: service for name, (service, _) in trace.items()} == {
         request: "somabrain-sleep-api",
         published: "somabrain-sleep-api",

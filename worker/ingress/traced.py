@@ -1,5 +1,8 @@
 """Carries a trace context through ingress. Only imported where tracing is on."""
 
+import time
+
+import structlog
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from schemas.formats.settings import TopicFormat
@@ -8,6 +11,8 @@ from schemas.tracing.carriage import carrying, trace_of
 from schemas.tracing.tracing import Tracing
 from worker.ingress.normalise import Events, normalise
 from worker.ingress.tenant_limit import Normalised
+
+log = structlog.get_logger("worker.ingress.ingress")
 
 
 class TracedNormalise:
@@ -22,13 +27,27 @@ class TracedNormalise:
 
     def __call__(self, record: SourceRecord, settings: TopicFormat) -> Events | Failure:
         """Return the events of a record, or why it is a dead letter."""
-        traceparent = None if isinstance(record, Unreadable) else trace_of(record)
+        begun = time.time_ns()
+        result = normalise(record, settings)
+        if isinstance(record, Unreadable):
+            return result
+        try:
+            return self._traced(record, result, begun)
+        except Exception:
+            # An error of a library, of a sampler that a variable names, say, must not stop the other records.
+            log.exception("span_not_made", topic=record.topic, partition=record.partition)
+            return result
+
+    def _traced(self, record: SourceRecord, result: Events | Failure, begun: int) -> Events | Failure:
+        """Make the span, which began at this time in ns since 1970, and return events that carry it."""
+        traceparent = trace_of(record)
         if traceparent is None:
-            return normalise(record, settings)
-        with self._tracing.tracer.start_as_current_span(
+            return result
+        span = self._tracing.tracer.start_span(
             f"process {record.topic}",
             context=self._tracing.context_of(traceparent),
             kind=SpanKind.CONSUMER,
+            start_time=begun,
             attributes={
                 "messaging.system": "kafka",
                 "messaging.operation.name": "process",
@@ -36,13 +55,14 @@ class TracedNormalise:
                 "messaging.destination.partition.id": str(record.partition),
                 "messaging.kafka.offset": record.offset,
             },
-        ) as span:
-            result = normalise(record, settings)
-            if isinstance(result, Failure):
-                span.set_status(Status(StatusCode.ERROR, result.code))
-                return result
-            carried = self._tracing.traceparent_of(span)
-            return result._replace(events=[_carrying(event, carried) for event in result.events])
+        )
+        carried = self._tracing.traceparent_of(span)
+        if isinstance(result, Failure):
+            span.set_status(Status(StatusCode.ERROR, result.code))
+        else:
+            result = result._replace(events=[_carrying(event, carried) for event in result.events])
+        span.end()
+        return result
 
 
 def _carrying(event: Normalised, traceparent: str | None) -> Normalised:

@@ -47,7 +47,7 @@ class TracedPieceProcessor(PieceProcessor):
             finding = str(error)
             raise
         finally:
-            self._make_spans(begun, time.time_ns(), finding)
+            self._try_to_make_spans(begun, time.time_ns(), finding)
         return after
 
     async def _load(self, pending: PendingBatch, position: int) -> bool:
@@ -79,6 +79,13 @@ class TracedPieceProcessor(PieceProcessor):
             yield
         finally:
             self._steps.append((name, begun, time.time_ns()))
+
+    def _try_to_make_spans(self, begun: int, ended: int, finding: str) -> None:
+        """Make the spans. An error of a library, of a sampler that a variable names, say, must not stop the lane."""
+        try:
+            self._make_spans(begun, ended, finding)
+        except Exception:  # noqa: BLE001 - see above
+            self._log.exception("spans_not_made")
 
     def _make_spans(self, begun: int, ended: int, finding: str) -> None:
         """Make the spans of one piece; times in ns since 1970, and a finding if the piece was not committed."""

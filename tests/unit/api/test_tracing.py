@@ -1,12 +1,14 @@
 """Traces through the API: a span for each request, and events that carry the trace context."""
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from api.adapters.dependency import UnavailableError
 from api.adapters.kafka_events import EventRecord
-from api.observability.tracing import MOST_CARRYING, TracedEvents, traced
+from api.observability.tracing import MOST_CARRYING, TracedApp, TracedEvents
 from schemas.environment import SettingsError
 from schemas.tracing.carriage import trace_of
 from schemas.tracing.starting import close_tracing, start_tracing
@@ -14,7 +16,7 @@ from tests.support import spans as support
 from tests.support.events import breaker
 from tests.support.records import Source, source
 from tests.support.settings import settings_of
-from tests.support.spans import TRACE, TRACEPARENT, Spans
+from tests.support.spans import NOT_SAMPLED, TRACE, TRACEPARENT, Spans
 from tests.support.times import T
 from tests.unit.api.application import ApiOverFakes
 from tests.unit.api.fakes import FakeLog
@@ -29,17 +31,46 @@ def carried(value: bytes) -> str | None:
     return trace_of(Source(0, T, b"acme", value, ()))
 
 
-async def test_a_request_has_a_span_in_the_trace_of_its_caller(api: ApiOverFakes, spans: Spans) -> None:
-    """On the short way too; probes have none."""
-    transport = httpx.ASGITransport(app=traced(api.app, spans.tracing))
+@pytest.fixture
+async def client(api: ApiOverFakes, spans: Spans) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application with spans."""
+    transport = httpx.ASGITransport(app=TracedApp(api.app, spans.tracing))
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=api.client.headers) as client:
-        answer = await client.get("/api/brain/sleep_mode", headers={"traceparent": TRACEPARENT})
-        await client.get("/healthz")
-        await client.get("/metrics")
-    assert answer.status_code == 200
+        yield client
+
+
+async def test_a_request_has_a_span_in_the_trace_of_its_caller(client: httpx.AsyncClient, spans: Spans) -> None:
+    """On the short way too; probes and metrics have none."""
+    await client.get("/api/brain/sleep_mode", headers={"traceparent": TRACEPARENT})
+    for page in ("/healthz", "/readyz", "/metrics"):
+        await client.get(page)
     [span] = spans.all()
     assert span.context is not None
-    assert (span.kind, f"{span.context.trace_id:032x}", span.name) == (SpanKind.SERVER, TRACE, "GET")
+    assert (span.kind, f"{span.context.trace_id:032x}") == (SpanKind.SERVER, TRACE)
+    assert span.name == "GET /api/brain/sleep_mode"
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "http.route": "/api/brain/sleep_mode",
+        "http.response.status_code": 200,
+    }
+
+
+@pytest.mark.parametrize("path", ["/console/?code=SECRET", "/api/operations/SECRET?a=SECRET", "/SECRET"])
+async def test_a_span_has_nothing_of_the_address(client: httpx.AsyncClient, spans: Spans, path: str) -> None:
+    """An address may hold the code of a sign-in."""
+    await client.get(path, headers={"baggage": "a=SECRET", "tracestate": "SECRET"})
+    [span] = spans.all()
+    assert "SECRET" not in span.to_json()
+
+
+async def test_an_answer_that_is_our_fault_is_the_status_of_its_span(
+    api: ApiOverFakes, client: httpx.AsyncClient, spans: Spans
+) -> None:
+    """A 503, as without tracing."""
+    api.log.down = UnavailableError("kafka", "no leader")
+    answer = await client.post("/api/util/sleep", json={"target_state": "deep", "ttl_seconds": 60})
+    assert answer.status_code == 503
+    assert spans.named("POST /api/util/sleep").status.status_code is StatusCode.ERROR
 
 
 async def test_a_published_event_carries_the_span_of_its_publication(spans: Spans) -> None:
@@ -95,3 +126,12 @@ def test_without_its_packages_tracing_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(__import__("sys").modules, "schemas.tracing.tracing", None)
     with pytest.raises(SettingsError, match=r"SLEEP_TRACING: .* install somabrain-sleep\[otel\]"):
         start_tracing(settings_of(tracing=True), "tests")
+
+
+async def test_an_event_of_a_trace_that_nobody_samples_carries_nothing(spans: Spans) -> None:
+    """So a low ratio has a low cost."""
+    log = FakeLog()
+    with spans.tracing.tracer.start_as_current_span("caller", context=spans.tracing.context_of(NOT_SAMPLED)):
+        await TracedEvents(log, "sleep.events", spans.tracing).publish(3, b"acme", VALUE)
+    assert [value for _, _, value in log.published] == [VALUE]
+    assert spans.all() == []

@@ -327,6 +327,23 @@ async def test_a_call_that_waits_for_a_connection_while_the_client_closes_is_tol
         await waiting
 
 
+async def test_what_follows_a_broken_answer_goes_to_no_call(server: Server) -> None:
+    """The answer that broke the connection belongs to a call, so the next one would go to the wrong call."""
+    first, second = await server.calls("a", "b")
+    old = server.connection
+    old.answer(BusyLoadingError("loading"), b"of-b")
+    await settle()
+    assert server.connection is not old
+    server.connection.answer(*(name for _, name in server.connection.sent))
+    assert [await first, await second] == [b"a", b"b"]
+
+
+async def test_nothing_is_asked_without_commands(server: Server) -> None:
+    """Such a call would take the answers of those behind it."""
+    assert await server.client.ask([]) == []
+    assert server.pool.made == []
+
+
 async def test_an_answer_that_nobody_asked_for_breaks_the_connection(server: Server) -> None:
     """Else each later call would get the answer of the one before."""
     [call] = await server.calls("a")

@@ -9,7 +9,7 @@ from schemas.tracing.carriage import carrying, trace_of
 from schemas.wire.cloudevents import MAX_BYTES, STRUCTURED_HEADERS, Headers, decode
 from tests.support.events import event_bytes
 from tests.support.records import Source
-from tests.support.spans import TRACEPARENT
+from tests.support.spans import NOT_SAMPLED, TRACEPARENT
 from tests.support.times import T
 
 EVENT = event_bytes("sleep.breaker.v1", {"breaker": "payments", "instance": "pod-1", "state": "open"}, "acme")
@@ -62,6 +62,9 @@ def test_a_header_names_the_context_too(name: str) -> None:
         json.dumps({"traceparent": f"ff{TRACEPARENT[2:]}"}).encode(),
         json.dumps({"traceparent": TRACEPARENT.replace("00f067aa0ba902b7", "0" * 16)}).encode(),
         json.dumps({"data": {"traceparent": TRACEPARENT}}).encode(),
+        json.dumps({"traceparent": NOT_SAMPLED}).encode(),
+        b'{"traceparent":"x","more":' + b"[" * 30_000,
+        b'{"traceparent":"%b","more":%b%b}' % (TRACEPARENT.encode(), b"[" * 2_000, b"]" * 2_000),
         b'{"traceparent":"x"}' + b" " * MAX_BYTES,
     ],
 )

@@ -10,10 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.domain.state import LABELS
+from schemas.tracing.carriage import carrying
 from schemas.wire.cloudevents import MAX_BYTES, STRUCTURED_HEADERS, ReceivedHeaders, decode, encode
 from schemas.wire.events import BREAKER, BreakerEvent
 from schemas.wire.usual_breaker import UsualBreaker, UsualBreakerEvent, modelled, read_usual_breaker
 from tests.support.claims import QUICK
+from tests.support.spans import TRACEPARENT
 
 DATA = {"breaker": "payments", "instance": "pod-0", "state": "open"}
 EVENT = {"specversion": "1.0", "id": "e-1", "source": "urn:test", "type": BREAKER, "subject": "acme", "data": DATA}
@@ -127,6 +129,12 @@ def test_what_we_write_ourselves_is_usual(more: dict[str, Any], time: str | None
     assert require_equal(b"acme", value, STRUCTURED_HEADERS) is not None
 
 
+def test_an_event_of_a_trace_is_usual() -> None:
+    """An emitter may follow CloudEvents' extension for traces, whether tracing is on or not."""
+    value = carrying(json.dumps(EVENT).encode(), TRACEPARENT)
+    assert require_equal(b"acme", value, STRUCTURED_HEADERS) is not None
+
+
 def test_a_value_is_bounded_as_by_the_parser() -> None:
     """And may be absent."""
     value = json.dumps(EVENT).encode()
@@ -138,5 +146,5 @@ def test_a_value_is_bounded_as_by_the_parser() -> None:
 def test_both_forms_have_the_same_fields() -> None:
     """A field that the event gets must come to both."""
     own = {field.name for field in msgspec.structs.fields(UsualBreakerEvent)}
-    assert own - {"datacontenttype"} == set(BreakerEvent.model_fields)
+    assert own - {"datacontenttype", "traceparent"} == set(BreakerEvent.model_fields)
     assert set(UsualBreaker.__struct_fields__) == set(BreakerEvent.model_fields["data"].annotation.model_fields)  # type: ignore[union-attr]

@@ -1,10 +1,11 @@
 """Traces through the worker: the spans of a piece, and the context that ingress passes on."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
+from structlog.testing import capture_logs
 
 from schemas.formats.settings import TopicFormat
 from schemas.kafka.source_record import Failure
@@ -89,7 +90,7 @@ async def test_a_piece_that_fails_ends_its_spans_with_the_reason(traced_world: W
     await traced_world.advance(10)
     failed, done = [span for span in spans.all() if span.name == "process sleep.events"]
     assert not failed.status.is_ok
-    assert failed.status.description == "kafka is away"
+    assert failed.status.description == "KafkaError: kafka is away"
     assert done.status.is_unset
 
 
@@ -134,3 +135,32 @@ def test_ingress_leaves_an_event_without_a_context_alone(spans: Spans) -> None:
     [event] = result.events
     assert trace_of(emitted(event.output.value or b"")) is None
     assert spans.all() == []
+
+
+def broken(*_: object, **__: object) -> NoReturn:
+    """Fail, as a library may."""
+    raise RuntimeError("the sampler failed")
+
+
+async def test_an_error_while_spans_are_made_stops_no_lane(
+    traced_world: World, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The piece is committed by then."""
+    monkeypatch.setattr(spans.tracing.tracer, "start_span", broken)
+    lane = traced_world.assign()
+    with capture_logs() as logs:
+        traced_world.log(traced(breaker("a", "open")))
+        await traced_world.run()
+    assert (lane.position, lane.problem) == (1, None)
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["spans_not_made"]
+
+
+def test_an_error_while_a_span_is_made_loses_no_event(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ingress passes it on without a context."""
+    monkeypatch.setattr(spans.tracing.tracer, "start_span", broken)
+    value = carrying(source(0, T, breaker_document("open")).value or b"", TRACEPARENT)
+    with capture_logs() as logs:
+        result = TracedNormalise(spans.tracing)(emitted(value), TopicFormat(tenant="subject"))
+    assert not isinstance(result, Failure)
+    assert len(result.events) == 1
+    assert [line["event"] for line in logs] == ["span_not_made"]
