@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Issuer, SignInError } from "./io/oidc.js";
+import { entrance } from "./pure/entrance.js";
 
 const ISSUER = "https://issuer.test";
 const issuer = () => new Issuer({ issuer: ISSUER, scopes: "openid", resource: null, client_id: "console", server: { issuer: ISSUER, token_endpoint: `${ISSUER}/token` } });
@@ -51,4 +52,17 @@ test("a renewal whose answer breaks off is tried again later", async () => {
   const broken = (error) => new Response(new ReadableStream({ pull: (to) => to.error(error) }), { headers: { "Content-Type": "application/json" } });
   assert.equal(await renewed(broken(new TypeError("network error"))), null);
   assert.equal(await renewed(broken(new DOMException("too slow", "TimeoutError"))), null);
+});
+
+test("the sign-in screen offers what can be done", () => {
+  const at = { issuer: ISSUER, server: {} };
+  for (const [state, offered] of [
+    [{ ways: null, busy: true, ready: false }, "busy"],
+    [{ ways: null, busy: false, ready: false }, "again"],
+    [{ ways: { issuer: null }, busy: false, ready: false }, "paste"],
+    [{ ways: { issuer: ISSUER, server: null }, busy: false, ready: false }, "again"],
+    [{ ways: at, busy: false, ready: true }, "issuer"],
+    // Plain http, a module that did not load, or a link that signed in without the issuer.
+    [{ ways: at, busy: false, ready: false }, "again"],
+  ]) assert.equal(entrance(state), offered, JSON.stringify(state));
 });

@@ -14,7 +14,10 @@ const NO_CRYPTO = "The browser can sign in only over https, or on this machine. 
 const code = takeCode();
 const answer = takeAnswer();
 
-/** `{api, ways, ended, busy, paste, toIssuer, signOut, again}`; `ways` is null until the API has said how to sign in. */
+/**
+ * `{api, ways, ended, busy, ready, paste, toIssuer, signOut, again}`; `ways` is null until the API has said how to sign
+ * in, and `ready` says whether the page can go to the issuer.
+ */
 export function useSession() {
   const [api, setApi] = useState(null);
   const [ways, setWays] = useState(null);
@@ -58,7 +61,7 @@ export function useSession() {
     setEnded("");
     setRound((n) => n + 1);
   }, []);
-  return { api, ways, ended, busy, paste: begin, toIssuer, signOut, again };
+  return { api, ways, ended, busy, ready: issuer.current !== null, paste: begin, toIssuer, signOut, again };
 }
 
 async function enter(first, { issuer, begin, out, setWays }) {
