@@ -73,15 +73,16 @@ export function RunNotice({ api, fleet }) {
   return html`<a href=${fleet}>Run ${run.name}: ${run.count - run.left} of ${run.count}${run.running ? "" : ", stopped"}</a>`;
 }
 
-/** The button for the tenants that are shown, or the run that is there. */
-export function Mass({ permissions, rows }) {
+/** The button for the tenants that are shown, or the run that is there. `wait` says why not now, or is empty. */
+export function Mass({ permissions, rows, wait }) {
   const run = useRun(DRAW_MS);
   const [planned, setPlanned] = useState(null);
   // A run needs the operator's scope, as Health does.
   const offered = permissions.may("inspect", null) ? OFFERED.filter((kind) => permissions.may(KINDS[kind].needs, "")) : [];
   if (run !== null) return html`<${Progress} run=${run} subject=${permissions.subject} />`;
   if (offered.length === 0 || rows.length === 0) return null;
-  return html`<p><button type="button" onClick=${() => setPlanned(rows.map((row) => row.tenant))}>Act on ${rows.length === 1 ? "this tenant" : `these ${rows.length} tenants`}</button></p>
+  return html`<p><button type="button" disabled=${wait !== ""} aria-describedby=${wait ? "mass-wait" : undefined} onClick=${() => setPlanned(rows.map((row) => row.tenant))}>Act on ${rows.length === 1 ? "this tenant" : `these ${rows.length} tenants`}</button>
+    ${wait && html` <span class="hint" id="mass-wait">${wait}</span>`}</p>
     ${planned && html`<${Plan} tenants=${planned} offered=${offered} subject=${permissions.subject} close=${() => setPlanned(null)} />`}`;
 }
 
