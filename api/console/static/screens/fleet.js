@@ -36,7 +36,7 @@ function Allowed({ api, permissions, filters }) {
     ${known && html`<${Strip} counts=${counts} open=${open} live=${link.live} filters=${filters} />`}
     ${mayList && html`<${History} api=${api} />`}
     <${Filters} filters=${filters} />
-    <${Mass} permissions=${permissions} rows=${shown} wait=${whyIncomplete(link, states.ready, more)} />
+    <${Mass} permissions=${permissions} filters=${filters} rows=${shown} wait=${whyIncomplete(link, states.ready, more)} />
     ${known
       ? html`<${List} rows=${shown} now=${now} total=${rows.length} filtered=${Object.keys(filters).length > 0} />`
       : !link.problem && html`<p class="loading" role="status">Waiting for the first states …</p>`}`;

@@ -1,6 +1,7 @@
 // Sign-in: at the issuer, or with a token that the reader pastes. A token is kept in memory only.
 
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
+import { RunLeft } from "../parts/mass.js";
 import { html } from "../parts/ui.js";
 import { entrance } from "../pure/entrance.js";
 
@@ -19,6 +20,7 @@ export function SignIn(session) {
   return html`<main class="narrow">
     <h1>Somabrain Sleep</h1>
     ${ended && html`<div class="failure" role="alert"><strong>You are signed out</strong><p>${ended}</p></div>`}
+    <${RunLeft} leaves=${Boolean(session.ways?.issuer)} />
     ${OFFERS[entrance(session)](session)}
   </main>`;
 }
