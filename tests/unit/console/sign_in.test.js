@@ -66,3 +66,21 @@ test("the sign-in screen offers what can be done", () => {
     [{ ways: at, busy: false, ready: false }, "again"],
   ]) assert.equal(entrance(state), offered, JSON.stringify(state));
 });
+
+test("a sign-out revokes the refresh token where the issuer wants that, also while the page is closed", async () => {
+  const sent = [];
+  const before = globalThis.fetch;
+  globalThis.fetch = async (url, options) => (sent.push([String(url), new URLSearchParams(options.body).get("token"), options.keepalive]), new Response(""));
+  try {
+    const quiet = issuer();
+    await quiet.revoke("r1");
+    assert.deepEqual(sent, []);
+    quiet.server.revocation_endpoint = `${ISSUER}/revoke`;
+    await quiet.revoke(null);
+    assert.deepEqual(sent, []);
+    await quiet.revoke("r1");
+  } finally {
+    globalThis.fetch = before;
+  }
+  assert.deepEqual(sent, [[`${ISSUER}/revoke`, "r1", true]]);
+});

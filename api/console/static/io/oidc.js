@@ -94,7 +94,9 @@ export class Issuer {
   async revoke(refresh) {
     if (!this.server.revocation_endpoint || !refresh) return;
     try {
-      await oauth.revocationRequest(this.server, this.client, oauth.None(), refresh, this.#options());
+      // The reader may close the page right after the sign-out.
+      const options = { ...this.#options(), [oauth.customFetch]: (url, request) => fetch(url, { ...request, keepalive: true }) };
+      await oauth.revocationRequest(this.server, this.client, oauth.None(), refresh, options);
     } catch {
       // It ends by itself.
     }
