@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { FleetRows, MOST_AT_ONCE } from "./pure/fleet_rows.js";
+import { FleetRows, MOST_AT_ONCE, whyIncomplete } from "./pure/fleet_rows.js";
 
 const NOON = Date.UTC(2026, 10, 22, 12);
 const MIN = 60000;
@@ -68,4 +68,14 @@ test("what the filters keep is looked up again only after a change", () => {
   const older = { older: "1" };
   assert.equal(fleet.fitting(older, NOON).length, 0);
   assert.equal(fleet.fitting(older, NOON + MIN).length, 2);
+});
+
+test("a list that is not live and complete says why", () => {
+  const live = { live: true, problem: null, since: null };
+  assert.equal(whyIncomplete(live, true, false), "");
+  assert.match(whyIncomplete({ ...live, live: false }, false, false), /still coming/);
+  assert.match(whyIncomplete(live, false, false), /still coming/, "a stream that goes on with a new token");
+  assert.match(whyIncomplete(live, true, true), /still coming/, "a large change that is taken in turns");
+  assert.match(whyIncomplete({ live: false, problem: {}, since: NOON }, false, false), /connection is lost/);
+  assert.match(whyIncomplete({ live: false, problem: {}, since: NOON, refused: true }, false, false), /API refuses/);
 });

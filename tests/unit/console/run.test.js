@@ -124,6 +124,7 @@ test("what an issuer answers in words", () => {
   assert.match(said({ error: "constructor" }), /it answered constructor\.$/);
   assert.match(said({ error: "login_required" }), /see you first/);
   assert.match(said(new TypeError("Failed to fetch")), /did not answer/);
+  assert.match(said(new Error("overloaded", { cause: new Response("", { status: 503 }) })), /answered HTTP 503\. Try again later/);
   assert.match(said(new Error("unexpected iss")), /is not accepted: unexpected iss/);
   assert.deepEqual([silentRefusal({ error: "consent_required" }), silentRefusal({ error: "access_denied" }), silentRefusal(null)], [true, false, false]);
 });

@@ -17,7 +17,7 @@ NODE = shutil.which("node")
 def test_the_logic_of_the_console(tmp_path: Path) -> None:
     """Sentences, times, addresses, filters, the list's window, states, permissions, commands, policies, metrics."""
     assert NODE is not None
-    for folder in ("pure", "io"):
+    for folder in ("pure", "io", "vendor"):
         shutil.copytree(FOLDER / folder, tmp_path / folder)
     for tests in Path(__file__).parent.glob("*.test.js"):
         shutil.copy(tests, tmp_path)

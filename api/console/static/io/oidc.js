@@ -2,7 +2,7 @@
 // names an issuer. Tokens stay in memory. What the browser keeps for the way to the issuer and back is no token.
 
 import * as oauth from "../vendor/oauth4webapi.js";
-import { issuerSentence, silentRefusal } from "../pure/issuer_words.js";
+import { issuerSentence, mayPass, silentRefusal } from "../pure/issuer_words.js";
 
 const KEPT = "sleep-sign-in";
 const SECONDS = 10;
@@ -77,7 +77,7 @@ export class Issuer {
     }
   }
 
-  /** Take new tokens for a refresh token. Null if the issuer did not answer, which may pass. */
+  /** Take new tokens for a refresh token. Null if that may work later: the present token is still good for a while. */
   async renew(refresh) {
     try {
       const { server, client } = this;
@@ -85,7 +85,7 @@ export class Issuer {
       const tokens = tokensOf(await oauth.processRefreshTokenResponse(server, client, response));
       return { ...tokens, refresh: tokens.refresh ?? refresh };
     } catch (error) {
-      if (error instanceof TypeError || error.name === "TimeoutError" || error.status >= 500) return null;
+      if (mayPass(error)) return null;
       throw new SignInError(issuerSentence(this.name, this.client.client_id, error));
     }
   }
@@ -94,7 +94,9 @@ export class Issuer {
   async revoke(refresh) {
     if (!this.server.revocation_endpoint || !refresh) return;
     try {
-      await oauth.revocationRequest(this.server, this.client, oauth.None(), refresh, this.#options());
+      // The reader may close the page right after the sign-out.
+      const options = { ...this.#options(), [oauth.customFetch]: (url, request) => fetch(url, { ...request, keepalive: true }) };
+      await oauth.revocationRequest(this.server, this.client, oauth.None(), refresh, options);
     } catch {
       // It ends by itself.
     }

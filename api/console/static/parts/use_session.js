@@ -7,6 +7,8 @@ import { redeem, takeAnswer, takeCode, ways as askWays } from "../io/sign_in.js"
 /** A token is renewed when this share of its time has passed. */
 const RENEW_AT = 0.75;
 const RENEW_AGAIN_MS = 3000;
+/** A page that is still here after so long was not left for the issuer: the reader chose to stay. */
+const STAYED_MS = 3000;
 const NOT_BEGUN = "This sign-in was not begun in this window, or it is over. Sign in again.";
 const NO_CRYPTO = "The browser can sign in only over https, or on this machine. Put a proxy with TLS before the API.";
 
@@ -14,7 +16,10 @@ const NO_CRYPTO = "The browser can sign in only over https, or on this machine. 
 const code = takeCode();
 const answer = takeAnswer();
 
-/** `{api, ways, ended, busy, paste, toIssuer, signOut, again}`; `ways` is null until the API has said how to sign in. */
+/**
+ * `{api, ways, ended, busy, ready, paste, toIssuer, signOut, again}`; `ways` is null until the API has said how to sign
+ * in, and `ready` says whether the page can go to the issuer.
+ */
 export function useSession() {
   const [api, setApi] = useState(null);
   const [ways, setWays] = useState(null);
@@ -41,13 +46,18 @@ export function useSession() {
     setApi(made);
   }, []);
 
+  const leave = useCallback(async (silent) => {
+    await issuer.current.begin({ silent, address: location.hash });
+    setTimeout(() => setBusy(false), STAYED_MS);
+  }, []);
+
   useEffect(() => {
-    enter(round === 0, { issuer, begin, out, setWays }).catch((error) => out(error.message));
+    enter(round === 0, { issuer, begin, out, leave, setWays }).catch((error) => out(error.message));
   }, [round]);
 
   const toIssuer = useCallback(() => {
     setBusy(true);
-    issuer.current.begin({ silent: false, address: location.hash }).catch((error) => out(error.message));
+    leave(false).catch((error) => out(error.message));
   }, []);
   const signOut = useCallback(() => {
     stop.current.revoke?.();
@@ -58,10 +68,10 @@ export function useSession() {
     setEnded("");
     setRound((n) => n + 1);
   }, []);
-  return { api, ways, ended, busy, paste: begin, toIssuer, signOut, again };
+  return { api, ways, ended, busy, ready: issuer.current !== null, paste: begin, toIssuer, signOut, again };
 }
 
-async function enter(first, { issuer, begin, out, setWays }) {
+async function enter(first, { issuer, begin, out, leave, setWays }) {
   const found = await askWays();
   setWays(found);
   if (first && code !== null) return begin(await redeem(code));
@@ -70,7 +80,7 @@ async function enter(first, { issuer, begin, out, setWays }) {
   if (!globalThis.crypto?.subtle) return out(NO_CRYPTO);
   const { Issuer, takeKept } = await import("../io/oidc.js");
   issuer.current = new Issuer(found);
-  if (!first || answer === null) return issuer.current.begin({ silent: true, address: location.hash });
+  if (!first || answer === null) return leave(true);
   const kept = takeKept();
   if (kept === null) return out(NOT_BEGUN);
   history.replaceState(null, "", location.pathname + kept.address);

@@ -10,6 +10,14 @@ const order = (a, b) => b.open - a.open || DEPTH[b.state] - DEPTH[a.state] || a.
 /** Records that are turned into rows in one turn, so that the page stays free; the rest is left for the next one. */
 export const MOST_AT_ONCE = 2000;
 
+/** Why nobody should act on the whole list now, or an empty text. `more` says whether records are left to take. */
+export function whyIncomplete(link, ready, more) {
+  if (link.refused) return "The API refuses the stream of states, so the list is not complete.";
+  if (link.problem) return "The connection is lost, so the list may be out of date. Wait until it is live.";
+  if (!link.live || !ready || more) return "States are still coming. Wait until the list is live and complete.";
+  return "";
+}
+
 export class FleetRows {
   #byTenant = new Map();
   #due = new Map();

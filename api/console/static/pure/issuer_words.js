@@ -19,11 +19,24 @@ export function silentRefusal(error) {
   return SILENT.includes(error?.error);
 }
 
+/** The status of the answer that an error of the library is about. The library sets it only for an error in JSON of 4xx. */
+const statusOf = (error) => error?.status ?? error?.cause?.status ?? null;
+
+const lost = (error) => error instanceof TypeError || error?.name === "TimeoutError";
+
+/** May the same request succeed later? So it is without an answer, or where the issuer is overloaded or has a fault. */
+export function mayPass(error) {
+  if (lost(error) || lost(error?.cause)) return true;
+  const status = statusOf(error);
+  return status >= 500 || status === 408 || status === 429;
+}
+
 /** Why a sign-in failed, and what the issuer says of it. */
 export function issuerSentence(issuer, client, error) {
   const code = error?.error;
   if (typeof code !== "string") {
-    if (error instanceof TypeError || error?.name === "TimeoutError") return `The issuer ${issuer} did not answer. Try again.`;
+    const status = statusOf(error);
+    if (mayPass(error)) return status === null ? `The issuer ${issuer} did not answer. Try again.` : `The issuer ${issuer} answered HTTP ${status}. Try again later.`;
     return `The answer of the issuer ${issuer} is not accepted: ${error?.message ?? "no reason is known"}.`;
   }
   const known = Object.hasOwn(WORDS, code) ? WORDS[code](client) : SILENT.includes(code) ? "it wants to see you first" : `it answered ${code}`;

@@ -6,7 +6,7 @@ import { Mass } from "../parts/mass.js";
 import { useStates } from "../parts/follow.js";
 import { html, Empty, Failure, Link, State, Time, duration, useLoad, useSecond } from "../parts/ui.js";
 import { addressOf, CAUSE_KINDS } from "../pure/address.js";
-import { FleetRows } from "../pure/fleet_rows.js";
+import { FleetRows, whyIncomplete } from "../pure/fleet_rows.js";
 import { causeText } from "../pure/words.js";
 import { windowOf } from "../pure/window.js";
 
@@ -24,7 +24,8 @@ function Allowed({ api, permissions, filters }) {
   useSecond();
   const now = api.now();
   const fleet = useMemo(() => new FleetRows(), [states]);
-  if (fleet.take(states.records, states.changed, now)) draw();
+  const more = fleet.take(states.records, states.changed, now);
+  if (more) draw();
   const { rows, counts, open } = fleet;
   const shown = fleet.fitting(filters, now);
   const mayList = permissions.may("list", null);
@@ -35,7 +36,7 @@ function Allowed({ api, permissions, filters }) {
     ${known && html`<${Strip} counts=${counts} open=${open} live=${link.live} filters=${filters} />`}
     ${mayList && html`<${History} api=${api} />`}
     <${Filters} filters=${filters} />
-    <${Mass} permissions=${permissions} rows=${shown} />
+    <${Mass} permissions=${permissions} filters=${filters} rows=${shown} wait=${whyIncomplete(link, states.ready, more)} />
     ${known
       ? html`<${List} rows=${shown} now=${now} total=${rows.length} filtered=${Object.keys(filters).length > 0} />`
       : !link.problem && html`<p class="loading" role="status">Waiting for the first states …</p>`}`;

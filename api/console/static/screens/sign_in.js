@@ -1,22 +1,27 @@
 // Sign-in: at the issuer, or with a token that the reader pastes. A token is kept in memory only.
 
 import { useEffect, useRef, useState } from "../vendor/hooks.js";
+import { RunLeft } from "../parts/mass.js";
 import { html } from "../parts/ui.js";
+import { entrance } from "../pure/entrance.js";
 
-export function SignIn({ ways, ended, busy, paste, toIssuer, again }) {
+const OFFERS = {
+  busy: () => html`<p class="loading" role="status">Signing in …</p>`,
+  again: ({ again }) => html`<button type="button" onClick=${again}>Try again</button>`,
+  paste: ({ paste }) => html`<${Paste} paste=${paste} />`,
+  issuer: ({ ways, toIssuer }) => html`<${AtIssuer} issuer=${ways.issuer} toIssuer=${toIssuer} />`,
+};
+
+export function SignIn(session) {
+  const { ended } = session;
   useEffect(() => {
     document.title = "Sign in · Somabrain Sleep";
   }, []);
   return html`<main class="narrow">
     <h1>Somabrain Sleep</h1>
     ${ended && html`<div class="failure" role="alert"><strong>You are signed out</strong><p>${ended}</p></div>`}
-    ${busy
-      ? html`<p class="loading" role="status">Signing in …</p>`
-      : ways === null || (ways.issuer !== null && ways.server === null)
-        ? html`<button type="button" onClick=${again}>Try again</button>`
-        : ways.issuer === null
-          ? html`<${Paste} paste=${paste} />`
-          : html`<${AtIssuer} issuer=${ways.issuer} toIssuer=${toIssuer} />`}
+    <${RunLeft} leaves=${Boolean(session.ways?.issuer)} />
+    ${OFFERS[entrance(session)](session)}
   </main>`;
 }
 
