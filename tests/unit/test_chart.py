@@ -79,6 +79,14 @@ def test_a_wrong_value_is_one_finding(path: str, value: object, finding: str) ->
     assert found.startswith(finding)
 
 
+@pytest.mark.parametrize("part", ["worker", "api", "topicsJob"])
+@pytest.mark.parametrize("name", ["PARTITIONS", "TOPIC_PREFIX", "REDIS_PREFIX", "CONSUMER_GROUP"])
+def test_no_part_has_another_partition_count_prefix_or_group(part: str, name: str) -> None:
+    """All processes of an installation share these."""
+    [found] = refused(changed(f"{part}.settings", {f"SLEEP_{name}": 8}))
+    assert found.startswith(f"{part}.settings: 'SLEEP_{name}' should not be valid under")
+
+
 def test_the_chart_takes_every_setting() -> None:
     """Those with a secret value only by reference."""
     names = {f"SLEEP_{name.upper()}": field for name, field in Settings.model_fields.items()}
