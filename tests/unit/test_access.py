@@ -65,6 +65,15 @@ def test_the_rules_of_kafka_name_each_topic_of_the_default_prefix() -> None:
     assert set(re.findall(r"--topic (\S+)", RULES)) == set(Topics.of("sleep"))
 
 
+def test_the_page_of_a_move_adds_each_pattern_of_a_redis_user() -> None:
+    """A user without the new prefix would get NOPERM after the move."""
+    page = (ROOT / "docs" / "how-to" / "change-the-number-of-partitions.md").read_text(encoding="utf-8")
+    for name in ("worker", "api", "operator"):
+        patterns = re.findall(r"\([^)]*\)|[~&]\S+", USERS[name].replace("sleep:", "sleep16:"))
+        [command] = re.findall(rf"ACL SETUSER sleep-{name} ((?:.*\\\n)*.*)", page)
+        assert re.findall("'([^']*)'", command) == patterns
+
+
 def operations(user: str, topic: str) -> set[str]:
     """Return what a user of Kafka may do with a topic."""
     lines = [line.split() for line in RULES.splitlines() if f"User:sleep-{user} " in line]
