@@ -90,7 +90,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         authority.issue(name, name, addresses=[LOOPBACK])
     for name in ("client", "api", "stranger"):
         authority.issue(name, f"sleep-{name}")
-    passwords = {part: f"{part}-word" for part in ("worker", "api", "operator")}
+    passwords = {part: f"{part}-word" for part in ("worker", "api", "operator", "replica")}
     users = {f"sleep-{part}": f"{part}-word" for part in PARTS} | {ADMIN: "admin-word"}
     try:
         kafka = SecuredKafka(folder, folder, users)
@@ -306,6 +306,7 @@ REFUSED: Final = {
         "EVAL return(redis.call('HSET',KEYS[1],'acme','x')) 1 {sleep:0}:tenants",
     ),
     "operator": ("FLUSHALL", "KEYS *", "CONFIG GET *", "GET other", "PUBLISH sleep:reply:x y"),
+    "replica": ("FLUSHALL", "KEYS *", "CONFIG GET *", "GET {sleep:0}:tenants", "REPLICAOF NO ONE", "INFO"),
 }
 
 

@@ -106,6 +106,27 @@ def test_each_part_has_a_user_of_its_own() -> None:
         assert variables["SLEEP_KAFKA_SECURITY_PROTOCOL"]["value"] == "SASL_SSL"
 
 
+def test_a_part_may_switch_off_what_is_on_for_all(tmp_path: Path) -> None:
+    """Its own value counts, whatever it is: false, 0 or an empty text."""
+    file = tmp_path / "values.yaml"
+    file.write_text(
+        (CHART / "ci" / "least-values.yaml")
+        .read_text(encoding="utf-8")
+        .replace("settings:\n", "settings:\n  SLEEP_CONSOLE: true\n  SLEEP_OPA_URL: http://opa:8181\n", 1)
+        + "api: {settings: {SLEEP_CONSOLE: false, SLEEP_OPA_URL: '', SLEEP_API_CONNECTIONS: 0}}\n"
+    )
+    pods = pods_of(rendered(file))
+    given = {
+        part: {
+            variable["name"]: variable.get("value") for variable in pods[f"{RELEASE}-{part}"]["containers"][0]["env"]
+        }
+        for part in ("worker", "api")
+    }
+    assert (given["worker"]["SLEEP_CONSOLE"], given["worker"]["SLEEP_OPA_URL"]) == ("true", "http://opa:8181")
+    assert (given["api"]["SLEEP_CONSOLE"], given["api"]["SLEEP_OPA_URL"]) == ("false", "")
+    assert given["api"]["SLEEP_API_CONNECTIONS"] == "0"
+
+
 def test_a_selector_finds_the_pods_of_its_part_only() -> None:
     """A service of the API must not send requests to workers, and topics belong to none."""
     objects = rendered(CHART / "ci" / "production-values.yaml")

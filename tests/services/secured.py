@@ -20,6 +20,8 @@ from tests.services.processes import CLUSTER_ID, ProcessService, available_jars,
 MECHANISM: Final = "SCRAM-SHA-512"
 ADMIN: Final = "admin"
 BROKER: Final = "broker"
+PRINCIPAL_RULE: Final = "RULE:^CN=([A-Za-z0-9._-]+)(,.*)?$/$1/"
+"""Makes the name of a user from the subject of a certificate; `docs/how-to/secure-kafka-and-redis.md` has it too."""
 _TOOLS: Final = Path(__file__).with_name("kafka_tools") / "pom.xml"
 _TOOL_SECONDS: Final = 120
 
@@ -63,7 +65,7 @@ class SecuredKafka(ProcessService):
                     "ssl.truststore.type": "PEM",
                     "ssl.truststore.location": str(self._authority),
                     "ssl.client.auth": "required",
-                    "ssl.principal.mapping.rules": "RULE:^.*CN=([^,]+).*$/$1/,DEFAULT",
+                    "ssl.principal.mapping.rules": f"{PRINCIPAL_RULE},DEFAULT",
                     "sasl.enabled.mechanisms": MECHANISM,
                     f"listener.name.sasl_ssl.{MECHANISM.lower()}.sasl.jaas.config": (
                         "org.apache.kafka.common.security.scram.ScramLoginModule required;"

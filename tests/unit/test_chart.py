@@ -62,6 +62,8 @@ def test_what_an_installation_must_give_is_named() -> None:
         ("api.secrets", {"SLEEP_REDIS_URL": "redis://"}, "api.secrets.SLEEP_REDIS_URL: 'redis://' is not of type"),
         ("topicsJob.settings", {"SLEEP_REDIS_URL": "r"}, "topicsJob.settings: 'SLEEP_REDIS_URL' is not one of"),
         ("settings.SLEEP_REDIS_URL", "redis://:secret@redis", "settings: 'SLEEP_REDIS_URL' is not one of"),
+        ("settings.OTEL_TRACES_SAMPLER2", "always_on", "settings: 'OTEL_TRACES_SAMPLER2' does not match"),
+        ("secrets.OTEL_EXPORTER_OTLP_HEADERS", "a=b", "secrets.OTEL_EXPORTER_OTLP_HEADERS: 'a=b' is not of type"),
         ("settings.SLEEP_API_PORT", 80, "settings: 'SLEEP_API_PORT' is not one of"),
         # Helm writes such a number as 1e+06.
         ("settings.SLEEP_API_CONNECTIONS", 1_000_000, "settings.SLEEP_API_CONNECTIONS: 1000000 is greater than"),
@@ -77,13 +79,30 @@ def test_a_wrong_value_is_one_finding(path: str, value: object, finding: str) ->
     assert found.startswith(finding)
 
 
+@pytest.mark.parametrize("part", ["worker", "api", "topicsJob"])
+@pytest.mark.parametrize("name", ["PARTITIONS", "TOPIC_PREFIX", "REDIS_PREFIX", "CONSUMER_GROUP"])
+def test_no_part_has_another_partition_count_prefix_or_group(part: str, name: str) -> None:
+    """All processes of an installation share these."""
+    [found] = refused(changed(f"{part}.settings", {f"SLEEP_{name}": 8}))
+    assert found.startswith(f"{part}.settings: 'SLEEP_{name}' should not be valid under")
+
+
 def test_the_chart_takes_every_setting() -> None:
     """Those with a secret value only by reference."""
     names = {f"SLEEP_{name.upper()}": field for name, field in Settings.model_fields.items()}
     secret = {name for name, field in names.items() if "SecretStr" in str(field.annotation)}
     properties = schema()["properties"]
-    assert set(properties["secrets"]["propertyNames"]["enum"]) == secret
-    assert set(properties["settings"]["propertyNames"]["enum"]) == names.keys() - secret - SET_BY_THE_CHART
+    assert set(properties["secrets"]["propertyNames"]["else"]["enum"]) == secret
+    assert set(properties["settings"]["propertyNames"]["else"]["enum"]) == names.keys() - secret - SET_BY_THE_CHART
+
+
+def test_the_chart_takes_the_variables_of_opentelemetry() -> None:
+    """In `settings`, and those with a secret value in `secrets`; for one part alone too."""
+    values = merged(LEAST)
+    values["settings"] |= {"SLEEP_TRACING": True, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    values["secrets"]["OTEL_EXPORTER_OTLP_HEADERS"] = {"name": "otel", "key": "headers"}
+    values["api"]["settings"] = {"OTEL_TRACES_SAMPLER_ARG": 0.01}
+    assert refused(values) == []
 
 
 def test_a_process_has_time_to_end_before_it_is_killed() -> None:

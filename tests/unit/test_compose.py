@@ -86,6 +86,30 @@ def test_the_proxy_and_prometheus_ask_each_process_by_name_and_port() -> None:
     assert proxied == [expected["api-1"], expected["api-2"]]
 
 
+def test_each_service_has_a_health_check() -> None:
+    """Its own, that of our image, or none on purpose. Grafana is for people alone."""
+    checked = {name for name, service in SERVICES.items() if "healthcheck" in service}
+    assert SERVICES.keys() - checked == {"keys", "topics", "grafana"}
+    assert "| grep" in SERVICES["redis"]["healthcheck"]["test"][1]
+
+
+@pytest.mark.parametrize("name", ["api-1", "api-2"])
+def test_an_api_waits_for_what_it_needs(name: str) -> None:
+    """Without OPA it would refuse commands."""
+    assert {needed: service["condition"] for needed, service in SERVICES[name]["depends_on"].items()} == {
+        "keys": "service_completed_successfully",
+        "topics": "service_completed_successfully",
+        "redis": "service_healthy",
+        "opa": "service_healthy",
+    }
+
+
+@pytest.mark.parametrize("name", ["keys", "topics"])
+def test_a_job_is_tried_again(name: str) -> None:
+    """Kafka may say no while it starts."""
+    assert SERVICES[name]["restart"] == "on-failure"
+
+
 def test_each_file_and_volume_is_there() -> None:
     """The engine would make an empty folder in the place of a missing file."""
     volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", ())]

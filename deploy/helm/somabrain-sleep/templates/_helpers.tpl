@@ -15,13 +15,23 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
-{{/* The variables of a part: those of all parts, with its own on top. */}}
+{{/* The variables of a part: those of all parts, with its own on top. `merge` would ignore an own false, 0 or "". */}}
 {{- define "sleep.env" -}}
-{{- range $name, $value := merge (dict) (default dict .part.settings) .root.Values.settings }}
+{{- $settings := dict }}
+{{- $secrets := dict }}
+{{- range $values := list .root.Values .part }}
+{{- range $name, $value := $values.settings }}
+{{- $_ := set $settings $name $value }}
+{{- end }}
+{{- range $name, $secret := $values.secrets }}
+{{- $_ := set $secrets $name $secret }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := $settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
-{{- range $name, $secret := merge (dict) (default dict .part.secrets) .root.Values.secrets }}
+{{- range $name, $secret := $secrets }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef:
