@@ -2,13 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from schemas.clock import now_ms
 from sleepctl.io.requests import HERE, Token, Url
 from sleepctl.io.tenant_pages import Calls
+from sleepctl.io.times import time_in
 from sleepctl.mass.options import USUAL_RATE, DryRun, Rate, Run, Yes
 from sleepctl.mass.session import Door, Work, carry_out
 from sleepctl.mass.targets import Selection, Target
@@ -19,6 +20,9 @@ from sleepctl.somabrain.postgres import TABLE, source_of_dsn, table_in_postgres
 from sleepctl.ui.errors import WRONG_SETTINGS, CommandError
 from sleepctl.ui.imported import print_import
 from sleepctl.ui.output import Json, print_json
+
+_OLDEST_MS: Final = 1_577_836_800_000
+"""2020: no row is older. A number below it is in seconds, and would leave out no row."""
 
 
 class _NothingToDoError(CommandError):
@@ -45,6 +49,15 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
             max=MOST_SECONDS,
         ),
     ] = BREAKER_SECONDS,
+    changed_after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="For a second import: leave out rows whose updated_at is not later, and rows without an end that a "
+            "breaker may have frozen. Such as 2026-11-30T09:00:00Z, or milliseconds.",
+            show_default=False,
+        ),
+    ] = None,
     run: Run = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -58,13 +71,18 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
     Each sleeping row becomes a mode, until the row's end. Active rows and rows whose end has passed need nothing. Rows
     that are wrong are named with their line and field, and the others are imported. --dry-run shows what each row
     becomes, and needs no API. The table is only read.
+
+    An import sets each mode again, also that of a tenant which was woken since. So give --changed-after with the time
+    of the first import, when you import again.
     """
     if (file is None) == (dsn is None):
         raise CommandError("give either a FILE or --dsn", WRONG_SETTINGS)
 
+    since = None if changed_after is None else _time_of_import(changed_after)
+
     def planned() -> ImportPlan:
         read = table_in_csv(file) if file is not None else table_in_postgres(dsn or "", table)
-        return plan_of(read, now_ms(), breaker_seconds)
+        return plan_of(read, now_ms(), breaker_seconds, since)
 
     if dry_run:
         plan = planned()
@@ -86,6 +104,8 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
 
     source = str(file) if file is not None else source_of_dsn(dsn or "", table)
     document = {"command": "import-somabrain", "source": source, "breaker_seconds": breaker_seconds}
+    if changed_after is not None:
+        document["changed_after"] = changed_after
     work = Work("import-somabrain", f"import from {source}", document, ImportRow(), select)
     try:
         carry_out(Door(url, token, rate, json), work, run, yes=yes, dry_run=False)
@@ -95,9 +115,19 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
         _require_none_broken(plan, "the others were imported")
 
 
+def _time_of_import(text: str) -> int:
+    at = time_in(text, "--changed-after", now_ms())
+    if at < _OLDEST_MS:
+        raise CommandError(
+            f"--changed-after {text!r} is before 2020, and would leave out no row; give ISO 8601 or milliseconds",
+            WRONG_SETTINGS,
+        )
+    return at
+
+
 def _require_none_broken(plan: ImportPlan, others: str) -> None:
     if plan.broken:
         raise CommandError(
-            f"{len(plan.broken)} rows are wrong and are not imported; {others}. Mend these rows, and import again as "
-            "another run: tenants that are imported twice sleep as before"
+            f"{len(plan.broken)} rows are wrong and are not imported; {others}. Mend these rows, and import "
+            "them as another run: in a file of their own, or with --changed-after and the time of the first import"
         )

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from schemas.domain.state import BY_LABEL, SleepState
 from sleepctl.mass.targets import tenant_flaw
-from sleepctl.somabrain.table import Broken, Row, Table
+from sleepctl.somabrain.table import UPDATED_AT, Broken, Row, Table
+from sleepctl.ui.errors import WRONG_SETTINGS, CommandError
 
 BREAKER_SECONDS: Final = 900
 """How long a tenant sleeps that a breaker put to sleep, or may have, if its row has no end: a breaker's usual lease."""
@@ -24,6 +25,8 @@ BY_BREAKER: Final = (
     "a breaker may have frozen it, and it has no end: it sleeps for a lease, in which emitters must report"
 )
 OPEN_ENDED: Final = "it has no end: it sleeps until somebody wakes it"
+UNCHANGED: Final = "its updated_at is not later than --changed-after"
+LEFT_TO_EMITTERS: Final = "--changed-after: a breaker may have frozen it, and it has no end; emitters report breakers"
 
 
 class Planned(NamedTuple):
@@ -87,14 +90,25 @@ class _WrongFieldError(ValueError):
         self.field = field
 
 
-def plan_of(table: Table, now: int, breaker_seconds: float = BREAKER_SECONDS) -> ImportPlan:
+def plan_of(
+    table: Table, now: int, breaker_seconds: float = BREAKER_SECONDS, changed_after: int | None = None
+) -> ImportPlan:
     """Return what each row of a table becomes.
 
     Args:
         table: the table.
         now: the time in milliseconds since the epoch.
         breaker_seconds: how long a tenant sleeps that a breaker may have put to sleep, if its row has no end.
+        changed_after: leaves out the rows that were written until then, in milliseconds since the epoch, and those
+            that a breaker may have written without an end. None for all rows.
+
+    Raises:
+        CommandError: if the rows do not say when they were written, and that matters; exit status 2.
     """
+    if changed_after is not None and any(UPDATED_AT not in row.values for row in table.rows):
+        raise CommandError(
+            f"{table.source}: --changed-after needs the column {UPDATED_AT}, and nothing was sent", WRONG_SETTINGS
+        )
     plan = ImportPlan(table.source, table.place, [], [], list(table.broken))
     numbers: dict[str | None, list[int]] = {}
     for row in table.rows:
@@ -103,7 +117,7 @@ def plan_of(table: Table, now: int, breaker_seconds: float = BREAKER_SECONDS) ->
         tenant = row.values["tenant_id"]
         try:
             others = [number for number in numbers[tenant] if number != row.number]
-            judged = _judge(row, table.place, others, now, breaker_seconds)
+            judged = _judge(row, table.place, others, now, breaker_seconds, changed_after)
         except _WrongFieldError as error:
             plan.broken.append(Broken(row.number, tenant, error.field, str(error)))
             continue
@@ -115,7 +129,9 @@ def plan_of(table: Table, now: int, breaker_seconds: float = BREAKER_SECONDS) ->
     return plan
 
 
-def _judge(row: Row, place: str, others: list[int], now: int, breaker_seconds: float) -> Planned | Skipped:
+def _judge(
+    row: Row, place: str, others: list[int], now: int, breaker_seconds: float, changed_after: int | None
+) -> Planned | Skipped:
     """Return what a row becomes.
 
     Raises:
@@ -137,10 +153,14 @@ def _judge(row: Row, place: str, others: list[int], now: int, breaker_seconds: f
     ttl, scheduled_wake = (_time(name, values) for name in ("ttl", "scheduled_wake"))
     if state is SleepState.active:
         return Skipped(number, tenant, AWAKE)
+    if changed_after is not None and _updated_at(values) <= changed_after:
+        return Skipped(number, tenant, UNCHANGED)
     wake_at = scheduled_wake if ttl is None else ttl
     if wake_at is None:
         # The old memory service freezes a tenant after a failure, without an end, and writes no breaker's state.
         by_breaker = tripped or state is SleepState.freeze
+        if by_breaker and changed_after is not None:
+            return Skipped(number, tenant, LEFT_TO_EMITTERS)
         wake_at = now + round(breaker_seconds * 1000) if by_breaker else None
         return Planned(number, tenant, state.label, wake_at, BY_BREAKER if by_breaker else OPEN_ENDED)
     if wake_at <= now:
@@ -149,6 +169,18 @@ def _judge(row: Row, place: str, others: list[int], now: int, breaker_seconds: f
         field = "scheduled_wake" if ttl is None else "ttl"
         raise _WrongFieldError(field, f"{values[field]!r} is more than 30 days away, and no sleep lasts longer")
     return Planned(number, tenant, state.label, wake_at, BY_SCHEDULED_WAKE if ttl is None else BY_TTL)
+
+
+def _updated_at(values: Any) -> int:  # noqa: ANN401 - a mapping of texts
+    """Return when a row was written, in milliseconds since the epoch.
+
+    Raises:
+        _WrongFieldError: if the row does not say it.
+    """
+    updated_at = _time(UPDATED_AT, values)
+    if updated_at is None:
+        raise _WrongFieldError(UPDATED_AT, "it is empty")
+    return updated_at
 
 
 def _named(field: str, values: Any, known: Any) -> Any:  # noqa: ANN401 - mappings of texts

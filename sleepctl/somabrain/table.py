@@ -5,7 +5,11 @@ from typing import Final, Literal, NamedTuple
 
 from sleepctl.ui.errors import WRONG_SETTINGS, CommandError
 
-COLUMNS: Final = ("tenant_id", "current_state", "target_state", "ttl", "scheduled_wake", "circuit_breaker_state")
+UPDATED_AT: Final = "updated_at"
+"""When a row was written. It counts for a second import."""
+COLUMNS: Final = (
+    "tenant_id", "current_state", "target_state", "ttl", "scheduled_wake", "circuit_breaker_state", UPDATED_AT,
+)  # fmt: skip
 """The columns that count. The others are not read: `docs/how-to/migrate-from-somabrain.md` says why."""
 REQUIRED: Final = ("tenant_id", "current_state", "ttl")
 """The columns that every release of the predecessor has, and without which a row says nothing."""

@@ -22,6 +22,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "import-somabrain": (
         "sleepctl import-somabrain states.csv --dry-run",
         "sleepctl import-somabrain --dsn 'host=db dbname=somabrain user=reader' --run first-import",
+        "sleepctl import-somabrain states.csv --changed-after 2026-11-30T09:00:00Z --run second-import",
     ),
     "deadletters list": ("sleepctl deadletters list", "sleepctl deadletters list --show 3:17"),
     "deadletters redrive": (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -49,14 +50,38 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return command
 
 
+def go_driver(folder: Path) -> list[str | Path]:
+    """Build the emitter with a program that reports what it is told."""
+    need("go")
+    for source in (EMITTERS / "gobreaker" / "emitter.go", *(HERE / "emitters" / "go").iterdir()):
+        shutil.copy(source, folder)
+    run(["go", "build", "-o", "driver", "."], folder)
+    return [folder / "driver"]
+
+
+def java_driver(folder: Path) -> list[str | Path]:
+    """Build the emitter with a program that reports what it is told."""
+    need("javac", "java")
+    sources = (EMITTERS / "resilience4j" / "SleepEmitter.java", HERE / "emitters" / "java" / "Driver.java")
+    run(["javac", "-Xlint:all", "-Werror", "-d", folder, *sources])
+    return ["java", "-cp", folder, "Driver"]
+
+
+@pytest.fixture(scope="module", params=[go_driver, java_driver], ids=["go", "java"])
+def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    """What starts the driver of a language."""
+    driver: list[str | Path] = request.param(tmp_path_factory.mktemp("driver"))
+    return driver
+
+
 class Program:
     """A running program, which makes a call for each line of its input."""
 
-    def __init__(self, command: list[str | Path], environment: dict[str, str]) -> None:
+    def __init__(self, command: list[str | Path], environment: dict[str, str], stderr: int | None = None) -> None:
         repeat = "PT1S" if command[0] == "java" else "1s"
         self._process = subprocess.Popen(
             command, env=os.environ | environment | {"REPEAT": repeat}, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=stderr, text=True,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -77,6 +102,12 @@ class Program:
         line = self._process.stdout.readline()
         assert line.startswith(f"{tenant} "), line
         return line.removeprefix(f"{tenant} ").strip().lower()
+
+    def report(self, *fields: str) -> None:
+        """Report to a driver: tenant, breaker, state and cause."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\t".join(fields) + "\n")
+        self._process.stdin.flush()
 
     def trip(self, tenant: str) -> None:
         """Fail until the breaker is open."""
@@ -143,16 +174,22 @@ class StandIn(ThreadingHTTPServer):
     Attributes:
         away: whether it takes nothing.
         forbidden: whose events it refuses.
+        wrong: a breaker, for which it refuses the whole request.
+        most_bytes: the size of a request that it takes.
         taken: the events that it took, in order.
         refused: how often it refused.
+        refused_events: how many events the last request had that it refused.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.away = True
         self.forbidden = ""
+        self.wrong = ""
+        self.most_bytes = 65_536
         self.taken: list[dict[str, Any]] = []
         self.refused = 0
+        self.refused_events = 0
 
     @property
     def changes(self) -> list[tuple[str, str]]:
@@ -170,16 +207,29 @@ class _Handler(BaseHTTPRequestHandler):
     server: StandIn
 
     def do_POST(self) -> None:
-        events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status = 202
-        if self.server.away or (events and events[0]["subject"] == self.server.forbidden):
-            status = 503 if self.server.away else 403
-            self.server.refused += 1
-        else:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        events = json.loads(body)
+        status = self.status(len(body), events)
+        if status == 202:
             self.server.taken += events
+        else:
+            self.server.refused += 1
+            self.server.refused_events = len(events)
+        problem = json.dumps({"status": status, "detail": 'the "name" is wrong'}).encode() if status == 422 else b""
         self.send_response(status)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(problem)))
         self.end_headers()
+        self.wfile.write(problem)
+
+    def status(self, size: int, events: list[dict[str, Any]]) -> int:
+        """Return the status of an answer."""
+        if self.server.away:
+            return 503
+        if size > self.server.most_bytes:
+            return 413
+        if any(event["data"]["breaker"] == self.server.wrong for event in events):
+            return 422
+        return 403 if events and events[0]["subject"] == self.server.forbidden else 202
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string((timestamp or time.time()) + AHEAD_SECONDS)
@@ -225,3 +275,34 @@ def test_last_states_come_once_the_server_is_back_by_its_own_clock(
     assert of_globex == sorted(of_globex)
     assert before < of_globex[0] < of_globex[-1] <= (time.time() + AHEAD_SECONDS) * 1000
     assert len({event["id"] for event in stand_in.taken}) == len(stand_in.taken)
+
+
+def test_an_event_that_is_refused_holds_up_no_other_one(driver: list[str | Path], stand_in: StandIn) -> None:
+    """A request that is too large or has a wrong event is halved. The wrong event is dropped, and the log says why."""
+    stand_in.wrong, stand_in.most_bytes = "wrong", 8_000
+    environment = {"SLEEP_URL": f"http://127.0.0.1:{stand_in.server_port}", "CLOSE": "30"}
+    names = {f"breaker-{number}" for number in range(60)}
+    with Program(driver, environment, stderr=subprocess.STDOUT) as program:
+        for name in sorted({*names, "wrong"}):
+            program.report("acme", name, "open", "no\\nanswer " * 30)
+        until(lambda: stand_in.refused > 0)
+        stand_in.away = False
+        until(lambda: {event["data"]["breaker"] for event in stand_in.taken} == names)
+        until(lambda: stand_in.refused_events == 1)
+        said = program.stop()
+    assert said.endswith("all sent: true")
+    assert "dropped open of breaker" in said
+    assert "refused with 422: the " in said
+    assert {event["data"]["cause"] for event in stand_in.taken if event["data"]["state"] == "open"} == {
+        ("no answer " * 30)[:256]
+    }
+    assert len([event for event in stand_in.taken if event["data"]["state"] == "closed"]) == len(names)
+
+
+def test_an_end_without_time_does_not_wait(driver: list[str | Path], stand_in: StandIn) -> None:
+    """While the server is away, nothing is sent."""
+    environment = {"SLEEP_URL": f"http://127.0.0.1:{stand_in.server_port}", "CLOSE": "0"}
+    with Program(driver, environment, stderr=subprocess.STDOUT) as program:
+        program.report("acme", "payments", "open", "no answer")
+        until(lambda: stand_in.refused > 0)
+        assert program.stop().endswith("all sent: false")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log"
 	"math/rand/v2"
 	"net/http"
@@ -14,12 +15,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 const (
-	mostBreakers = 10_000
-	mostEvents   = 100 // in one request, which may have 64 KiB
-	refusedWait  = 5 * time.Minute
+	mostBreakers   = 10_000
+	mostEvents     = 100 // in one request, which may have 64 KiB
+	mostCharacters = 256 // of a cause
+	mostAnswer     = 64 << 10
+	refusedWait    = 5 * time.Minute
 )
 
 type key struct{ tenant, breaker string }
@@ -87,11 +91,22 @@ func (e *Emitter) Report(tenant, breaker, state, cause string) {
 		e.dropped++
 		return
 	}
-	e.reports[at] = &report{state: state, cause: cause, changed: now, due: now}
+	e.reports[at] = &report{state: state, cause: clean(cause), changed: now, due: now}
 	select {
 	case e.wake <- struct{}{}:
 	default: // It is awake already.
 	}
+}
+
+// clean returns a text that the API takes as a cause: cut, and without control characters.
+func clean(text string) string {
+	characters := []rune(text)
+	for i, c := range characters {
+		if unicode.IsControl(c) {
+			characters[i] = ' '
+		}
+	}
+	return string(characters[:min(len(characters), mostCharacters)])
 }
 
 // Close sends what waits, and `closed` for what sleeps, so that no claim stays behind. It tells if all was sent in time.
@@ -112,8 +127,9 @@ func (e *Emitter) Close(timeout time.Duration) bool {
 // run sends one request at a time. The first one has no events: it shows a wrong URL or token, and the server's time.
 func (e *Emitter) run() {
 	defer e.end()
+	most := mostEvents
 	for failures, known := 0, false; e.deadline.Err() == nil; {
-		tenant, batch, wait := e.next()
+		tenant, batch, wait := e.next(most)
 		if len(batch) == 0 && e.stopping.Err() != nil {
 			return
 		}
@@ -123,12 +139,17 @@ func (e *Emitter) run() {
 			e.pause(wait, e.wake)
 			continue
 		}
-		status, after, err := e.post(batch)
+		status, after, detail, err := e.post(batch)
 		refused := status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 		switch {
 		case status == http.StatusAccepted:
-			failures, known = 0, true
+			failures, known, most = 0, true, min(2*most, mostEvents)
 			e.sent(batch, e.repeat, true)
+		case known && (status == http.StatusRequestEntityTooLarge || status == http.StatusUnprocessableEntity):
+			// The request is too large, or one of its events is wrong: it must not hold up the others.
+			if most = max(1, len(batch)/2); len(batch) == 1 {
+				e.drop(batch, status, detail)
+			}
 		case refused && known && status != http.StatusUnauthorized:
 			log.Printf("sleep: reports of tenant %s are refused with %d: check the scope of the token", tenant, status)
 			e.sent(batch, refusedWait, false) // The other tenants go on.
@@ -145,15 +166,15 @@ func (e *Emitter) run() {
 	}
 }
 
-// next returns what to send now, all of one tenant, or how long to wait.
-func (e *Emitter) next() (tenant string, batch map[key]*report, wait time.Duration) {
+// next returns what to send now, all of one tenant and not more than that, or how long to wait.
+func (e *Emitter) next(most int) (tenant string, batch map[key]*report, wait time.Duration) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	batch, wait = map[key]*report{}, time.Hour
 	for at, r := range e.reports {
 		if left := time.Until(r.due); left > 0 {
 			wait = min(wait, left)
-		} else if len(batch) == 0 || at.tenant == tenant && len(batch) < mostEvents {
+		} else if len(batch) == 0 || at.tenant == tenant && len(batch) < most {
 			tenant, batch[at] = at.tenant, r
 		}
 	}
@@ -166,6 +187,19 @@ func (e *Emitter) sent(batch map[key]*report, wait time.Duration, accepted bool)
 	defer e.mutex.Unlock()
 	for at, r := range batch {
 		if r.due = time.Now().Add(wait); e.reports[at] == r && accepted && !r.sleeps() {
+			delete(e.reports, at)
+		}
+	}
+}
+
+// drop forgets what the API will never take, unless a later state has come.
+func (e *Emitter) drop(batch map[key]*report, status int, detail string) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	for at, r := range batch {
+		log.Printf("sleep: dropped %s of breaker %q of tenant %q: refused with %d: %s",
+			r.state, at.breaker, at.tenant, status, detail)
+		if e.dropped++; e.reports[at] == r {
 			delete(e.reports, at)
 		}
 	}
@@ -187,7 +221,7 @@ func (e *Emitter) pause(wait time.Duration, wake <-chan struct{}) {
 	}
 }
 
-func (e *Emitter) post(batch map[key]*report) (status int, after time.Duration, err error) {
+func (e *Emitter) post(batch map[key]*report) (status int, after time.Duration, detail string, err error) {
 	events := []map[string]any{}
 	for at, r := range batch {
 		data := map[string]any{"breaker": at.breaker, "instance": e.instance, "state": r.state}
@@ -209,19 +243,22 @@ func (e *Emitter) post(batch map[key]*report) (status int, after time.Duration, 
 	body, _ := json.Marshal(events) // Texts and numbers only, so there is no error.
 	request, err := http.NewRequestWithContext(e.deadline, http.MethodPost, e.url, bytes.NewReader(body))
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, "", err
 	}
 	request.Header.Set("Authorization", "Bearer "+e.token())
 	request.Header.Set("Content-Type", "application/cloudevents-batch+json")
 	answer, err := e.client.Do(request)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, "", err
 	}
 	defer answer.Body.Close()
+	var problem struct{ Detail string }
+	said, _ := io.ReadAll(io.LimitReader(answer.Body, mostAnswer)) // to its end, so that the connection is used again
+	_ = json.Unmarshal(said, &problem)
 	// The server's time was cut to seconds. So the largest difference is the best one, and never too large.
 	if server, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
 		e.ahead = max(e.ahead, time.Duration(server.UnixNano())-time.Since(e.start))
 	}
 	seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
-	return answer.StatusCode, time.Duration(min(max(seconds, 0), 3600)) * time.Second, nil
+	return answer.StatusCode, time.Duration(min(max(seconds, 0), 3600)) * time.Second, clean(problem.Detail), nil
 }

@@ -1,21 +1,13 @@
 import java.io.IOException;
-import java.net.InetAddress;
-import java.net.URI;
-import java.net.http.HttpClient;
-import java.net.http.HttpRequest;
-import java.net.http.HttpResponse;
-import java.time.Duration;
-import java.time.ZonedDateTime;
+import java.net.*;
+import java.net.http.*;
+import java.time.*;
 import java.time.format.DateTimeFormatter;
 import java.time.format.DateTimeParseException;
-import java.util.HashMap;
-import java.util.List;
-import java.util.Locale;
-import java.util.Map;
-import java.util.Set;
-import java.util.UUID;
+import java.util.*;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.function.Supplier;
+import java.util.regex.*;
 import java.util.stream.Collectors;
 
 /** Reports circuit breakers to Somabrain Sleep, with Java's own HTTP client. Copy this file. See ../resilience4j.md. */
@@ -24,6 +16,8 @@ public final class SleepEmitter {
     private static final Set<String> SLEEPING = Set.of("open", "half_open", "forced_open");
     private static final int MOST_BREAKERS = 10_000;
     private static final int MOST_EVENTS = 100; // in one request, which may have 64 KiB
+    private static final int MOST_CHARACTERS = 256; // of a cause
+    private static final Pattern DETAIL = Pattern.compile("\"detail\"\\s*:\\s*\"((?:[^\"\\\\]|\\\\.){0,256}+)");
     private static final long SECOND = 1_000_000_000L;
     private static final long REFUSED_WAIT = 300 * SECOND;
 
@@ -43,7 +37,7 @@ public final class SleepEmitter {
         }
     }
 
-    private record Answer(int status, long retryAfter) { }
+    private record Answer(int status, long retryAfter, String detail) { }
 
     private final Map<Key, Report> reports = new HashMap<>(); // and with it the monitor of all that threads share
     private final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1)
@@ -57,17 +51,25 @@ public final class SleepEmitter {
     private long number; // of events sent, for their ids
     private long ahead = Long.MIN_VALUE; // how far the server's clock is ahead of the local monotonic one, at least; ns
     private boolean stopping;
-    private long deadline;
     private int dropped;
 
     /** Start an emitter. `repeat` is at most a third of the lease: 5 minutes fit the default lease of 15. */
-    public SleepEmitter(String url, Supplier<String> token, Duration repeat) throws IOException {
+    public SleepEmitter(String url, Supplier<String> token, Duration repeat) {
         this.uri = URI.create(url.replaceAll("/+$", "") + "/api/breakers/events");
         this.token = token;
         this.repeat = repeat.toNanos();
-        this.instance = InetAddress.getLocalHost().getHostName() + "-" + ProcessHandle.current().pid();
+        this.instance = host() + "-" + ProcessHandle.current().pid();
         thread.setDaemon(true);
         thread.start();
+    }
+
+    private static String host() {
+        try {
+            return InetAddress.getLocalHost().getHostName();
+        } catch (UnknownHostException unresolved) { // as in a container without a name service
+            String name = System.getenv("HOSTNAME");
+            return name == null || name.isBlank() ? UUID.randomUUID().toString() : name;
+        }
     }
 
     /** Note the state of a breaker, without I/O. */
@@ -83,12 +85,18 @@ public final class SleepEmitter {
                 dropped++;
                 return;
             }
-            reports.put(key, new Report(spelled, cause));
+            reports.put(key, new Report(spelled, clean(cause == null ? spelled : cause)));
             reports.notifyAll();
         }
     }
 
-    /** The number of reports that were not taken: too many breakers, or after `close`. */
+    /** A text that the API takes as a cause: cut, and without control characters. */
+    private static String clean(String text) {
+        return text.codePoints().limit(MOST_CHARACTERS).map(point -> Character.isISOControl(point) ? ' ' : point)
+            .collect(StringBuilder::new, StringBuilder::appendCodePoint, StringBuilder::append).toString();
+    }
+
+    /** The number of reports that were dropped: too many breakers, after `close`, or refused by the API. */
     public int dropped() {
         synchronized (reports) {
             return dropped;
@@ -101,10 +109,9 @@ public final class SleepEmitter {
             reports.replaceAll((key, report) ->
                 SLEEPING.contains(report.state) ? new Report("closed", "the process stops") : report);
             stopping = true;
-            deadline = System.nanoTime() + timeout.toNanos();
             reports.notifyAll();
         }
-        thread.join(timeout.toMillis());
+        thread.join(Math.max(1, timeout.toMillis())); // 0 would be for ever
         thread.interrupt(); // A request that is under way ends, too.
         thread.join(1000);
         synchronized (reports) {
@@ -115,10 +122,11 @@ public final class SleepEmitter {
     /** Send one request at a time. The first one has no events: it shows a wrong URL or token, and the server's time. */
     private void run() {
         int failures = 0;
+        int most = MOST_EVENTS;
         boolean known = false;
         try {
             while (true) {
-                Map<Key, Report> batch = next(known);
+                Map<Key, Report> batch = next(known, most);
                 if (batch == null) {
                     return;
                 }
@@ -128,7 +136,14 @@ public final class SleepEmitter {
                 if (status == 202) {
                     failures = 0;
                     known = true;
+                    most = Math.min(2 * most, MOST_EVENTS);
                     sent(batch, repeat, true);
+                } else if (known && (status == 413 || status == 422)) {
+                    // The request is too large, or one of its events is wrong: it must not hold up the others.
+                    most = Math.max(1, batch.size() / 2);
+                    if (batch.size() == 1) {
+                        batch.forEach((key, report) -> drop(key, report, answer));
+                    }
                 } else if (refused && known && status != 401) {
                     LOG.log(System.Logger.Level.WARNING, "Reports of tenant {0} are refused with {1}: check the scope "
                         + "of the token.", batch.keySet().iterator().next().tenant, status);
@@ -146,8 +161,8 @@ public final class SleepEmitter {
         }
     }
 
-    /** Wait for something to send, and return it: reports of one tenant. Null at the end. */
-    private Map<Key, Report> next(boolean known) throws InterruptedException {
+    /** Wait for something to send, and return it: so many reports of one tenant. Null at the end. */
+    private Map<Key, Report> next(boolean known, int most) throws InterruptedException {
         synchronized (reports) {
             while (true) {
                 Map<Key, Report> batch = new HashMap<>();
@@ -158,7 +173,7 @@ public final class SleepEmitter {
                     long left = each.getValue().due - now;
                     if (left > 0) {
                         wait = Math.min(wait, left);
-                    } else if (tenant == null || each.getKey().tenant.equals(tenant) && batch.size() < MOST_EVENTS) {
+                    } else if (tenant == null || each.getKey().tenant.equals(tenant) && batch.size() < most) {
                         tenant = each.getKey().tenant;
                         batch.put(each.getKey(), each.getValue());
                     }
@@ -189,6 +204,16 @@ public final class SleepEmitter {
         }
     }
 
+    /** Forget what the API will never take, unless a later state has come. */
+    private void drop(Key key, Report report, Answer answer) {
+        LOG.log(System.Logger.Level.WARNING, "Dropped {0} of breaker {1} of tenant {2}: refused with {3}: {4}",
+            report.state, clean(key.breaker), clean(key.tenant), answer.status, answer.detail);
+        synchronized (reports) {
+            dropped++;
+            reports.remove(key, report);
+        }
+    }
+
     /** Wait, whatever is reported; half a second at most while the emitter closes. */
     private void pause(long nanoseconds) throws InterruptedException {
         synchronized (reports) {
@@ -208,13 +233,16 @@ public final class SleepEmitter {
                 .header("Authorization", "Bearer " + token.get())
                 .header("Content-Type", "application/cloudevents-batch+json")
                 .POST(HttpRequest.BodyPublishers.ofString(body)).build();
-            HttpResponse<Void> answer = client.send(request, HttpResponse.BodyHandlers.discarding());
+            HttpResponse<String> answer = client.send(request, head -> head.statusCode() == 202
+                ? HttpResponse.BodySubscribers.replacing("") : HttpResponse.BodyHandlers.ofString().apply(head));
             answer.headers().firstValue("Date").ifPresent(this::learn);
             String after = answer.headers().firstValue("Retry-After").filter(text -> text.matches("\\d{1,4}")).orElse("0");
-            return new Answer(answer.statusCode(), Math.min(3600, Long.parseLong(after)));
+            Matcher detail = DETAIL.matcher(answer.body());
+            return new Answer(answer.statusCode(), Math.min(3600, Long.parseLong(after)),
+                detail.find() ? clean(detail.group(1)) : "");
         } catch (IOException | RuntimeException failed) {
             LOG.log(System.Logger.Level.DEBUG, "no answer", failed);
-            return new Answer(0, 0);
+            return new Answer(0, 0, "");
         }
     }
 
@@ -233,7 +261,7 @@ public final class SleepEmitter {
             report.occurredAt = (report.changed + ahead) / 1_000_000;
         }
         List<String> data = List.of("breaker", key.breaker, "instance", instance, "state", report.state,
-            "cause", report.cause == null ? report.state : report.cause);
+            "cause", report.cause);
         return "{\"specversion\":\"1.0\",\"type\":\"sleep.breaker.v1\"," + fields(List.of("id", run + "-" + ++number,
             "source", "urn:breakers:" + instance, "subject", key.tenant)) + ",\"data\":{" + fields(data)
             + (report.occurredAt == 0 ? "" : ",\"occurred_at\":" + report.occurredAt) + "}}";

@@ -72,6 +72,28 @@ def test_a_dry_run_needs_neither_an_api_nor_a_token(call: Call, tenants: Tenants
     assert (tenants.calls, runs.exists()) == ([], False)
 
 
+def test_a_second_import_leaves_out_what_did_not_change(call: Call, tenants: Tenants, file: Path) -> None:
+    """The plan says why."""
+    command = ("import-somabrain", str(file), "--yes", "--changed-after")
+    outcome = call(*command, "2026-11-30T09:00:00Z")
+    assert (outcome.code, tenants.calls) == (0, []), outcome.err
+    assert "4  nothing      its updated_at is not later than --changed-after" in outcome.err
+    outcome = call(*command, "2026-11-30T09:59:59.999+01:00")
+    assert (outcome.code, tenants.applied) == (0, {"acme": 1, "globex": 1}), outcome.err
+    assert "1  nothing      --changed-after: a breaker may have frozen it, and it has no end" in outcome.err
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-11-30T09:00:00", "2026-13-01T00:00:00Z", "1796029200", "-5"])
+def test_a_time_of_the_first_import_that_is_none_is_refused(
+    call: Call, tenants: Tenants, file: Path, time: str
+) -> None:
+    """In one line, before anything is read or sent."""
+    outcome = call("import-somabrain", str(file), "--yes", f"--changed-after={time}")
+    assert (outcome.code, tenants.calls) == (2, [])
+    assert f"--changed-after {time!r} " in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
 def test_wrong_rows_are_named_and_the_others_are_imported(call: Call, tenants: Tenants, file: Path) -> None:
     """By line and field; the exit status says that something is left to do."""
     with file.open("a") as more:

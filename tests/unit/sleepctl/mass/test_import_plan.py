@@ -7,16 +7,22 @@ import pytest
 from sleepctl.somabrain import plan as plan_module
 from sleepctl.somabrain.plan import ImportPlan, Planned, Skipped, plan_of
 from sleepctl.somabrain.table import COLUMNS, Broken, Row, Table
+from sleepctl.ui.errors import CommandError
 from sleepctl.ui.output import clock
 from tests.support.times import MINUTE, NOW
 
 SOON, BEFORE = clock(NOW + MINUTE), clock(NOW)
+AFTER = clock(NOW + 1)
+
+
+def _table(*rows: Sequence[str | None], columns: Sequence[str] = COLUMNS) -> Table:
+    """A table of rows, given in the order of the columns; what is missing at the end is NULL."""
+    texts = [dict(zip(columns, [*row, *[None] * len(columns)], strict=False)) for row in rows]
+    return Table("states.csv", "line", [Row(number, row) for number, row in enumerate(texts, 2)], [])
 
 
 def _plan(*rows: Sequence[str | None], columns: Sequence[str] = COLUMNS) -> ImportPlan:
-    """The plan of rows, given in the order of the columns; what is missing at the end is NULL."""
-    texts = [dict(zip(columns, [*row, *[None] * len(columns)], strict=False)) for row in rows]
-    return plan_of(Table("states.csv", "line", [Row(number, row) for number, row in enumerate(texts, 2)], []), NOW)
+    return plan_of(_table(*rows, columns=columns), NOW)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +123,49 @@ def test_the_columns_of_an_older_table_are_enough() -> None:
     """One release has neither breakers nor parameters."""
     plan = _plan(("acme", "deep", None), columns=("tenant_id", "current_state", "ttl"))
     assert [each.why for each in plan.planned] == [plan_module.OPEN_ENDED]
+
+
+@pytest.mark.parametrize(
+    ("row", "becomes"),
+    [
+        (("acme", "deep", None, SOON, None, None, BEFORE), Skipped(2, "acme", plan_module.UNCHANGED)),
+        (("acme", "deep", None, None, None, None, BEFORE), Skipped(2, "acme", plan_module.UNCHANGED)),
+        (("acme", "freeze", None, None, None, "open", BEFORE), Skipped(2, "acme", plan_module.UNCHANGED)),
+        (("acme", "active", None, None, None, None, AFTER), Skipped(2, "acme", plan_module.AWAKE)),
+        (("acme", "deep", None, BEFORE, None, None, AFTER), Skipped(2, "acme", plan_module.PAST)),
+        (("acme", "freeze", None, None, None, "closed", AFTER), Skipped(2, "acme", plan_module.LEFT_TO_EMITTERS)),
+        (("acme", "light", None, None, None, "open", AFTER), Skipped(2, "acme", plan_module.LEFT_TO_EMITTERS)),
+        (
+            ("acme", "freeze", None, SOON, None, "closed", AFTER),
+            Planned(2, "acme", "freeze", NOW + MINUTE, plan_module.BY_TTL),
+        ),
+        (("acme", "deep", None, None, None, None, AFTER), Planned(2, "acme", "deep", None, plan_module.OPEN_ENDED)),
+    ],
+)
+def test_a_second_import_takes_only_what_changed_and_has_an_end_or_an_author(
+    row: Sequence[str | None], becomes: Planned | Skipped
+) -> None:
+    """A tenant that was woken here since the first import stays awake, and emitters report breakers by then."""
+    plan = plan_of(_table(row), NOW, changed_after=NOW)
+    assert [*plan.planned, *plan.skipped] == [becomes]
+    assert plan.broken == []
+
+
+@pytest.mark.parametrize(("text", "problem"), [(None, "it is empty"), ("never", "'never' is no time such as")])
+def test_a_row_that_may_have_changed_is_wrong_in_a_second_import(text: str | None, problem: str) -> None:
+    """In the first import, nobody asks when it was written."""
+    row = ("acme", "deep", None, SOON, None, None, text)
+    [broken] = plan_of(_table(row), NOW, changed_after=NOW).broken
+    assert (broken.tenant, broken.field) == ("acme", "updated_at")
+    assert problem in broken.problem
+    assert [each.tenant for each in _plan(row).planned] == ["acme"]
+
+
+def test_a_second_import_needs_the_time_of_each_row() -> None:
+    """A table without the column is refused as a whole."""
+    table = _table(("acme", "deep", None), columns=("tenant_id", "current_state", "ttl"))
+    with pytest.raises(CommandError, match=r"states\.csv: --changed-after needs the column updated_at"):
+        plan_of(table, NOW, changed_after=NOW)
 
 
 def test_the_document_has_every_row_and_counts() -> None:

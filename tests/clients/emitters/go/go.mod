@@ -1,0 +1,3 @@
+module emitterdriver
+
+go 1.22
