@@ -60,7 +60,7 @@ async def chromium() -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (360, "light")])
-async def test_pages_show_all_pictures_fit_the_screen_and_fetch_nothing_from_elsewhere(
+async def test_pages_show_pictures_fit_the_screen_and_fetch_nothing_elsewhere(
     chromium: Any,  # noqa: ANN401 - playwright ends with the fixture
     site: str,
     width: int,
