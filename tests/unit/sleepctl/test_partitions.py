@@ -257,7 +257,7 @@ def test_topics_that_somebody_uses_are_refused(both: Both, run: Run) -> None:
     """By their records, or by what Redis has of them."""
     log = both.kafka.log(NEW.events, 0)
     log.append([Output(b"x", b"{}")])
-    _refused(run(*MOVE), "the events of new partition 0 are those of somebody else; name another --topic-prefix")
+    _refused(run(*MOVE), "are those of somebody else: stop what writes to sleep3.events, and name another --topic")
     log.append([Output(b"x", b"{}")])
     log.trim(2)
     _refused(run(*MOVE), "the events topic of new partition 0 was used before")
@@ -267,3 +267,49 @@ def test_topics_that_somebody_uses_are_refused(both: Both, run: Run) -> None:
     assert outcome.code == 0, outcome.err
     both.kafka.log(NEW.events, 1).append([Output(b"x", b"{}")])
     _refused(run(*MOVE), "new partition 1 is in use: its log and its progress have gone on")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_command_that_comes_to_a_new_log_too_early_is_not_removed(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    """An API was started too early: before the log has its marker, or after."""
+    log = both.kafka.log(NEW.events, COUNT - 1)
+    command = Output(b"acme", json.dumps(breaker("open")).encode())
+    held = both.new.clear
+
+    async def clear(partition: int, expected: int | None, mark: int) -> bool:
+        if partition == 0 and not late:
+            log.append([command])
+        return await held(partition, expected, mark)
+
+    removed = both.admin.remove_events
+
+    async def remove_events(partition: int, before: int) -> None:
+        await removed(partition, before)
+        if partition == 0 and late:
+            log.append([command])
+
+    monkeypatch.setattr(both.new, "clear", clear)
+    monkeypatch.setattr(both.admin, "remove_events", remove_events)
+    _refused(run(*MOVE), f"the events of new partition {COUNT - 1} are those of somebody else: stop what writes to")
+    assert [record.value for record in log.records if record.key == b"acme"] == [command.value]
+    assert both.new.partitions[COUNT - 1].next < 0, "no worker may start there"
+
+
+def test_a_partition_that_a_worker_has_used_since_it_was_looked_at_is_not_emptied(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker was started too early, and has committed."""
+    used = both.new.partitions[COUNT - 1]
+    mark = both.new.mark
+
+    async def marked(partition: int) -> int | None:
+        found = await mark(partition)
+        if partition == COUNT - 1:
+            used.progress[b"next"] = b"7"
+        return found
+
+    monkeypatch.setattr(both.new, "mark", marked)
+    _refused(run(*MOVE), f"new partition {COUNT - 1} was used while it was made; is a worker started there?")
+    assert both.new.partitions[COUNT - 1].next == 7

@@ -24,7 +24,7 @@ from worker.recovery.differences import Difference, compare_documents
 from worker.recovery.errors import RecoveryError
 from worker.recovery.move.content import OldPartition, contents_of
 from worker.recovery.move.source import Source
-from worker.recovery.move.target import Standing, Target
+from worker.recovery.move.target import Target
 from worker.recovery.partition_content import PartitionContent
 from worker.recovery.topics import Advance, RecoveryTopics
 from worker.recovery.verify import Verification
@@ -156,9 +156,9 @@ class Move:
         topics = RecoveryTopics(self._new, self._reader)
         target = Target(self._new, topics, self._new_store, outputs, admin, self._settings.topic_prefix)
         standings = await target.standings()
-        found = {number for number, standing in enumerate(standings) if standing is Standing.WRITTEN}
+        found = {number for number, standing in enumerate(standings) if standing.written}
         # All of them first: a worker that is started too early must not find an empty partition.
-        marks = await target.hold([number for number in range(len(contents)) if number not in found])
+        marks = await target.hold({number: each for number, each in enumerate(standings) if number not in found})
         for content in contents:
             if content.partition in marks:
                 await target.write(content, marks[content.partition])
