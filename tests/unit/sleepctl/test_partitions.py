@@ -1,6 +1,7 @@
 """`sleepctl partitions move` from the outside, on topics and stores in memory."""
 
 import json
+from collections.abc import AsyncGenerator, Callable
 from copy import deepcopy
 from typing import Self
 
@@ -8,6 +9,7 @@ import pytest
 from pydantic_core import from_json, to_json
 
 from schemas.kafka.partitioner import partition_of
+from schemas.kafka.source_record import SourceRecord
 from schemas.names import Topics
 from schemas.settings import Settings
 from tests.support.events import breaker, event_bytes
@@ -313,3 +315,44 @@ def test_a_partition_that_a_worker_has_used_since_it_was_looked_at_is_not_emptie
     monkeypatch.setattr(both.new, "mark", marked)
     _refused(run(*MOVE), f"new partition {COUNT - 1} was used while it was made; is a worker started there?")
     assert both.new.partitions[COUNT - 1].next == 7
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4])
+def test_the_row_before_the_first_command_is_found_wherever_the_reading_pauses(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """It may lie far back, and a row may be there twice, since a worker sent it again."""
+    log = both.kafka.log(TOPICS.transitions, ACME)
+    before, outcome = ((record.key, record.value) for record in log.records)
+    log.records.clear()
+    log.end = 0
+    of_others = [Output(b"globex", (before[1] or b"").replace(b"acme", b"globex"))] * 3
+    log.append([Output(*before), *of_others, Output(*outcome), *of_others, Output(*outcome)])
+    monkeypatch.setattr("worker.recovery.move.source._ROWS_AT_ONCE", at_once)
+    document = json.loads(run(*MOVE, "--json").out)
+    assert (document["ok"], document["differences"]) == (True, [])
+    kinds = [from_json(row.value or b"")["kind"] for row in both.kafka.log(NEW.transitions, THERE).records]
+    assert kinds == ["transition", "outcome"]
+
+
+def test_the_topic_is_not_read_on_for_a_command_that_found_its_tenant_awake(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row before it is needed, and perhaps there is none."""
+    log = both.kafka.log(TOPICS.transitions, ACME)
+    row = from_json(log.records[1].value or b"")
+    log.records[1].value = to_json(row | {"from": "active"})
+    read: list[tuple[int, int]] = []
+    reading = both.reader.read
+
+    def noted(
+        topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = id
+    ) -> AsyncGenerator[list[SourceRecord], None]:
+        if (topic, partition) == (TOPICS.transitions, ACME):
+            read.append((start, end))
+        return reading(topic, partition, start, end, advance)
+
+    monkeypatch.setattr(both.reader, "read", noted)
+    monkeypatch.setattr("worker.recovery.move.source._ROWS_AT_ONCE", 1)
+    assert run(*MOVE, "--dry-run").code == 0
+    assert read == [(1, 2)]
