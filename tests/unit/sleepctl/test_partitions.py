@@ -19,6 +19,9 @@ from tests.unit.sleepctl.conftest import Outcome, Run
 from tests.unit.sleepctl.fakes import ACME, TOPICS, FakeReader, Installation, _Store
 from worker.adapters.topic_reader import OffsetRange
 from worker.ports import Output, StoreError
+from worker.recovery.move.content import NewPartitions
+from worker.recovery.partition_content import PartitionContent
+from worker.recovery.restore import Store, restore
 
 NEW = Topics.of("sleep3")
 COUNT = 3
@@ -356,3 +359,46 @@ def test_the_topic_is_not_read_on_for_a_command_that_found_its_tenant_awake(
     monkeypatch.setattr("worker.recovery.move.source._ROWS_AT_ONCE", 1)
     assert run(*MOVE, "--dry-run").code == 0
     assert read == [(1, 2)]
+
+
+def test_what_goes_to_a_partition_is_made_when_it_is_written(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All partitions together need much memory. A dry run makes nothing, and only counts."""
+    steps: list[str] = []
+    making = NewPartitions.content
+
+    def made(self: NewPartitions, number: int) -> PartitionContent:
+        steps.append(f"made {number}")
+        return making(self, number)
+
+    async def restored(store: Store, content: PartitionContent, *, expected: int | None, mark: int, end: int) -> None:
+        steps.append(f"written {content.partition}")
+        await restore(store, content, expected=expected, mark=mark, end=end)
+
+    monkeypatch.setattr(NewPartitions, "content", made)
+    monkeypatch.setattr("worker.recovery.move.target.restore", restored)
+    assert json.loads(run(*MOVE, "--dry-run", "--json").out)["states"] == {"freeze": 1}
+    assert (steps, both.admin.created) == ([], 0)
+    assert run(*MOVE).code == 0
+    assert steps == [f"{step} {number}" for number in range(COUNT) for step in ("made", "written")]
+    assert run(*MOVE).code == 0
+    assert len(steps) == 2 * COUNT, "a partition that is complete is not made again"
+
+
+@pytest.mark.parametrize("method", ["scan", "index", "operations"])
+def test_an_outage_of_redis_during_the_comparison_is_told(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The same command goes on."""
+    assert run(*MOVE).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(both.new.faults, "down", {method})
+        _refused(run(*MOVE), "Redis does not answer: ConnectionError: redis is away")
+    assert run(*MOVE).code == 0
+
+
+def test_an_outage_of_redis_at_the_last_look_is_told(both: Both, run: Run) -> None:
+    """The old one is asked again where it is."""
+    both.old.store.faults.down = {"mark"}
+    _refused(run(*MOVE), "redis is away; run the same command again")
