@@ -37,12 +37,13 @@ class _Page(HTMLParser):
 
 def faults(folder: Path) -> list[str]:
     """Return what is wrong with a built site: links that lead nowhere, and files that a browser gets from elsewhere."""
+    folder = folder.resolve()
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
     found = [
         f"{path.relative_to(folder)}: {fault}"
         for path, page in pages.items()
         if path.name != _NOT_FOUND
-        for fault in _faults_of(path, page, pages)
+        for fault in _faults_of(folder, path, page, pages)
     ]
     for path in sorted(folder.rglob("*.css")):
         strangers = _IN_STYLE.findall(path.read_text(encoding="utf-8"))
@@ -50,7 +51,7 @@ def faults(folder: Path) -> list[str]:
     return found
 
 
-def _faults_of(path: Path, page: _Page, pages: dict[Path, _Page]) -> Iterator[str]:
+def _faults_of(folder: Path, path: Path, page: _Page, pages: dict[Path, _Page]) -> Iterator[str]:
     for address in sorted(page.links | page.fetched):
         parts = urlsplit(address)
         if parts.scheme or parts.netloc:
@@ -58,6 +59,9 @@ def _faults_of(path: Path, page: _Page, pages: dict[Path, _Page]) -> Iterator[st
                 yield f"fetches {address}"
             continue
         target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        if not target.is_relative_to(folder):
+            yield f"{address} leads out of the site"
+            continue
         if target.is_dir():
             target /= "index.html"
         if not target.exists():

@@ -26,7 +26,11 @@ _OLDEST_MS: Final = 1_577_836_800_000
 
 
 class _NothingToDoError(CommandError):
-    """No row becomes a command."""
+    """No row becomes a command; `broken` of them are wrong."""
+
+    def __init__(self, broken: int) -> None:
+        super().__init__("no row becomes a command; nothing was sent")
+        self.broken = broken
 
 
 def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
@@ -90,17 +94,17 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
             print_json(plan.document())
         else:
             print_import(plan, stderr=False)
-        _require_none_broken(plan, "the others would be imported")
+        _require_none_broken(len(plan.broken), "the others would be imported")
         return
-    made: list[ImportPlan] = []
 
     async def select(_: Calls) -> Selection:
         plan = planned()
-        made.append(plan)
         print_import(plan, stderr=True)
         if not plan.planned:
-            raise _NothingToDoError("no row becomes a command; nothing was sent")
-        return Selection([Target(each.tenant, [each.state, each.wake_at]) for each in plan.planned], Counter())
+            raise _NothingToDoError(len(plan.broken))
+        return Selection(
+            [Target(each.tenant, [each.state, each.wake_at]) for each in plan.planned], Counter(), len(plan.broken)
+        )
 
     source = str(file) if file is not None else source_of_dsn(dsn or "", table)
     document = {"command": "import-somabrain", "source": source, "breaker_seconds": breaker_seconds}
@@ -108,11 +112,11 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
         document["changed_after"] = changed_after
     work = Work("import-somabrain", f"import from {source}", document, ImportRow(), select)
     try:
-        carry_out(Door(url, token, rate, json), work, run, yes=yes, dry_run=False)
+        broken = carry_out(Door(url, token, rate, json), work, run, yes=yes, dry_run=False)
     except _NothingToDoError as error:
         typer.echo(str(error), err=True)
-    for plan in made:
-        _require_none_broken(plan, "the others were imported")
+        broken = error.broken
+    _require_none_broken(broken, "the others were imported")
 
 
 def _time_of_import(text: str) -> int:
@@ -125,9 +129,9 @@ def _time_of_import(text: str) -> int:
     return at
 
 
-def _require_none_broken(plan: ImportPlan, others: str) -> None:
-    if plan.broken:
+def _require_none_broken(broken: int, others: str) -> None:
+    if broken:
         raise CommandError(
-            f"{len(plan.broken)} rows are wrong and are not imported; {others}. Mend these rows, and import "
+            f"{broken} rows are wrong and are not imported; {others}. Mend these rows, and import "
             "them as another run: in a file of their own, or with --changed-after and the time of the first import"
         )

@@ -39,12 +39,14 @@ class Head(NamedTuple):
         command: what is sent to each tenant, and how the tenants were chosen; any JSON.
         subject: the subject of the token. Operation ids follow from it.
         at: when the run was planned, in milliseconds since the epoch.
+        broken: how many rows of a table are wrong and became no target.
     """
 
     run: str
     command: dict[str, Any]
     subject: str
     at: int
+    broken: int = 0
 
 
 class Result(NamedTuple):
@@ -96,6 +98,8 @@ class RunFile:
             file.seek(0)
             file.truncate()
             first = {"run": head.run, "layout": LAYOUT, **head._asdict()}
+            if not head.broken:
+                del first["broken"]
             file.writelines(line + b"\n" for line in [to_json(first), *lines, to_json({"ready": len(lines)})])
             _to_disk(file)
             _folder_to_disk(path.parent)
@@ -293,7 +297,7 @@ def _head(path: Path, line: bytes) -> Head:
             "version that began it",
             WRONG_SETTINGS,
         )
-    return Head(value["run"], value["command"], value["subject"], value["at"])
+    return Head(value["run"], value["command"], value["subject"], value["at"], value.get("broken", 0))
 
 
 def _wrong(path: Path, number: int) -> CommandError:

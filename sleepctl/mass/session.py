@@ -121,7 +121,7 @@ def subject_of(token: str) -> str:
     return subject
 
 
-def carry_out(door: Door, work: Work, given: str | None, *, yes: bool, dry_run: bool) -> None:
+def carry_out(door: Door, work: Work, given: str | None, *, yes: bool, dry_run: bool) -> int:
     """Begin or continue a run, and report.
 
     Args:
@@ -130,6 +130,9 @@ def carry_out(door: Door, work: Work, given: str | None, *, yes: bool, dry_run: 
         given: the name or path of the run, None for a new one.
         yes: whether to send without being asked.
         dry_run: whether to only say what would be sent.
+
+    Returns:
+        How many rows of a table became no target since they are wrong.
 
     Raises:
         CommandError: with what is wrong, and how to continue if anything was sent.
@@ -149,15 +152,16 @@ def carry_out(door: Door, work: Work, given: str | None, *, yes: bool, dry_run: 
         left = len(selection.targets)
         print_plan(work.title, place.name, left, answered=answered, states=selection.states, json=door.json and dry_run)
         if dry_run:
-            return
+            return selection.broken
         if left:
             _confirm(left, yes=yes)
         if file is None:
-            head = Head(place.name, work.document, subject, now_ms())
+            head = Head(place.name, work.document, subject, now_ms(), selection.broken)
             file = RunFile.create(place.path, head, selection.targets)
         # Told before anything is sent, since a process that is killed tells nothing.
         typer.echo(f"the run's file is {file.path}; {_how_to_continue(file)}", err=True)
         _send(door, work, file, left)
+        return file.head.broken
     finally:
         if file is not None:
             file.close()

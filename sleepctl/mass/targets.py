@@ -24,10 +24,16 @@ class Target(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """The tenants of a run, and how many of them are in each state; tenants without a record are in none."""
+    """The tenants of a run.
+
+    Attributes:
+        states: how many of them are in each state; tenants without a record are in none.
+        broken: how many rows of a table are wrong and became no target.
+    """
 
     targets: list[Target]
     states: Counter[str]
+    broken: int = 0
 
 
 class Flaws:

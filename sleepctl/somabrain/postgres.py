@@ -84,7 +84,10 @@ def _parts_of(dsn: str) -> dict[str, Any]:
             f"--dsn needs the extra `postgres` (pip install 'somabrain-sleep[postgres]'); or {_EXPORT}", WRONG_SETTINGS
         ) from None
     try:
-        return dict(conninfo_to_dict(dsn))
+        parts = dict(conninfo_to_dict(dsn))
+        int(parts.get("connect_timeout") or _CONNECT_SECONDS)
+    except ValueError:
+        raise CommandError("--dsn: connect_timeout must be a whole number of seconds", WRONG_SETTINGS) from None
     except Error:
         # The error's own text quotes the DSN.
         raise CommandError(
@@ -92,6 +95,7 @@ def _parts_of(dsn: str) -> dict[str, Any]:
             "(host=db dbname=somabrain user=reader)",
             WRONG_SETTINGS,
         ) from None
+    return parts
 
 
 def _safe(error: Exception, password: object) -> str:

@@ -117,6 +117,17 @@ def test_faults_of_a_built_site_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_site_in_a_relative_folder_is_checked_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a link that leads out of it is refused, though there is a file."""
+    _write(tmp_path / "outside.html", "")
+    _write(tmp_path / "site" / "good.html", '<h2 id="a">A</h2><a href="#b">b</a><a href="../outside.html">o</a>')
+    monkeypatch.chdir(tmp_path)
+    assert faults(Path("site")) == [
+        "good.html: #b leads to no heading",
+        "good.html: ../outside.html leads out of the site",
+    ]
+
+
 def test_the_navigation_has_each_page_once() -> None:
     """A page that is not there, one that is missing, and one that is there twice."""
     assert unplaced(["a.md", "b.md"], {"a.md", "b.md"}) == []

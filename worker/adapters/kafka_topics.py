@@ -7,7 +7,13 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from schemas.kafka.topic_check import judge_topics
 from schemas.kafka.topics import COMPACTION_LAG, DAY_MS, EVENTS_KEPT_MS, Topic, wanted_topics
@@ -122,12 +128,18 @@ class TopicAdmin:
 
         Raises:
             TopicsError: if the broker refuses.
+            KafkaError: if it does not answer.
         """
         at = TopicPartition(self._settings.topics.events, partition)
         try:
             await self._admin.delete_records({at: RecordsToDelete(before)})
         except IncompatibleBrokerVersion:
             raise TopicsError("this broker removes no records before an offset (the embedded one cannot)") from None
+        except (TopicAuthorizationFailedError, PolicyViolationError) as error:
+            raise TopicsError(
+                f"no record of {at.topic} can be removed: {type(error).__name__}: the user needs the right Delete on "
+                "the topic, and the topic needs cleanup.policy=delete"
+            ) from None
 
     async def check(self) -> list[Finding]:
         """Return what is wrong with the topics."""

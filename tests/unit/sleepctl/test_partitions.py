@@ -1,6 +1,7 @@
 """`sleepctl partitions move` from the outside, on topics and stores in memory."""
 
 import json
+from collections.abc import AsyncGenerator, Callable
 from copy import deepcopy
 from typing import Self
 
@@ -8,6 +9,7 @@ import pytest
 from pydantic_core import from_json, to_json
 
 from schemas.kafka.partitioner import partition_of
+from schemas.kafka.source_record import SourceRecord
 from schemas.names import Topics
 from schemas.settings import Settings
 from tests.support.events import breaker, event_bytes
@@ -17,6 +19,9 @@ from tests.unit.sleepctl.conftest import Outcome, Run
 from tests.unit.sleepctl.fakes import ACME, TOPICS, FakeReader, Installation, _Store
 from worker.adapters.topic_reader import OffsetRange
 from worker.ports import Output, StoreError
+from worker.recovery.move.content import NewPartitions
+from worker.recovery.partition_content import PartitionContent
+from worker.recovery.restore import Store, restore
 
 NEW = Topics.of("sleep3")
 COUNT = 3
@@ -257,7 +262,7 @@ def test_topics_that_somebody_uses_are_refused(both: Both, run: Run) -> None:
     """By their records, or by what Redis has of them."""
     log = both.kafka.log(NEW.events, 0)
     log.append([Output(b"x", b"{}")])
-    _refused(run(*MOVE), "the events of new partition 0 are those of somebody else; name another --topic-prefix")
+    _refused(run(*MOVE), "are those of somebody else: stop what writes to sleep3.events, and name another --topic")
     log.append([Output(b"x", b"{}")])
     log.trim(2)
     _refused(run(*MOVE), "the events topic of new partition 0 was used before")
@@ -267,3 +272,133 @@ def test_topics_that_somebody_uses_are_refused(both: Both, run: Run) -> None:
     assert outcome.code == 0, outcome.err
     both.kafka.log(NEW.events, 1).append([Output(b"x", b"{}")])
     _refused(run(*MOVE), "new partition 1 is in use: its log and its progress have gone on")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_command_that_comes_to_a_new_log_too_early_is_not_removed(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    """An API was started too early: before the log has its marker, or after."""
+    log = both.kafka.log(NEW.events, COUNT - 1)
+    command = Output(b"acme", json.dumps(breaker("open")).encode())
+    held = both.new.clear
+
+    async def clear(partition: int, expected: int | None, mark: int) -> bool:
+        if partition == 0 and not late:
+            log.append([command])
+        return await held(partition, expected, mark)
+
+    removed = both.admin.remove_events
+
+    async def remove_events(partition: int, before: int) -> None:
+        await removed(partition, before)
+        if partition == 0 and late:
+            log.append([command])
+
+    monkeypatch.setattr(both.new, "clear", clear)
+    monkeypatch.setattr(both.admin, "remove_events", remove_events)
+    _refused(run(*MOVE), f"the events of new partition {COUNT - 1} are those of somebody else: stop what writes to")
+    assert [record.value for record in log.records if record.key == b"acme"] == [command.value]
+    assert both.new.partitions[COUNT - 1].next < 0, "no worker may start there"
+
+
+def test_a_partition_that_a_worker_has_used_since_it_was_looked_at_is_not_emptied(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker was started too early, and has committed."""
+    used = both.new.partitions[COUNT - 1]
+    mark = both.new.mark
+
+    async def marked(partition: int) -> int | None:
+        found = await mark(partition)
+        if partition == COUNT - 1:
+            used.progress[b"next"] = b"7"
+        return found
+
+    monkeypatch.setattr(both.new, "mark", marked)
+    _refused(run(*MOVE), f"new partition {COUNT - 1} was used while it was made; is a worker started there?")
+    assert both.new.partitions[COUNT - 1].next == 7
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4])
+def test_the_row_before_the_first_command_is_found_wherever_the_reading_pauses(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """It may lie far back, and a row may be there twice, since a worker sent it again."""
+    log = both.kafka.log(TOPICS.transitions, ACME)
+    before, outcome = ((record.key, record.value) for record in log.records)
+    log.records.clear()
+    log.end = 0
+    of_others = [Output(b"globex", (before[1] or b"").replace(b"acme", b"globex"))] * 3
+    log.append([Output(*before), *of_others, Output(*outcome), *of_others, Output(*outcome)])
+    monkeypatch.setattr("worker.recovery.move.source._ROWS_AT_ONCE", at_once)
+    document = json.loads(run(*MOVE, "--json").out)
+    assert (document["ok"], document["differences"]) == (True, [])
+    kinds = [from_json(row.value or b"")["kind"] for row in both.kafka.log(NEW.transitions, THERE).records]
+    assert kinds == ["transition", "outcome"]
+
+
+def test_the_topic_is_not_read_on_for_a_command_that_found_its_tenant_awake(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row before it is needed, and perhaps there is none."""
+    log = both.kafka.log(TOPICS.transitions, ACME)
+    row = from_json(log.records[1].value or b"")
+    log.records[1].value = to_json(row | {"from": "active"})
+    read: list[tuple[int, int]] = []
+    reading = both.reader.read
+
+    def noted(
+        topic: str, partition: int, start: int, end: int, advance: Callable[[int], object] = id
+    ) -> AsyncGenerator[list[SourceRecord], None]:
+        if (topic, partition) == (TOPICS.transitions, ACME):
+            read.append((start, end))
+        return reading(topic, partition, start, end, advance)
+
+    monkeypatch.setattr(both.reader, "read", noted)
+    monkeypatch.setattr("worker.recovery.move.source._ROWS_AT_ONCE", 1)
+    assert run(*MOVE, "--dry-run").code == 0
+    assert read == [(1, 2)]
+
+
+def test_what_goes_to_a_partition_is_made_when_it_is_written(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All partitions together need much memory. A dry run makes nothing, and only counts."""
+    steps: list[str] = []
+    making = NewPartitions.content
+
+    def made(self: NewPartitions, number: int) -> PartitionContent:
+        steps.append(f"made {number}")
+        return making(self, number)
+
+    async def restored(store: Store, content: PartitionContent, *, expected: int | None, mark: int, end: int) -> None:
+        steps.append(f"written {content.partition}")
+        await restore(store, content, expected=expected, mark=mark, end=end)
+
+    monkeypatch.setattr(NewPartitions, "content", made)
+    monkeypatch.setattr("worker.recovery.move.target.restore", restored)
+    assert json.loads(run(*MOVE, "--dry-run", "--json").out)["states"] == {"freeze": 1}
+    assert (steps, both.admin.created) == ([], 0)
+    assert run(*MOVE).code == 0
+    assert steps == [f"{step} {number}" for number in range(COUNT) for step in ("made", "written")]
+    assert run(*MOVE).code == 0
+    assert len(steps) == 2 * COUNT, "a partition that is complete is not made again"
+
+
+@pytest.mark.parametrize("method", ["scan", "index", "operations"])
+def test_an_outage_of_redis_during_the_comparison_is_told(
+    both: Both, run: Run, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The same command goes on."""
+    assert run(*MOVE).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(both.new.faults, "down", {method})
+        _refused(run(*MOVE), "Redis does not answer: ConnectionError: redis is away")
+    assert run(*MOVE).code == 0
+
+
+def test_an_outage_of_redis_at_the_last_look_is_told(both: Both, run: Run) -> None:
+    """The old one is asked again where it is."""
+    both.old.store.faults.down = {"mark"}
+    _refused(run(*MOVE), "redis is away; run the same command again")

@@ -12,7 +12,8 @@ from schemas.kafka.partitioner import partition_of
 from tests.support.operations import outcome
 from tests.support.times import NOW, T
 from worker.recovery.errors import RefusedError
-from worker.recovery.move.content import MARKER, OldPartition, common_rules, contents_of
+from worker.recovery.move.content import MARKER, NewPartitions, OldPartition, common_rules
+from worker.recovery.partition_content import PartitionContent
 
 LIGHT: dict[str, Any] = {"policy": {"breakers": [{"match": "*", "open": "light"}]}}
 DEEP: dict[str, Any] = {"policy": {"breakers": [{"match": "*", "open": "deep"}]}}
@@ -29,6 +30,12 @@ def _old(partition: int, rules: list[Rules], *tenants: str, under: int | None = 
     return OldPartition(partition, 8, latest, rules, records, {}, {}, {})
 
 
+def _contents(old: list[OldPartition], partitions: int) -> list[PartitionContent]:
+    """What all new partitions are to hold."""
+    planned = NewPartitions(old, partitions)
+    return [planned.content(number) for number in range(partitions)]
+
+
 def test_each_tenant_is_where_it_belongs_and_keeps_all_but_its_position() -> None:
     """Those of two partitions go to five; the rules come first on the states topic."""
     names = [f"tenant-{number}" for number in range(40)]
@@ -37,7 +44,7 @@ def test_each_tenant_is_where_it_belongs_and_keeps_all_but_its_position() -> Non
         _old(0, rules, *names[:20], under=1, latest=T + 5),
         _old(1, rules, *names[20:]),
     ]
-    contents = contents_of(old, 5)
+    contents = _contents(old, 5)
     assert [content.partition for content in contents] == list(range(5))
     assert {content.highest for content in contents} == {T + 5}
     assert {content.next for content in contents} == {MARKER + 1}
@@ -65,12 +72,12 @@ def test_rows_of_one_moment_stay_in_their_order() -> None:
     old = _old(0, _numbered(), "acme")._replace(
         operations={key: kept._replace(operation_id=key[1], position=rows[key]["position"]) for key in keys}, rows=rows
     )
-    [content] = contents_of([old], 1)
+    [content] = _contents([old], 1)
     assert [from_json(row.value or b"") for row in content.transitions] == [
         {"at": T, "id": f"0:{MARKER}:{index}", "position": f"0:{MARKER}"} for index in range(3)
     ]
     reordered = {**rows, keys[0]: {**rows[keys[0]], "code": "first"}}
-    [content] = contents_of([old._replace(rows=reordered)], 1)
+    [content] = _contents([old._replace(rows=reordered)], 1)
     assert "code" in from_json(content.transitions[0].value or b"")
     assert {each.position for each in content.operations.values()} == {f"0:{MARKER}"}
 
@@ -80,11 +87,11 @@ def test_partitions_that_came_to_the_same_rules_differently_keep_only_these() ->
     old = [_old(0, _numbered(LIGHT, DEEP), "acme"), _old(1, _numbered(DEEP), "globex")]
     common = common_rules(old)
     assert [rules.digest for rules in common.rules] == [each.digest for each in _numbered(DEEP)]
-    records = {name: record for content in contents_of(old, 3) for name, record in content.records.items()}
+    records = {name: record for content in _contents(old, 3) for name, record in content.records.items()}
     assert {record.rules_number for record in records.values()} == {1}
     back = [_old(0, _numbered(LIGHT, {}), "acme"), _old(1, _numbered(), "globex")]
     assert common_rules(back).rules == [BUILT_IN_RULES]
-    assert {record.rules_number for content in contents_of(back, 3) for record in content.records.values()} == {0}
+    assert {record.rules_number for content in _contents(back, 3) for record in content.records.values()} == {0}
 
 
 def test_different_rules_are_refused() -> None:

@@ -3,9 +3,16 @@
 from typing import Any
 
 import pytest
-from aiokafka.admin import NewPartitions, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource
-from aiokafka.errors import IncompatibleBrokerVersion
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    NotLeaderForPartitionError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+)
 from structlog.testing import capture_logs
 
 from schemas.kafka.topics import wanted_topics
@@ -39,6 +46,8 @@ class _Admin:
         self.open = False
         self.controller = 1
         self.undescribed = False
+        self.undeleted: type[KafkaError] | None = None
+        self.deleted: dict[int, int] = {}
         self.options: dict[str, Any] = {}
 
     def __call__(self, **options: object) -> "_Admin":
@@ -72,6 +81,11 @@ class _Admin:
             else {"topic": name, "error_code": 3, "partitions": []}
             for name in names
         ]
+
+    async def delete_records(self, records: dict[TopicPartition, RecordsToDelete]) -> None:
+        if self.undeleted is not None:
+            raise self.undeleted
+        self.deleted = {at.partition: each.before_offset for at, each in records.items()}
 
     async def describe_configs(self, resources: list[ConfigResource]) -> list[_Answer]:
         if self.undescribed:
@@ -370,3 +384,24 @@ async def test_topics_that_all_stand_are_no_request(admin: _Admin) -> None:
     async with TopicAdmin(settings) as topics:
         assert await topics.create() == []
     assert admin.created == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TopicAuthorizationFailedError, "TopicAuthorizationFailedError: the user needs the right Delete on the topic"),
+        (PolicyViolationError, "PolicyViolationError: the user needs the right Delete on the topic"),
+        (IncompatibleBrokerVersion, "this broker removes no records before an offset"),
+    ],
+)
+async def test_what_keeps_records_from_being_removed_is_told(admin: _Admin, error: type[KafkaError], told: str) -> None:
+    """With the right that is missing. An outage stays one."""
+    async with TopicAdmin(settings_of()) as topics:
+        await topics.remove_events(3, 1)
+        assert admin.deleted == {3: 1}
+        admin.undeleted = error
+        with pytest.raises(TopicsError, match=told):
+            await topics.remove_events(3, 1)
+        admin.undeleted = NotLeaderForPartitionError
+        with pytest.raises(NotLeaderForPartitionError):
+            await topics.remove_events(3, 1)

@@ -79,37 +79,79 @@ def common_rules(old: Sequence[OldPartition]) -> CommonRules:
     return CommonRules(rules, [[len(rules) - 1] * len(each.rules) for each in old])
 
 
-def contents_of(old: Sequence[OldPartition], partitions: int) -> list[PartitionContent]:
-    """Return what each new partition is to hold, with the rows that its transitions topic needs.
+class NewPartitions:
+    """What the new partitions are to hold. Each is made when it is asked for, since all of them together are large.
+
+    Args:
+        old: all old partitions.
+        partitions: how many new ones there are.
+
+    Attributes:
+        old: as given.
+        rules: the rules of all new partitions.
 
     Raises:
         RefusedError: as `common_rules`.
     """
-    common = common_rules(old)
-    latest = max((each.latest for each in old), default=0)
-    contents = [_empty(number, partitions, common.rules, latest) for number in range(partitions)]
-    for each, numbers in zip(old, common.numbers, strict=True):
-        for tenant, record in each.records.items():
-            moved = replace(record, offset=MARKER, rules_number=numbers[record.rules_number])
-            contents[partition_of(tenant, partitions)].records[tenant] = moved
-        for key, operation in each.operations.items():
-            number = partition_of(key[0], partitions)
-            contents[number].operations[key] = operation._replace(position=f"{number}:{MARKER}")
-    rows = {key: row for each in old for key, row in each.rows.items()}
-    earlier = {key: row for each in old for key, row in each.earlier.items()}
-    for content in contents:
-        content.states.extend(_rules_outputs(content, latest))
+
+    def __init__(self, old: Sequence[OldPartition], partitions: int) -> None:
+        self.old = old
+        self.rules, self._numbers = common_rules(old)
+        self._latest = max((each.latest for each in old), default=0)
+        # Of each new partition, by old partition.
+        self._tenants: list[list[list[str]]] = [[[] for _ in old] for _ in range(partitions)]
+        self._commands: list[list[list[OperationKey]]] = [[[] for _ in old] for _ in range(partitions)]
+        for index, each in enumerate(old):
+            for tenant in each.records:
+                self._tenants[partition_of(tenant, partitions)][index].append(tenant)
+            for key in each.operations:
+                self._commands[partition_of(key[0], partitions)][index].append(key)
+
+    def __len__(self) -> int:
+        """Return how many new partitions there are."""
+        return len(self._tenants)
+
+    def tenants(self, number: int) -> int:
+        """Return how many tenants a new partition is to have."""
+        return sum(map(len, self._tenants[number]))
+
+    def commands(self, number: int) -> int:
+        """Return how many commands a new partition is to remember."""
+        return sum(map(len, self._commands[number]))
+
+    def records_before(self, number: int) -> dict[str, tuple[OldPartition, Record]]:
+        """Return the records that go to a new partition as they are, each with its old partition."""
+        placed = zip(self.old, self._tenants[number], strict=True)
+        return {tenant: (each, each.records[tenant]) for each, tenants in placed for tenant in tenants}
+
+    def operations_before(self, number: int) -> dict[OperationKey, OperationRecord]:
+        """Return the commands that go to a new partition as they are."""
+        placed = zip(self.old, self._commands[number], strict=True)
+        return {key: each.operations[key] for each, keys in placed for key in keys}
+
+    def content(self, number: int) -> PartitionContent:
+        """Return what a new partition is to hold, with what is to be on its states and transitions topics."""
+        content = _empty(number, len(self), self.rules, self._latest)
+        for numbers, each, tenants in zip(self._numbers, self.old, self._tenants[number], strict=True):
+            for tenant in tenants:
+                record = each.records[tenant]
+                moved = replace(record, offset=MARKER, rules_number=numbers[record.rules_number])
+                content.records[tenant] = moved
+        for key, operation in self.operations_before(number).items():
+            content.operations[key] = operation._replace(position=f"{number}:{MARKER}")
+        content.states.extend(_rules_outputs(content, self._latest))
         content.states.extend(
             Output(
                 tenant.encode(),
-                encoded_state(
-                    tenant, content.partition, record, common.rules[record.rules_number].terms_for(record.policy)
-                ),
+                encoded_state(tenant, number, record, self.rules[record.rules_number].terms_for(record.policy)),
             )
             for tenant, record in sorted(content.records.items())
         )
+        placed = list(zip(self.old, self._commands[number], strict=True))
+        rows = {key: each.rows[key] for each, keys in placed for key in keys if key in each.rows}
+        earlier = {key: each.earlier[key] for each, keys in placed for key in keys if key in each.earlier}
         content.transitions.extend(_rows(content, rows, earlier))
-    return contents
+        return content
 
 
 def _empty(partition: int, partitions: int, rules: list[Rules], highest: int) -> PartitionContent:

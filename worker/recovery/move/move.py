@@ -22,10 +22,9 @@ from worker.ports import OutputError, StoreError
 from worker.recovery import redis_snapshot
 from worker.recovery.differences import Difference, compare_documents
 from worker.recovery.errors import RecoveryError
-from worker.recovery.move.content import OldPartition, contents_of
+from worker.recovery.move.content import NewPartitions, OldPartition
 from worker.recovery.move.source import Source
-from worker.recovery.move.target import Standing, Target
-from worker.recovery.partition_content import PartitionContent
+from worker.recovery.move.target import Target
 from worker.recovery.topics import Advance, RecoveryTopics
 from worker.recovery.verify import Verification
 
@@ -113,8 +112,8 @@ class Move:
             TopicReadError: if Kafka does not answer.
         """
         began = time.monotonic()
-        contents = contents_of(await self._source.read(), self._new.partitions)
-        return _report(contents, set(), [], began)
+        planned = NewPartitions(await self._source.read(), self._new.partitions)
+        return _report(planned, set(), [], began)
 
     async def run(self, advance: Advance) -> MoveReport:
         """Create the new topics, write the new partitions, and compare.
@@ -130,20 +129,19 @@ class Move:
             TopicReadError: if Kafka does not answer.
         """
         began = time.monotonic()
-        old = await self._source.read()
-        contents = contents_of(old, self._new.partitions)
+        planned = NewPartitions(await self._source.read(), self._new.partitions)
         try:
-            found = await self._write(contents, advance)
+            found = await self._write(planned, advance)
+            differences = await self._compare(planned)
+            await self._source.require_unmoved(planned.old)
         except StoreError as error:
             raise RecoveryError(f"Redis does not answer: {describe(error)}; run the same command again") from None
         except OutputError as error:
             raise RecoveryError(f"Kafka does not answer: {describe(error)}; run the same command again") from None
-        differences = await self._compare(old, contents)
-        await self._source.require_unmoved(old)
         await self._require_no_workers()
-        return _report(contents, found, differences, began)
+        return _report(planned, found, differences, began)
 
-    async def _write(self, contents: list[PartitionContent], advance: Advance) -> set[int]:
+    async def _write(self, planned: NewPartitions, advance: Advance) -> set[int]:
         """Write the partitions that are not written yet, and return the others."""
         outputs = KafkaOutputs(self._new)
         self._stack.push_async_callback(outputs.stop)
@@ -156,45 +154,48 @@ class Move:
         topics = RecoveryTopics(self._new, self._reader)
         target = Target(self._new, topics, self._new_store, outputs, admin, self._settings.topic_prefix)
         standings = await target.standings()
-        found = {number for number, standing in enumerate(standings) if standing is Standing.WRITTEN}
+        found = {number for number, standing in enumerate(standings) if standing.written}
         # All of them first: a worker that is started too early must not find an empty partition.
-        marks = await target.hold([number for number in range(len(contents)) if number not in found])
-        for content in contents:
-            if content.partition in marks:
-                await target.write(content, marks[content.partition])
-            advance(len(content.records))
+        marks = await target.hold({number: each for number, each in enumerate(standings) if number not in found})
+        for number in range(len(planned)):
+            if number in marks:
+                await target.write(planned.content(number), marks[number])
+            advance(planned.tenants(number))
         return found
 
-    async def _compare(self, old: list[OldPartition], contents: list[PartitionContent]) -> list[Difference]:
+    async def _compare(self, planned: NewPartitions) -> list[Difference]:
         """Compare what both Redis hold, and the new Redis with the new topics."""
-        before = {tenant: (each, record) for each in old for tenant, record in each.records.items()}
-        operations = {key: operation for each in old for key, operation in each.operations.items()}
         differences: list[Difference] = []
-        for content in contents:
-            keys = sorted(content.operations)
-            snapshot = await redis_snapshot.read_all(self._new_store, content.partition, keys)
-            for tenant in sorted(content.records.keys() | snapshot.records.keys()):
-                differences += _tenant(content, tenant, before.get(tenant), snapshot.records.get(tenant))
-            for key in keys:
-                differences += _operation(content.partition, operations[key], snapshot.operations[key])
+        for number in range(len(planned)):
+            before, operations = planned.records_before(number), planned.operations_before(number)
+            snapshot = await redis_snapshot.read_all(self._new_store, number, sorted(operations))
+            for tenant in sorted(before.keys() | snapshot.records.keys()):
+                packed = snapshot.records.get(tenant)
+                differences += _tenant(number, planned.rules, tenant, before.get(tenant), packed)
+            for key, operation in sorted(operations.items()):
+                differences += _operation(number, operation, snapshot.operations[key])
         async with Verification.open(self._new) as verification:
-            for content in contents:
-                differences += (await verification.verify(content.partition)).differences
+            for number in range(len(planned)):
+                differences += (await verification.verify(number)).differences
         return differences
 
 
 def _tenant(
-    content: PartitionContent, tenant: str, before: tuple[OldPartition, Record] | None, packed: bytes | None
+    partition: int,
+    rules: list[Rules],
+    tenant: str,
+    before: tuple[OldPartition, Record] | None,
+    packed: bytes | None,
 ) -> Iterator[Difference]:
     """Yield how a tenant's state, forecast, claims or policy differ."""
-    here = Difference(content.partition, tenant, "redis", "", {})
+    here = Difference(partition, tenant, "redis", "", {})
     expected = None if before is None else _document(tenant, before[0].partition, before[1], before[0].rules)
     try:
-        record = None if packed is None else unpack(packed, content.rules)
+        record = None if packed is None else unpack(packed, rules)
     except ValueError as error:
         yield here._replace(what=f"cannot be read: {error}")
         return
-    actual = None if record is None else _document(tenant, content.partition, record, content.rules)
+    actual = None if record is None else _document(tenant, partition, record, rules)
     if expected != actual:
         differs = compare_documents(here, expected, actual, published_only=False)
         yield differs or here._replace(what="differs")
@@ -222,23 +223,24 @@ def _operation(partition: int, before: OperationRecord, packed: bytes | None) ->
         yield here._replace(fields={name: pair for name, pair in pairs.items() if pair[0] != pair[1]})
 
 
-def _report(
-    contents: list[PartitionContent], found: set[int], differences: list[Difference], began: float
-) -> MoveReport:
-    records = [record for content in contents for record in content.records.values()]
+def _report(planned: NewPartitions, found: set[int], differences: list[Difference], began: float) -> MoveReport:
     states: dict[str, int] = {}
-    for record in records:
-        states[record.state.label] = states.get(record.state.label, 0) + 1
+    policies = 0
+    for each in planned.old:
+        for record in each.records.values():
+            states[record.state.label] = states.get(record.state.label, 0) + 1
+            policies += record.policy is not None
+    partitions = [
+        MovedPartition(number, planned.tenants(number), planned.commands(number), number in found)
+        for number in range(len(planned))
+    ]
     return MoveReport(
-        tenants=len(records),
-        commands=sum(len(content.operations) for content in contents),
-        policies=sum(record.policy is not None for record in records),
-        rules=len(contents[0].rules) - 1,
+        tenants=sum(each.tenants for each in partitions),
+        commands=sum(each.commands for each in partitions),
+        policies=policies,
+        rules=len(planned.rules) - 1,
         states=dict(sorted(states.items())),
-        partitions=[
-            MovedPartition(each.partition, len(each.records), len(each.operations), each.partition in found)
-            for each in contents
-        ],
+        partitions=partitions,
         differences=differences,
         seconds=time.monotonic() - began,
     )

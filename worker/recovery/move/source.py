@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pydantic_core import from_json
-
 from schemas.domain.record import unpack
 from schemas.domain.sealing import NewerReleaseError
 from schemas.errors import describe
@@ -12,19 +10,18 @@ from schemas.redis.command_memory import unpack as unpack_operation
 from schemas.settings import Settings
 from schemas.wire.events import TIMER
 from schemas.wire.operation import OperationRecord
-from schemas.wire.state_record import parse_position
 from worker.adapters.redis_store import LaneStore
 from worker.adapters.topic_reader import OffsetRange
 from worker.fold.decoding import Decoder
 from worker.partition.startup_checks import why_unusable
 from worker.ports import OperationKey, PartitionStatus, StoreError
 from worker.recovery.errors import RecoveryError, RefusedError
+from worker.recovery.move.audit_rows import Stretch, needs_row_before, offset_of, row_of
 from worker.recovery.move.content import OldPartition
 from worker.recovery.topics import RecoveryTopics
 
 _PAGE: Final = 1_000
 _ROWS_AT_ONCE: Final = 20_000
-_NOT_REMEMBERED: Final = ("duplicate_operation", "idempotency_conflict")
 
 
 class Source:
@@ -149,35 +146,34 @@ class Source:
     ) -> tuple[dict[OperationKey, dict[str, Any]], dict[OperationKey, dict[str, Any]]]:
         """Return the rows of remembered commands, the newest of each, and the row before; fill in `operations`.
 
-        Redis has only digests of ids. So the topic is read backward until each remembered command is found.
+        Redis has only digests of ids. So the topic is read backward until each remembered command is found, and further
+        for tenants whose first one still lacks the row before it.
 
         Raises:
             RefusedError: if the topic lacks some.
         """
         rows: dict[OperationKey, dict[str, Any]] = {}
         earlier: dict[OperationKey, dict[str, Any]] = {}
+        # Of each tenant the first command known, and the offset of its event, while the row before it is not found.
+        waiting: dict[str, tuple[OperationKey, int]] = {}
         start, end = offsets
-        while end > start and len(rows) < wanted:
+        while end > start and (len(rows) < wanted or waiting):
             begin = max(start, end - _ROWS_AT_ONCE)
-            found: dict[OperationKey, dict[str, Any]] = {}
-            before: dict[OperationKey, dict[str, Any]] = {}
-            # Of each tenant the last row, and the last one of an earlier event.
-            last: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {}
+            stretch = Stretch({tenant: offset for tenant, (_, offset) in waiting.items()})
+            only = None if len(rows) < wanted else {tenant.encode() for tenant in waiting}
             async for page in self._topics.reader.read(self._settings.topics.transitions, partition, begin, end):
-                for row in filter(None, (_row_of(record.value) for record in page)):
-                    tenant = row["tenant"]
-                    present, previous = last.get(tenant, (row, None))
-                    previous = present if present["position"] != row["position"] else previous
-                    last[tenant] = row, previous
-                    if _is_remembered(row):
-                        key = tenant, row["operation_id"]
-                        found[key] = row
-                        if previous is not None:
-                            before[key] = previous
-            new = [key for key in found if key not in rows]
+                for record in page:
+                    if (only is None or record.key in only) and (row := row_of(record.value)) is not None:
+                        stretch.read(row)
+            earlier |= {waiting.pop(tenant)[0]: row for tenant, row in stretch.answers.items()}
+            new = [key for key in stretch.found if key not in rows]
             operations |= await self._operations(partition, [key for key in new if key not in operations])
-            rows |= {key: found[key] for key in new if key in operations}
-            earlier |= {key: before[key] for key in new if key in operations and key in before}
+            for key in filter(operations.__contains__, new):
+                rows[key] = row = stretch.found[key]
+                if key in stretch.before:
+                    earlier[key] = stretch.before[key]
+                elif needs_row_before(row):
+                    waiting.setdefault(key[0], (key, offset_of(row)))
             end = begin
         if len(operations) != wanted:
             raise RefusedError(
@@ -185,20 +181,3 @@ class Source:
                 f"{len(operations)}; run `sleepctl verify` to see which contradict each other"
             )
         return rows, earlier
-
-
-def _row_of(value: bytes | None) -> dict[str, Any] | None:
-    """Return a row of the audit, None for any other record: `sleepctl verify` names what no worker wrote."""
-    try:
-        row: Any = from_json(value or b"null")
-        parse_position(row["position"])
-        names = {name: row[name] for name in ("operation_id", "kind", "code")}
-        return {**row, **names, "tenant": str(row["tenant"]), "at": int(row["at"])}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _is_remembered(row: dict[str, Any]) -> bool:
-    """Tell whether a row is the outcome or the refusal of a command that is remembered."""
-    is_command = isinstance(row["operation_id"], str) and row["kind"] != "transition"
-    return is_command and row["code"] not in _NOT_REMEMBERED

@@ -1,8 +1,8 @@
 """Writes the new partitions: the marker of each log, states, audit rows, and last of all Redis."""
 
 import secrets
-from enum import Enum
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -25,14 +25,22 @@ MARKER_TYPE: Final = "sleep.moved.v1"
 _MARK_BITS: Final = 52
 _AT_ONCE: Final = 2_000
 _RULES: Final = rules_key(0)[:-1].encode()
+_OTHER: Final = "name another --topic-prefix and --redis-prefix"
 
 
-class Standing(Enum):
-    """How far a new partition is."""
+class Standing(NamedTuple):
+    """How far a new partition is.
 
-    NOT_BEGUN = "not begun"
-    UNFINISHED = "unfinished"
-    WRITTEN = "written"
+    Attributes:
+        next: `next` of its progress: None if nothing has been written, negative while it is unfinished.
+    """
+
+    next: int | None
+
+    @property
+    def written(self) -> bool:
+        """Whether an earlier run of the move has written it."""
+        return self.next is not None and self.next >= 0
 
 
 class Target:
@@ -74,44 +82,71 @@ class Target:
         return [await self._standing(number, ranges.events[number]) for number in range(self._settings.partitions)]
 
     async def _standing(self, number: int, events: OffsetRange) -> Standing:
-        next_ = await self._store.mark(number)
-        other = "name another --topic-prefix and --redis-prefix"
-        if next_ is not None and next_ >= 0:
-            if (next_, *events) != (MARKER + 1, MARKER + 1, MARKER + 1):
-                raise RefusedError(f"new partition {number} is in use: its log and its progress have gone on; {other}")
-            return Standing.WRITTEN
-        async for page in self._topics.events(number, *events):
-            if events.end != MARKER + 1 or any(record.value != self._marker() for record in page):
-                raise RefusedError(f"the events of new partition {number} are those of somebody else; {other}")
-        if events.end > MARKER + 1:
-            raise RefusedError(f"the events topic of new partition {number} was used before; {other}")
-        return Standing.NOT_BEGUN if next_ is None else Standing.UNFINISHED
+        standing = Standing(await self._store.mark(number))
+        if standing.written:
+            if (standing.next, *events) != (MARKER + 1, MARKER + 1, MARKER + 1):
+                raise RefusedError(f"new partition {number} is in use: its log and its progress have gone on; {_OTHER}")
+        elif events.end:
+            await self._require_marker(number, events)
+        return standing
 
-    async def hold(self, numbers: list[int]) -> dict[int, int]:
-        """Mark partitions as unfinished, so that no lane starts on any of them; return the marks.
+    async def hold(self, standings: Mapping[int, Standing]) -> dict[int, int]:
+        """Mark partitions as unfinished, so that no lane starts on any of them, and send the marker of each log.
+
+        Returns:
+            The marks.
 
         Raises:
-            RefusedError: if one was used meanwhile.
+            RefusedError: if one was used since its standing was read.
+            OutputError: if Kafka does not answer.
+            StoreError: if Redis does not answer.
         """
-        marks = {number: -1 - secrets.randbits(_MARK_BITS) for number in numbers}
+        marks = {number: -1 - secrets.randbits(_MARK_BITS) for number in standings}
         for number, mark in marks.items():
-            if not await self._store.clear(number, await self._store.mark(number), mark):
+            if not await self._store.clear(number, standings[number].next, mark):
                 raise RefusedError(f"new partition {number} was used while it was made; is a worker started there?")
+        ranges = await self._topics.ranges()
+        for number in marks:
+            events = ranges.events[number]
+            if events.end == 0:
+                sent = [Output(None, self._marker())]
+                end = await self._outputs.send(self._settings.topics.events, number, sent)
+                events = OffsetRange(0, MARKER + 1 if end is None else end)
+            await self._require_marker(number, events)
         return marks
+
+    async def _require_marker(self, number: int, events: OffsetRange) -> None:
+        """Require that a log has the marker alone, or nothing more since the marker was removed.
+
+        Raises:
+            RefusedError: if another program has written to it.
+        """
+        if events.start <= MARKER:
+            read = self._topics.events(number, *events)
+            values = [record.value async for page in read for record in page] if events.end == MARKER + 1 else []
+            if values != [self._marker()]:
+                raise RefusedError(
+                    f"the events of new partition {number} are those of somebody else: stop what writes to "
+                    f"{self._settings.topics.events}, and {_OTHER}"
+                )
+        if events.end != MARKER + 1:
+            raise RefusedError(f"the events topic of new partition {number} was used before; {_OTHER}")
 
     async def write(self, content: PartitionContent, mark: int) -> None:
         """Write a partition that is held under a mark. After an interruption it is written from the beginning.
 
         Raises:
-            MovedError: if another program has used it.
+            RefusedError: if another program has written to its log. Nothing of that is removed.
+            MovedError: if another program has used its keys.
             OutputError: if Kafka does not answer.
             StoreError: if Redis does not answer.
         """
         names, number = self._settings.topics, content.partition
         ranges = await self._topics.ranges()
-        if ranges.events[number].end == 0:
-            await self._outputs.send(names.events, number, [Output(None, self._marker())])
-        if ranges.events[number].start <= MARKER:
+        events = ranges.events[number]
+        # Looked at again: what came since `hold` must neither be removed nor be left out.
+        await self._require_marker(number, events)
+        if events.start <= MARKER:
             await self._admin.remove_events(number, MARKER + 1)
         gone = await self._gone(content, ranges.states[number])
         end = await self._send(names.states, number, [*content.states, *gone])

@@ -162,6 +162,19 @@ def test_an_interrupted_import_is_continued_with_the_ends_that_it_planned(
     assert tenants.applied == {"acme": 1, "globex": 1, "initech": 1}
 
 
+def test_a_continued_import_still_says_that_rows_are_wrong(call: Call, tenants: Tenants, file: Path) -> None:
+    """Though the table is not read again."""
+    with file.open("a") as more:
+        more.write("short,deep\n")
+    tenants.instead = [lambda _m, _p, tenant: Answer(202, {"status": "accepted"}, {}) if tenant == "acme" else None]
+    assert call("import-somabrain", str(file), "--run", "first", "--yes").code == 1
+    tenants.instead = []
+    outcome = call("import-somabrain", str(file), "--run", "first", "--yes")
+    assert outcome.out.startswith("run first: of 3 tenants 3 done")
+    assert "1 rows are wrong and are not imported; the others were imported" in outcome.err
+    assert outcome.code == 1
+
+
 async def test_a_row_whose_end_has_come_is_not_sent() -> None:
     """A run that was continued late wakes nobody late."""
     tenants = Tenants()
@@ -195,6 +208,17 @@ def test_a_dsn_that_cannot_be_parsed_is_not_shown(call: Call, dsn: str) -> None:
     assert outcome.code == 2
     assert "--dsn: it is neither a URL (postgresql://user@host:5432/database) nor key=value pairs" in outcome.err
     assert "s3cret" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("value", ["abc", "1.5"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_time_limit_that_is_no_number_is_told(call: Call, value: str, more: tuple[str, ...]) -> None:
+    """Without the rest of the DSN."""
+    pytest.importorskip("psycopg")
+    outcome = call("import-somabrain", "--dsn", f"host=x password=s3cret connect_timeout={value}", "--yes", *more)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--dsn: connect_timeout must be a whole number of seconds" in outcome.err
+    assert "s3cret" not in outcome.err
 
 
 @pytest.mark.parametrize("arguments", [(), ("states.csv", "--dsn", "host=x")])
