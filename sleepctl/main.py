@@ -25,26 +25,26 @@ class Lazy(NamedTuple):
 
 
 COMMANDS: Final = {
-    "run": Lazy("run:run", "Start everything embedded and play a scenario, then serve."),
+    "run": Lazy("run:run", "Start everything embedded, play a scenario, then serve."),
     "worker": Lazy("worker:worker", "Run a worker until SIGTERM or SIGINT."),
     "api": Lazy("api:api", "Run the API until SIGTERM or SIGINT."),
     "topics": Lazy("topics:app", "Create or check the topics."),
     "rules": Lazy("rules:app", "Show or apply the rules."),
-    "policies": Lazy("policies:app", "Export all tenants' own policies to a file, or import them."),
+    "policies": Lazy("policies:app", "Export or import the policies of all tenants."),
     "import-somabrain": Lazy("import_somabrain:import_somabrain", "Import the sleeping tenants of the predecessor."),
     "deadletters": Lazy("deadletters:app", "List dead letters, or put their records back."),
     "verify": Lazy("verify:verify", "Compare the log, Redis and the states topic."),
-    "replay": Lazy("replay:replay", "Fold a range of the log again and show what would change."),
+    "replay": Lazy("replay:replay", "Fold a range of the log again, and show what changes."),
     "rebuild": Lazy("rebuild:rebuild", "Restore Redis from the states topic and the log."),
     "partitions": Lazy("partitions:app", "Move to new topics with another number of partitions."),
     "storm": Lazy("storm:storm", "Make load: breaker events of tenants of its own."),
     "token": Lazy("token:token", "Print a token for development."),
-    "send": Lazy("send:app", "Send a breaker event, or a command to one tenant or many."),
+    "send": Lazy("send:app", "Send a breaker event, or a command to tenants."),
     "state": Lazy("state:state", "Show a tenant's state, its reason, and its forecast."),
     "tenants": Lazy("tenants:tenants", "List the tenants and their states, with counts."),
     "audit": Lazy("audit:audit", "Show who slept a tenant, why, and who was refused."),
     "watch": Lazy("watch:watch", "Show states as they change, until Ctrl-C."),
-    "health": Lazy("health:health", "Ask `/healthz` of the API and of the worker on this machine."),
+    "health": Lazy("health:health", "Ask `/healthz` of API and worker on this machine."),
     "settings": Lazy("settings:settings", "List every SLEEP_ variable, its value and its meaning."),
 }
 

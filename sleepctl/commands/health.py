@@ -29,7 +29,7 @@ def health(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Ask `/healthz` of the API and of the worker on this machine.
+    """Ask `/healthz` of API and worker on this machine.
 
     It exits with 1 if none answers, or if one says that it is not healthy. The ports are those of the settings.
     """

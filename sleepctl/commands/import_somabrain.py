@@ -70,11 +70,11 @@ def import_somabrain(  # noqa: PLR0913 - as the commands to many tenants
     token: Token = "",
     json: Json = False,
 ) -> None:
-    """Put the tenants to sleep that sleep in the predecessor's table `tenant_sleep_states`.
+    """Import the sleeping tenants of the predecessor.
 
-    Each sleeping row becomes a mode, until the row's end. Active rows and rows whose end has passed need nothing. Rows
-    that are wrong are named with their line and field, and the others are imported. --dry-run shows what each row
-    becomes, and needs no API. The table is only read.
+    They are in its table `tenant_sleep_states`. Each sleeping row becomes a mode, until the row's end. Active rows and
+    rows whose end has passed need nothing. Rows that are wrong are named with their line and field, and the others are
+    imported. --dry-run shows what each row becomes, and needs no API. The table is only read.
 
     An import sets each mode again, also that of a tenant which was woken since. So give --changed-after with the time
     of the first import, when you import again.

@@ -23,9 +23,7 @@ from sleepctl.ui.output import Json, print_json
 from sleepctl.ui.progress import ProgressBar, progress_bar
 
 _AT_ONCE: Final = 64
-app = typer.Typer(
-    help="Export all tenants' own policies to a file, or import them.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Export or import the policies of all tenants.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command(name="export")

@@ -49,7 +49,7 @@ def replay(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Fold a range of the log again and show what would change.
+    """Fold a range of the log again, and show what changes.
 
     A time is such as 2026-11-30T09:00:00Z, or milliseconds since the epoch. With a position P:O only its partition is
     replayed. Nothing is written, and workers may run meanwhile.

@@ -51,7 +51,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log the worker and the API.")] = False,
     json: Json = False,
 ) -> None:
-    """Start everything embedded and play a scenario, then serve.
+    """Start everything embedded, play a scenario, then serve.
 
     It serves until Ctrl-C. With --once it ends after the scenario.
     """

@@ -31,9 +31,7 @@ from sleepctl.runtime.event_loop import run as run_loop
 from sleepctl.ui.errors import WRONG_SETTINGS, CommandError, read_file, settings_or_fail
 from sleepctl.ui.output import Json, print_document
 
-app = typer.Typer(
-    help="Send a breaker event, or a command to one tenant or many.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Send a breaker event, or a command to tenants.", no_args_is_help=True, rich_markup_mode=None)
 
 Sleeping = StrEnum("Sleeping", ["light", "deep", "freeze"])
 

@@ -84,7 +84,7 @@ class ImportPlan(NamedTuple):
         }
 
 
-class _WrongFieldError(ValueError):
+class _WrongFieldError(CommandError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(problem)
         self.field = field

@@ -3,18 +3,17 @@
 import json
 from collections.abc import AsyncGenerator, Callable
 from copy import deepcopy
-from typing import Self
 
 import pytest
 from pydantic_core import from_json, to_json
 
 from schemas.kafka.partitioner import partition_of
 from schemas.kafka.source_record import SourceRecord
-from schemas.names import Topics
 from schemas.settings import Settings
 from tests.support.events import breaker, event_bytes
-from tests.support.fakes import FakeKafka, FakeOutputs, FakeStore
+from tests.support.fakes import FakeKafka, FakeStore
 from tests.support.times import NOW
+from tests.unit.sleepctl.admin_of_move import NEW, AdminOfMove, ConnectingOutputs
 from tests.unit.sleepctl.conftest import Outcome, Run
 from tests.unit.sleepctl.fakes import ACME, TOPICS, FakeReader, Installation, _Store
 from worker.adapters.topic_reader import OffsetRange
@@ -23,7 +22,6 @@ from worker.recovery.move.content import NewPartitions
 from worker.recovery.partition_content import PartitionContent
 from worker.recovery.restore import Store, restore
 
-NEW = Topics.of("sleep3")
 COUNT = 3
 THERE = partition_of("acme", COUNT)
 MOVE = ("partitions", "move", "--partitions", str(COUNT), "--topic-prefix", "sleep3")
@@ -41,37 +39,6 @@ class _Reader(FakeReader):
         return {log.partition: OffsetRange(log.start, log.end) for log in logs}
 
 
-class _Outputs(FakeOutputs):
-    """A producer that connects."""
-
-    async def start(self) -> None:
-        return None
-
-    async def stop(self) -> None:
-        return None
-
-
-class _Admin:
-    """Creates topics by doing nothing, and removes events."""
-
-    def __init__(self, kafka: FakeKafka) -> None:
-        self._kafka = kafka
-        self.created = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-    async def create(self) -> list[str]:
-        self.created += 1
-        return []
-
-    async def remove_events(self, partition: int, before: int) -> None:
-        self._kafka.log(NEW.events, partition).trim(before)
-
-
 class Both:
     """The old installation with a tenant that sleeps, and where the new one is to be."""
 
@@ -80,7 +47,7 @@ class Both:
         self.kafka = installation.kafka
         self.reader = _Reader(self.kafka)
         self.new = _Store()
-        self.admin = _Admin(self.kafka)
+        self.admin = AdminOfMove(self.kafka)
 
     def connect(self, settings: Settings) -> FakeStore:
         """The store of an installation."""
@@ -100,7 +67,7 @@ def both(installed: None, installation: Installation, run: Run, monkeypatch: pyt
         monkeypatch.setattr(f"worker.recovery.{module}.TopicReader", lambda _: made.reader)
         monkeypatch.setattr(f"worker.recovery.{module}.LaneStore.connect", made.connect)
     monkeypatch.setattr(
-        "worker.recovery.move.move.KafkaOutputs", lambda settings: _Outputs(made.kafka, settings.topics)
+        "worker.recovery.move.move.KafkaOutputs", lambda settings: ConnectingOutputs(made.kafka, settings.topics)
     )
     monkeypatch.setattr("worker.recovery.move.move.TopicAdmin", lambda _: made.admin)
     return made
@@ -302,7 +269,7 @@ def test_a_command_that_comes_to_a_new_log_too_early_is_not_removed(
     assert both.new.partitions[COUNT - 1].next < 0, "no worker may start there"
 
 
-def test_a_partition_that_a_worker_has_used_since_it_was_looked_at_is_not_emptied(
+def test_a_partition_that_a_worker_has_used_meanwhile_is_not_emptied(
     both: Both, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker was started too early, and has committed."""

@@ -80,7 +80,7 @@ async def test_it_waits_for_a_kafka_that_is_away_and_says_so_once(kafka: FakeKaf
         assert (len(published(kafka)), forwarder.position(), forwarder.ingress.problems) == (1, 1, {})
 
 
-@pytest.mark.parametrize("defect", ["worker.ingress.forwarder.normalise", "worker.ingress.forwarder.partition_of"])
+@pytest.mark.parametrize("defect", ["worker.ingress.normalise._normal", "worker.ingress.forwarder.partition_of"])
 async def test_it_does_not_die_of_a_defect_of_ours_and_says_so(
     kafka: FakeKafka, outputs: FakeOutputs, monkeypatch: pytest.MonkeyPatch, defect: str
 ) -> None:

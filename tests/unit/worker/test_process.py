@@ -282,7 +282,7 @@ async def test_serving_runs_one_worker_with_what_it_was_given(monkeypatch: pytes
     monkeypatch.setattr("asyncio.set_event_loop_policy", lambda *_: None)  # which holds for the whole process
     settings, stop, ready = settings_of(), asyncio.Event(), asyncio.Event()
     await serve(settings, stop=stop, ready=ready, embedded=True)
-    assert made == [(settings, {"embedded": True, "member": None}), (stop, ready)]
+    assert made == [(settings, {"embedded": True, "member": None, "tracing": None}), (stop, ready)]
 
 
 async def test_waiting_ends_early_when_the_worker_is_stopped() -> None:

@@ -3,9 +3,6 @@
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
-from aiokafka.admin.config_resource import ConfigResource
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
     KafkaError,
@@ -16,93 +13,18 @@ from aiokafka.errors import (
 from structlog.testing import capture_logs
 
 from schemas.kafka.topics import wanted_topics
-from schemas.settings import Settings
 from tests.support.batches import apply_all
 from tests.support.events import breaker
 from tests.support.settings import settings_of
 from tests.unit.worker.rebuilds import log_of
+from tests.unit.worker.topic_admin import Admin
 from worker.adapters.kafka_topics import Finding, TopicAdmin, TopicsError, disk_cost, verify_topics
 
 
-class _Answer:
-    """One answer of the broker; each field as aiokafka names it."""
-
-    topic_errors: list[tuple[Any, ...]]
-    resources: list[tuple[Any, ...]]
-
-    def __init__(self, **fields: object) -> None:
-        self.__dict__.update(fields)
-
-
-class _Admin:
-    """A broker as an administrator sees it."""
-
-    def __init__(self) -> None:
-        self.topics: dict[str, tuple[int, dict[str, str | None]]] = {}
-        self.asked: list[str] = []
-        self.created: list[NewTopic] = []
-        self.grown: dict[str, int] = {}
-        self.refusals: dict[str, tuple[Any, ...]] = {}
-        self.open = False
-        self.controller = 1
-        self.undescribed = False
-        self.undeleted: type[KafkaError] | None = None
-        self.deleted: dict[int, int] = {}
-        self.options: dict[str, Any] = {}
-
-    def __call__(self, **options: object) -> "_Admin":
-        self.options = options
-        return self
-
-    async def start(self) -> None:
-        self.open = True
-
-    async def close(self) -> None:
-        self.open = False
-
-    async def describe_cluster(self) -> dict[str, Any]:
-        return {"controller_id": self.controller, "brokers": [{"node_id": 1}]}
-
-    async def list_topics(self) -> list[str]:
-        return list(self.topics)
-
-    async def create_topics(self, topics: list[NewTopic]) -> _Answer:
-        self.created += topics
-        return _Answer(topic_errors=[(topic.name, *self.refusals.get(topic.name, (0,))) for topic in topics])
-
-    async def create_partitions(self, wanted: dict[str, NewPartitions]) -> None:
-        self.grown = {name: new.total_count for name, new in wanted.items()}
-
-    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
-        self.asked += names
-        return [
-            {"topic": name, "error_code": 0, "partitions": [{}] * self.topics[name][0]}
-            if name in self.topics
-            else {"topic": name, "error_code": 3, "partitions": []}
-            for name in names
-        ]
-
-    async def delete_records(self, records: dict[TopicPartition, RecordsToDelete]) -> None:
-        if self.undeleted is not None:
-            raise self.undeleted
-        self.deleted = {at.partition: each.before_offset for at, each in records.items()}
-
-    async def describe_configs(self, resources: list[ConfigResource]) -> list[_Answer]:
-        if self.undescribed:
-            raise IncompatibleBrokerVersion
-        [resource] = resources
-        entries = [(name, value, False, False, False) for name, value in self.topics[resource.name][1].items()]
-        return [_Answer(resources=[(0, None, 2, resource.name, entries)])]
-
-    def have(self, settings: Settings) -> None:
-        """Have the topics as they should be."""
-        self.topics = {topic.name: (topic.partitions, dict(topic.config)) for topic in wanted_topics(settings)}
-
-
 @pytest.fixture
-def admin(monkeypatch: pytest.MonkeyPatch) -> _Admin:
+def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
     """The broker that an administrative client finds."""
-    admin_ = _Admin()
+    admin_ = Admin()
     monkeypatch.setattr("worker.adapters.kafka_topics.AIOKafkaAdminClient", admin_)
     return admin_
 
@@ -134,7 +56,7 @@ def test_with_three_replicas_two_must_have_a_record_before_it_counts(replication
         assert topic.config.get("min.insync.replicas") == expected
 
 
-async def test_topics_that_are_missing_are_created_and_those_that_stand_are_left(admin: _Admin) -> None:
+async def test_topics_that_are_missing_are_created_and_those_that_stand_are_left(admin: Admin) -> None:
     """A topic in use is changed by a person only."""
     settings = settings_of(replication=3, kafka_bootstrap="a:1,b:2")
     admin.topics["sleep.events"] = (8, {"retention.ms": "7"})
@@ -155,7 +77,7 @@ async def test_topics_that_are_missing_are_created_and_those_that_stand_are_left
     }
 
 
-async def test_partitions_that_are_missing_are_added_where_no_tenant_depends_on_them(admin: _Admin) -> None:
+async def test_partitions_that_are_missing_are_added_where_no_tenant_depends_on_them(admin: Admin) -> None:
     """A topic that came back by itself has one; of the tenants' topics only a person can say what is right."""
     settings = settings_of()
     admin.have(settings)
@@ -171,7 +93,7 @@ async def test_partitions_that_are_missing_are_added_where_no_tenant_depends_on_
             await topics.create()
 
 
-async def test_a_broker_without_a_controller_is_not_asked_to_create(admin: _Admin) -> None:
+async def test_a_broker_without_a_controller_is_not_asked_to_create(admin: Admin) -> None:
     """The embedded broker is one."""
     admin.controller = 0
     async with TopicAdmin(settings_of()) as connected:
@@ -180,7 +102,7 @@ async def test_a_broker_without_a_controller_is_not_asked_to_create(admin: _Admi
     assert admin.created == []
 
 
-async def test_a_broker_that_describes_no_configuration_is_refused(admin: _Admin) -> None:
+async def test_a_broker_that_describes_no_configuration_is_refused(admin: Admin) -> None:
     """Nobody could tell whose time is in its log."""
     admin.have(settings_of())
     admin.undescribed = True
@@ -188,7 +110,7 @@ async def test_a_broker_that_describes_no_configuration_is_refused(admin: _Admin
         await verify_topics(settings_of())
 
 
-async def test_a_topic_that_another_has_just_created_is_fine(admin: _Admin) -> None:
+async def test_a_topic_that_another_has_just_created_is_fine(admin: Admin) -> None:
     """Two may start at once."""
     admin.refusals["sleep.states"] = (36, "exists")
     async with TopicAdmin(settings_of()) as topics:
@@ -202,9 +124,7 @@ async def test_a_topic_that_another_has_just_created_is_fine(admin: _Admin) -> N
         ((29,), ""),
     ],
 )
-async def test_a_topic_that_the_broker_refuses_is_an_error(
-    admin: _Admin, refusal: tuple[Any, ...], reason: str
-) -> None:
+async def test_a_topic_that_the_broker_refuses_is_an_error(admin: Admin, refusal: tuple[Any, ...], reason: str) -> None:
     """It names the topic and the broker's reason."""
     admin.refusals["sleep.breakers"] = refusal
     async with TopicAdmin(settings_of()) as topics:
@@ -212,7 +132,7 @@ async def test_a_topic_that_the_broker_refuses_is_an_error(
             await topics.create()
 
 
-async def test_topics_that_are_as_they_should_be_are_accepted(admin: _Admin) -> None:
+async def test_topics_that_are_as_they_should_be_are_accepted(admin: Admin) -> None:
     """A longer retention, up to for ever, is nobody's business."""
     settings = settings_of(topic_prefix="ours", partitions=3, replication=3)
     admin.have(settings)
@@ -249,7 +169,7 @@ async def test_topics_that_are_as_they_should_be_are_accepted(admin: _Admin) -> 
     ],
 )
 async def test_a_topic_that_is_weaker_than_asked_is_told_and_stops_no_worker(
-    admin: _Admin, name: str, config: dict[str, str | None], finding: str
+    admin: Admin, name: str, config: dict[str, str | None], finding: str
 ) -> None:
     """Somebody may have decided so."""
     settings = settings_of(replication=3)
@@ -269,7 +189,7 @@ async def test_a_topic_that_is_weaker_than_asked_is_told_and_stops_no_worker(
     [("604800000", "0", "604800000"), ("864000000", "604800000", "864000000"), ("-1", "3600000", "604800000")],
 )
 async def test_states_that_are_kept_for_less_time_than_events_are_told(
-    admin: _Admin, retention: str, lag: str, least: str
+    admin: Admin, retention: str, lag: str, least: str
 ) -> None:
     """A replay would not know where its range begins. The finding says what to run."""
     admin.have(settings_of())
@@ -296,7 +216,7 @@ def test_the_disk_cost_is_that_of_a_usual_state() -> None:
     assert "(SLEEP_REPLICATION is 3)" in text
 
 
-async def test_an_ingress_topic_of_others_that_is_not_there_is_told_and_stops_nobody(admin: _Admin) -> None:
+async def test_an_ingress_topic_of_others_that_is_not_there_is_told_and_stops_nobody(admin: Admin) -> None:
     """A misspelled one would bring no event, and nobody would miss it; one that was deleted is its owner's affair."""
     settings = settings_of(ingress=[{"topic": "payments"}, {"topic": "paymetns"}, {"topic": "sleep.breakers"}])
     admin.have(settings)
@@ -311,7 +231,7 @@ async def test_an_ingress_topic_of_others_that_is_not_there_is_told_and_stops_no
     ]
 
 
-async def test_a_topic_that_is_missing_is_not_asked_for_by_name(admin: _Admin) -> None:
+async def test_a_topic_that_is_missing_is_not_asked_for_by_name(admin: Admin) -> None:
     """A broker may make it then, with defaults of its own."""
     settings = settings_of(ingress=[{"topic": "payments"}])
     admin.have(settings)
@@ -346,7 +266,7 @@ async def test_a_topic_that_is_missing_is_not_asked_for_by_name(admin: _Admin) -
     ],
 )
 async def test_a_topic_that_would_break_a_promise_is_refused(
-    admin: _Admin, name: str, partitions: int, config: dict[str, str], finding: str
+    admin: Admin, name: str, partitions: int, config: dict[str, str], finding: str
 ) -> None:
     """The worker does not start on it."""
     admin.have(settings_of())
@@ -357,7 +277,7 @@ async def test_a_topic_that_would_break_a_promise_is_refused(
     assert not admin.open
 
 
-async def test_missing_topics_are_all_named_with_what_to_run(admin: _Admin) -> None:
+async def test_missing_topics_are_all_named_with_what_to_run(admin: Admin) -> None:
     """So that one command repairs them."""
     admin.have(settings_of())
     del admin.topics["sleep.states"], admin.topics["sleep.deadletter"]
@@ -369,7 +289,7 @@ async def test_missing_topics_are_all_named_with_what_to_run(admin: _Admin) -> N
     )
 
 
-async def test_a_config_that_may_not_be_read_is_not_taken_for_right(admin: _Admin) -> None:
+async def test_a_config_that_may_not_be_read_is_not_taken_for_right(admin: Admin) -> None:
     """It fails closed."""
     admin.have(settings_of())
     admin.topics["sleep.events"] = (8, {})
@@ -377,7 +297,7 @@ async def test_a_config_that_may_not_be_read_is_not_taken_for_right(admin: _Admi
         await verify_topics(settings_of())
 
 
-async def test_topics_that_all_stand_are_no_request(admin: _Admin) -> None:
+async def test_topics_that_all_stand_are_no_request(admin: Admin) -> None:
     """And none was made."""
     settings = settings_of()
     admin.have(settings)
@@ -394,7 +314,7 @@ async def test_topics_that_all_stand_are_no_request(admin: _Admin) -> None:
         (IncompatibleBrokerVersion, "this broker removes no records before an offset"),
     ],
 )
-async def test_what_keeps_records_from_being_removed_is_told(admin: _Admin, error: type[KafkaError], told: str) -> None:
+async def test_what_keeps_records_from_being_removed_is_told(admin: Admin, error: type[KafkaError], told: str) -> None:
     """With the right that is missing. An outage stays one."""
     async with TopicAdmin(settings_of()) as topics:
         await topics.remove_events(3, 1)
