@@ -161,16 +161,26 @@ class ApiClient:
             sent["X-Tenant-Id"] = tenant
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
+        request = self._client.build_request(
+            method, path.lstrip("/"), headers=sent, content=None if body is None else to_json(body)
+        )
         try:
-            response = await self._client.request(
-                method, path.lstrip("/"), headers=sent, content=None if body is None else to_json(body)
-            )
+            response = await self._sent(request)
         except httpx.TransportError as error:
             raise self._no_answer(error) from None
         document = _object(response.content)
         if document is None:
             raise CommandError(f"{self.shown} answered {response.status_code} without a JSON object: is it the API?")
         return Answer(response.status_code, document, response.headers)
+
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. A reading one is sent again if the server closes the idle connection at that moment."""
+        try:
+            return await self._client.send(request)
+        except httpx.RemoteProtocolError:
+            if request.method != "GET":
+                raise
+            return await self._client.send(request)
 
     @asynccontextmanager
     async def stream(

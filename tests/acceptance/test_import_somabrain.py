@@ -21,7 +21,7 @@ from tests.support.installation import ApiClient, Installation
 from tests.support.postgres import PASSWORD, postgres
 
 PARTITIONS: Final = 4
-ROWS: Final = int(os.environ.get("SLEEP_TEST_IMPORT_ROWS", "2000"))
+ROWS: Final = int(os.environ.get("SLEEP_TEST_IMPORT_ROWS", "10000"))
 STEPS: Final = ((signal.SIGINT, ROWS // 10), (signal.SIGKILL, ROWS // 3))
 """How the import is interrupted, each time after so many answers."""
 pytestmark = [pytest.mark.once, pytest.mark.timeout(300)]
