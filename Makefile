@@ -160,14 +160,14 @@ simulate: install ## run whole workers under faults in virtual time, on all core
 	$(PYTHON) -m tests.simulation --seeds $(or $(SEEDS),2000) $(ARGS)
 
 chaos: install ## hurt workers, APIs, Redis and Kafka by a schedule, and check everything (SECONDS=120, SEED=1)
-	PYTHONPATH=clients/python $(PYTHON) -m tests.faults --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) $(ARGS)
+	$(PYTHON) -m tests.faults --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1) $(ARGS)
 
 attack: install ## attack an installation of its own in every known way, a line each with its bound (ARGS=--short)
 	$(PYTHON) -m tests.attack $(ARGS)
 
 soak: install ## the long runs: 100,000 simulations, half an hour of chaos, an hour that watches memory (SEED=1)
 	$(PYTHON) -m tests.simulation --seeds 100000
-	PYTHONPATH=clients/python $(PYTHON) -m tests.faults --seconds 1800 --seed $(or $(SEED),1)
+	$(PYTHON) -m tests.faults --seconds 1800 --seed $(or $(SEED),1)
 	$(PYTHON) -m tests.attack.soak --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1)
 
 bench: install ## measure throughput, latency and timer lag here (ARGS selects)

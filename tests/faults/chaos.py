@@ -20,7 +20,6 @@ from tests.faults.fleet import Fleet
 from tests.faults.gate import Gate
 from tests.faults.past import Past
 from tests.faults.peace import Peace
-from tests.faults.readers import Readers
 from tests.faults.schedule import Kind, Step
 from tests.faults.summary import Summary
 from tests.faults.verdict import Evidence, judge, now_ms
@@ -51,7 +50,6 @@ class Chaos:
         self._peace = Peace(installation, self._fleet)
         self._emitters = Emitters(installation, self._gate, seed, RATE)
         self._callers = Callers(self._fleet, self._gate, seed + 1)
-        self._readers = Readers(self._fleet)
         self._pasts = [Past(installation, partition) for partition in range(PARTITIONS)]
         self._file = append_only_file(services.store)
         self._faults: Counter[Kind] = Counter()
@@ -67,20 +65,6 @@ class Chaos:
         await self._fleet.start()
         await self._peace.works()
         say("three workers and two APIs work")
-        async with self._readers.follow():
-            await self._live(say)
-            await self._readers.agree(self._pasts)
-        say("each reader has followed, never went back, and agrees with the fold")
-        await self._fleet.end()
-        ended_at = now_ms()
-        await asyncio.gather(*(past.read_on() for past in self._pasts))
-        say(f"everybody has ended; {sum(len(past.records) for past in self._pasts):,} events are held against Redis")
-        evidence = Evidence(self._pasts, self._callers.commands, self._callers.emitted, ended_at)
-        await judge(self._installation, evidence, self._random)
-        return self._summary(time.monotonic() - began)
-
-    async def _live(self, say: Say) -> None:
-        """Write and hurt, and wait until all is at rest."""
         load = [asyncio.create_task(self._emitters.run()), asyncio.create_task(self._callers.run())]
         try:
             await self._hurt(say, load)
@@ -93,6 +77,13 @@ class Chaos:
         self._fleet.check()
         stopped = {number: lane for number, lane in (await self._fleet.lanes()).items() if lane["finding"]}
         assert not stopped, f"lanes are not well: {stopped}"
+        await self._fleet.end()
+        ended_at = now_ms()
+        await asyncio.gather(*(past.read_on() for past in self._pasts))
+        say(f"everybody has ended; {sum(len(past.records) for past in self._pasts):,} events are held against Redis")
+        evidence = Evidence(self._pasts, self._callers.commands, self._callers.emitted, ended_at)
+        await judge(self._installation, evidence, self._random)
+        return self._summary(time.monotonic() - began)
 
     async def _hurt(self, say: Say, load: list[asyncio.Task[None]]) -> None:
         """Go through the schedule; faults that last do so beside the next ones."""
@@ -227,8 +218,6 @@ class Chaos:
             repaired=self._fleet.count("states_repaired"),
             rebuilt=self._rebuilt,
             refolded=self._refolded,
-            read=sum(watched.changes for watched in self._readers.watched),
-            lost_streams=self._readers.lost,
             seconds=seconds,
         )
 

@@ -20,8 +20,6 @@ class Summary(NamedTuple):
     repaired: int
     rebuilt: int
     refolded: int
-    read: int
-    lost_streams: int
     seconds: float
 
     def __str__(self) -> str:
@@ -37,6 +35,5 @@ class Summary(NamedTuple):
             f"repaired the states topic {self.repaired} times\n"
             f"partitions rebuilt after their owner refused: {self.rebuilt}, folded anew from the log's beginning: "
             f"{self.refolded}\n"
-            f"readers saw {self.read:,} changes, and lost their streams {self.lost_streams} times\n"
             f"{self.seconds:.0f} s"
         )

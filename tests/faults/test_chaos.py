@@ -34,8 +34,6 @@ async def test_under_every_kind_of_fault_records_are_the_fold_and_answers_are_tr
     assert summary.refused > 0
     assert summary.rebuilt > 0
     assert summary.refolded > 0
-    assert summary.read > 100
-    assert summary.lost_streams > 0
 
 
 def test_a_schedule_is_the_same_again_and_has_every_kind_of_fault_in_each_round() -> None:
